@@ -1,0 +1,19 @@
+//! Objects as files and the API server hold them: a kind, a name, metadata, a typed spec, and where it was read.
+
+mod content;
+mod kind;
+mod metadata;
+mod problem;
+mod read;
+mod spec;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub use kind::{Kind, KindError};
+pub use metadata::Metadata;
+pub use problem::{Problem, Severity};
+pub use read::{Parsed, parse_documents};
+pub use spec::Spec;
+pub use types::{Object, ObjectKey, Source};

@@ -1,0 +1,3 @@
+//! The control plane binary: lateend.
+
+fn main() {}

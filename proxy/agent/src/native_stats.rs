@@ -1,0 +1,75 @@
+//! Statistics that are derived when somebody looks: nothing counts them twice.
+
+use std::sync::OnceLock;
+use std::time::{Instant, SystemTime};
+
+use lateen_proxy_state::{ResourceKind, State};
+use lateen_proxy_telemetry::Stats;
+
+use crate::certificate::{IDENTITY, validity};
+
+const SECONDS_A_DAY: u64 = 86_400;
+
+/// Brings the statistics of clusters, listeners and server up to date before a page is rendered.
+pub fn refresh_stats(state: &State, stats: &Stats) {
+    for (kind, prefix) in [
+        (ResourceKind::Cluster, "cluster_manager.cds"),
+        (ResourceKind::Listener, "listener_manager.lds"),
+    ] {
+        let counts = state.readiness().counts(kind);
+        let attempts = counts.success.saturating_add(counts.rejected);
+        for (name, value) in [
+            ("success", counts.success),
+            ("rejected", counts.rejected),
+            ("attempt", attempts),
+        ] {
+            let counter = stats.counter(&format!("{prefix}.update_{name}"));
+            counter.add(value.saturating_sub(counter.value()));
+        }
+    }
+    let gauge = |name: &str, value: usize| {
+        stats
+            .gauge(name)
+            .set(u64::try_from(value).unwrap_or(u64::MAX))
+    };
+    gauge(
+        "cluster_manager.active_clusters",
+        state.resources().names(ResourceKind::Cluster).len(),
+    );
+    gauge(
+        "listener_manager.total_listeners_active",
+        state.resources().names(ResourceKind::Listener).len(),
+    );
+    stats.gauge("server.live").set(1);
+    stats.gauge("server.uptime").set(uptime_seconds());
+    stats
+        .gauge("server.memory_physical_size")
+        .set(resident_bytes());
+    if let Some(identity) = &*state.secrets().identity(IDENTITY).load() {
+        let ends = identity
+            .chain
+            .first()
+            .and_then(|leaf| validity(leaf).ok())
+            .map(|span| span.not_after);
+        let left = ends
+            .and_then(|ends| ends.duration_since(SystemTime::now()).ok())
+            .unwrap_or_default();
+        stats
+            .gauge("server.days_until_first_cert_expiring")
+            .set(left.as_secs() / SECONDS_A_DAY);
+    }
+}
+
+/// Seconds since the first look, which the composition takes at the start.
+pub(crate) fn uptime_seconds() -> u64 {
+    static STARTED: OnceLock<Instant> = OnceLock::new();
+    STARTED.get_or_init(Instant::now).elapsed().as_secs()
+}
+
+/// Memory of the process that is resident, as the kernel counts it; 0 where it does not say.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|rest| rest.trim().split(' ').next()?.parse::<u64>().ok());
+    kibibytes.unwrap_or_default().saturating_mul(1024)
+}

@@ -1,0 +1,171 @@
+//! The page `clusters`: upstream clusters with the endpoints they have now.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use lateen_proxy_model::{Cluster, Endpoint, Health, LocalityEndpoints};
+use lateen_proxy_state::{ResourceKind, State};
+use serde_json::{Map, Value, json};
+
+use super::socket_address;
+
+/// A line a fact, as Envoy prints them; `now` is the balancer's clock.
+pub(super) fn as_text(state: &State, now: u64) -> String {
+    let mut out = String::new();
+    for (name, cluster) in state.clusters().values() {
+        let limits = &cluster.limits;
+        let facts = [
+            ("max_connections", limits.max_connections),
+            ("max_pending_requests", limits.max_pending),
+            ("max_requests", limits.max_requests),
+            ("max_retries", limits.max_retries),
+        ];
+        let _ = writeln!(out, "{name}::observability_name::{name}");
+        for (fact, value) in facts {
+            let _ = writeln!(out, "{name}::default_priority::{fact}::{value}");
+        }
+        let _ = writeln!(out, "{name}::added_via_api::{}", !is_static(state, &name));
+        for (locality, endpoint) in endpoints(&cluster) {
+            endpoint_lines(&name, (&locality, &endpoint), now, &mut out);
+        }
+    }
+    out
+}
+
+/// `envoy.admin.v3.Clusters`; `now` is the balancer's clock.
+pub(super) fn as_json(state: &State, now: u64) -> Value {
+    let statuses: Vec<Value> = state
+        .clusters()
+        .values()
+        .iter()
+        .map(|(name, cluster)| {
+            let hosts: Vec<Value> = endpoints(cluster)
+                .iter()
+                .map(|(locality, endpoint)| host(locality, endpoint, now))
+                .collect();
+            let limits = &cluster.limits;
+            let mut status = json!({
+                "name": **name,
+                "added_via_api": !is_static(state, name),
+                "observability_name": **name,
+                "circuit_breakers": { "thresholds": [{
+                    "max_connections": limits.max_connections,
+                    "max_pending_requests": limits.max_pending,
+                    "max_requests": limits.max_requests,
+                    "max_retries": limits.max_retries,
+                }] },
+            });
+            if !hosts.is_empty() {
+                status["host_statuses"] = hosts.into();
+            }
+            status
+        })
+        .collect();
+    json!({ "cluster_statuses": statuses })
+}
+
+fn is_static(state: &State, name: &str) -> bool {
+    state
+        .resources()
+        .accepted(ResourceKind::Cluster, name)
+        .is_some_and(|resource| resource.is_static)
+}
+
+fn endpoints(cluster: &Cluster) -> Vec<(LocalityEndpoints, Arc<Endpoint>)> {
+    let Some(set) = cluster.endpoints().and_then(|slot| slot.load_full()) else {
+        return Vec::new();
+    };
+    let with_locality = |locality: &LocalityEndpoints| {
+        let bare = LocalityEndpoints {
+            endpoints: Vec::new(),
+            ..locality.clone()
+        };
+        locality
+            .endpoints
+            .iter()
+            .map(|endpoint| (bare.clone(), Arc::clone(endpoint)))
+            .collect::<Vec<_>>()
+    };
+    set.localities.iter().flat_map(with_locality).collect()
+}
+
+fn endpoint_lines(
+    cluster: &str,
+    (locality, endpoint): (&LocalityEndpoints, &Endpoint),
+    now: u64,
+    out: &mut String,
+) {
+    let address = endpoint.address;
+    let place = &locality.locality;
+    let facts = [
+        ("rq_active", endpoint.active.load(Relaxed).to_string()),
+        (
+            "hostname",
+            endpoint.hostname.as_deref().unwrap_or_default().to_owned(),
+        ),
+        ("health_flags", health_flags(endpoint, now)),
+        ("weight", endpoint.weight.to_string()),
+        ("region", place.region.to_string()),
+        ("zone", place.zone.to_string()),
+        ("sub_zone", place.sub_zone.to_string()),
+        ("canary", "false".to_owned()),
+        ("priority", locality.priority.to_string()),
+    ];
+    for (fact, value) in facts {
+        let _ = writeln!(out, "{cluster}::{address}::{fact}::{value}");
+    }
+}
+
+fn host(locality: &LocalityEndpoints, endpoint: &Endpoint, now: u64) -> Value {
+    let place = &locality.locality;
+    let mut health = Map::new();
+    health.insert(
+        "eds_health_status".to_owned(),
+        eds_health(endpoint.health).into(),
+    );
+    if endpoint.ejection.is_out(now) {
+        health.insert("failed_outlier_check".to_owned(), true.into());
+    }
+    let mut fields = json!({
+        "address": socket_address(endpoint.address),
+        "stats": [{ "type": "GAUGE", "name": "rq_active", "value": endpoint.active.load(Relaxed).to_string() }],
+        "health_status": health,
+        "weight": endpoint.weight,
+        "locality": { "region": *place.region, "zone": *place.zone, "sub_zone": *place.sub_zone },
+    });
+    if locality.priority > 0 {
+        fields["priority"] = locality.priority.into();
+    }
+    if let Some(name) = &endpoint.hostname {
+        fields["hostname"] = (**name).into();
+    }
+    fields
+}
+
+fn eds_health(health: Health) -> &'static str {
+    match health {
+        Health::Healthy => "HEALTHY",
+        Health::Degraded => "DEGRADED",
+        Health::Unhealthy => "UNHEALTHY",
+        Health::Draining => "DRAINING",
+    }
+}
+
+fn health_flags(endpoint: &Endpoint, now: u64) -> String {
+    let mut flags = String::new();
+    if endpoint.ejection.is_out(now) {
+        flags.push_str("/failed_outlier_check");
+    }
+    match endpoint.health {
+        Health::Healthy => {}
+        Health::Degraded => flags.push_str("/degraded_eds"),
+        Health::Unhealthy => flags.push_str("/failed_eds_health"),
+        Health::Draining => flags.push_str("/eds_status_draining"),
+    }
+    if flags.is_empty() {
+        "healthy".to_owned()
+    } else {
+        flags
+    }
+}

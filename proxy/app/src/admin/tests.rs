@@ -1,0 +1,312 @@
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::listener::v3::Listener;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use lateen_proxy_agent::serve::Call;
+use lateen_proxy_agent::{DrainHandle, PemIdentity, Readiness};
+use lateen_proxy_state::{Rejection, Resource, ResourceKind, State};
+use lateen_proxy_telemetry::{Metrics, MetricsConfig, Peer, PeerFields};
+use prost::Message;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use serde_json::{Value, json};
+
+use super::{Admin, Query};
+use crate::logging::LogControl;
+
+struct Connections;
+
+impl DrainHandle for Connections {
+    fn drain(&self) {}
+
+    fn active_connections(&self) -> u64 {
+        0
+    }
+}
+
+fn admin() -> Arc<Admin> {
+    let metrics = Metrics::new(MetricsConfig {
+        local: Arc::new(Peer::new(PeerFields::default())),
+        principal: None,
+        version: "0.1.0".into(),
+        max_series: 10,
+    });
+    let state = State::new();
+    Arc::new(Admin {
+        readiness: Readiness::new(Arc::clone(&state), metrics.stats()),
+        state,
+        metrics,
+        log: Arc::new(LogControl::detached()),
+        drain: Arc::new(Connections),
+        bootstrap: json!({ "node": { "id": "sidecar~10.1.0.7~a.b~b.svc.cluster.local" } }),
+        concurrency: 2,
+        started: (Instant::now(), SystemTime::UNIX_EPOCH),
+        program: "/no/such/program",
+    })
+}
+
+async fn ask(admin: &Arc<Admin>, method: Method, path: &str) -> (StatusCode, String) {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Bytes::new())
+        .expect("request");
+    let answer = Arc::clone(admin)
+        .answer(Call {
+            request,
+            from: ([127, 0, 0, 1], 9).into(),
+        })
+        .await;
+    let status = answer.status();
+    let body = answer.into_body().collect().await.expect("body").to_bytes();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+async fn page(admin: &Arc<Admin>, path: &str) -> Value {
+    let (status, body) = ask(admin, Method::GET, path).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    serde_json::from_str(&body).expect("JSON")
+}
+
+fn resource(message: &impl Message) -> Resource {
+    Resource {
+        version: "v1".into(),
+        body: message.encode_to_vec().into(),
+        updated: SystemTime::UNIX_EPOCH,
+        is_static: false,
+    }
+}
+
+fn install_certificate(state: &State) -> String {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root =
+        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("key")).expect("root");
+    let key = KeyPair::generate().expect("key");
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::URI(
+        "spiffe://cluster.local/ns/b/sa/c".try_into().expect("URI"),
+    )];
+    let chain = params.signed_by(&key, &*root).expect("leaf").pem();
+    let key = key.serialize_pem();
+    PemIdentity {
+        chain,
+        key: key.clone(),
+        roots: root.pem(),
+    }
+    .install(state.secrets())
+    .expect("installed");
+    key
+}
+
+#[tokio::test]
+async fn the_dump_has_envoys_shape_and_no_keys() {
+    let admin = admin();
+    let resources = admin.state.resources();
+    let cluster = Cluster {
+        name: "outbound|80||a.b.svc.cluster.local".into(),
+        ..Default::default()
+    };
+    resources.accept(ResourceKind::Cluster, &cluster.name, resource(&cluster));
+    let listener = Listener {
+        name: "virtualInbound".into(),
+        ..Default::default()
+    };
+    resources.accept(ResourceKind::Listener, &listener.name, resource(&listener));
+    let refused = Rejection {
+        version: "v2".into(),
+        reason: "filter x is not supported".into(),
+        at: SystemTime::UNIX_EPOCH,
+    };
+    resources.reject(ResourceKind::Listener, "virtualInbound", refused);
+    let key = install_certificate(&admin.state);
+    let secret = Resource {
+        body: Bytes::copy_from_slice(key.as_bytes()),
+        ..resource(&Cluster::default())
+    };
+    resources.accept(ResourceKind::Secret, "kubernetes://tls", secret);
+
+    let (_, text) = ask(&admin, Method::GET, "/config_dump").await;
+    let key_line = key.lines().nth(1).expect("PEM");
+    assert!(!text.contains("PRIVATE KEY") && !text.contains(key_line));
+    let dump: Value = serde_json::from_str(&text).expect("JSON");
+    let kinds: Vec<&str> = dump["configs"]
+        .as_array()
+        .expect("configs")
+        .iter()
+        .filter_map(|part| part["@type"].as_str())
+        .collect();
+    let expected = [
+        "Bootstrap",
+        "Clusters",
+        "Listeners",
+        "ScopedRoutes",
+        "Routes",
+        "Secrets",
+    ];
+    assert_eq!(
+        kinds,
+        expected.map(|kind| format!("type.googleapis.com/envoy.admin.v3.{kind}ConfigDump"))
+    );
+    let part = |name: &str| {
+        &dump["configs"][expected
+            .iter()
+            .position(|kind| *kind == name)
+            .expect("part")]
+    };
+    let active = &part("Clusters")["dynamic_active_clusters"][0];
+    assert_eq!(
+        active["cluster"]["@type"],
+        "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+    );
+    assert_eq!(
+        active["cluster"]["name"],
+        "outbound|80||a.b.svc.cluster.local"
+    );
+    assert_eq!(
+        (&active["version_info"], &active["last_updated"]),
+        (&json!("v1"), &json!("1970-01-01T00:00:00.000Z"))
+    );
+    let listener = &part("Listeners")["dynamic_listeners"][0];
+    assert_eq!(
+        listener["active_state"]["listener"]["name"],
+        "virtualInbound"
+    );
+    assert_eq!(
+        listener["error_state"]["details"],
+        "filter x is not supported"
+    );
+    let secrets = part("Secrets")["dynamic_active_secrets"]
+        .as_array()
+        .expect("secrets");
+    let names: Vec<_> = secrets.iter().map(|secret| &secret["name"]).collect();
+    assert_eq!(names, ["default", "ROOTCA"]);
+    assert_eq!(
+        secrets[0]["secret"]["tls_certificate"]["private_key"]["inline_bytes"],
+        "W3JlZGFjdGVkXQ=="
+    );
+}
+
+#[tokio::test]
+async fn endpoints_are_dumped_when_asked_for() {
+    let admin = admin();
+    let kinds = |dump: &Value| dump["configs"].as_array().expect("configs").len();
+    assert_eq!(kinds(&page(&admin, "/config_dump").await), 6);
+    assert_eq!(kinds(&page(&admin, "/config_dump?include_eds").await), 7);
+    let (status, body) = ask(&admin, Method::GET, "/config_dump?mask=x").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body.contains("`mask`"), "{body}");
+}
+
+#[tokio::test]
+async fn certificates_are_shown_with_their_names() {
+    let admin = admin();
+    install_certificate(&admin.state);
+    let certs = page(&admin, "/certs").await;
+    let leaf = &certs["certificates"][0]["cert_chain"][0];
+    assert_eq!(
+        leaf["subject_alt_names"],
+        json!([{ "uri": "spiffe://cluster.local/ns/b/sa/c" }])
+    );
+    assert_eq!(
+        certs["certificates"][0]["ca_cert"].as_array().map(Vec::len),
+        Some(1)
+    );
+}
+
+#[tokio::test]
+async fn what_changes_something_needs_post() {
+    let admin = admin();
+    for path in [
+        "/healthcheck/fail",
+        "/drain_listeners?graceful",
+        "/logging?level=debug",
+        "/quitquitquit",
+    ] {
+        assert_eq!(
+            ask(&admin, Method::GET, path).await.0,
+            StatusCode::METHOD_NOT_ALLOWED,
+            "{path}"
+        );
+    }
+    assert_eq!(
+        ask(&admin, Method::POST, "/quitquitquit").await.0,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(
+        ask(&admin, Method::POST, "/drain_listeners").await.0,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(
+        ask(&admin, Method::POST, "/healthcheck/fail").await.0,
+        StatusCode::OK
+    );
+    assert_eq!(
+        ask(&admin, Method::GET, "/ready").await.0,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(
+        ask(&admin, Method::GET, "/nothing").await.0,
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test]
+async fn log_levels_change_by_post() {
+    let admin = admin();
+    let (status, body) = ask(
+        &admin,
+        Method::POST,
+        "/logging?paths=http:debug,router:trace",
+    )
+    .await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(
+        body.starts_with("active loggers:\n")
+            && body.contains("  http: debug\n")
+            && body.contains("  router: trace\n"),
+        "{body}"
+    );
+    assert_eq!(
+        ask(&admin, Method::POST, "/logging?nothing=debug").await.0,
+        StatusCode::BAD_REQUEST
+    );
+    let (_, body) = ask(&admin, Method::POST, "/logging?level=error").await;
+    assert!(
+        body.contains("  http: error\n") && body.contains("  misc: error\n"),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn statistics_come_in_three_shapes() {
+    let admin = admin();
+    let (_, text) = ask(&admin, Method::GET, "/stats?filter=lds").await;
+    assert!(
+        text.lines().all(|line| line.contains("lds"))
+            && text.contains("listener_manager.lds.update_success: 0\n"),
+        "{text}"
+    );
+    let stats = page(&admin, "/stats?format=json&filter=server.live").await;
+    assert_eq!(
+        stats,
+        json!({ "stats": [{ "name": "server.live", "value": 1 }] })
+    );
+    let (_, text) = ask(&admin, Method::GET, "/stats/prometheus").await;
+    assert!(
+        text.contains("istio_build{component=\"proxy\",tag=\"0.1.0\"} 1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn queries_are_decoded() {
+    let query = Query::parse("filter=a%2Eb%zz&x&y=1+2");
+    assert_eq!(
+        (query.value("filter"), query.value("x"), query.value("y")),
+        (Some("a.b%zz"), Some(""), Some("1 2"))
+    );
+}

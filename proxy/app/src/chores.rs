@@ -1,0 +1,167 @@
+//! Everything beside the data path: what the process holds once, and the pod's servers and tasks on their small runtime.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use lateen_proxy_agent::{
+    AgentMetrics, Ask, DrainHandle, FileSecrets, Readiness, Renewal, Settings, Status, listen,
+    listen_on,
+};
+use lateen_proxy_state::State;
+use lateen_proxy_telemetry::{LogSinks, Metrics, MetricsConfig, Peer, PeerFields};
+use lateen_xds::node::NodeMetadata;
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+
+use crate::admin::Admin;
+use crate::config::{ProxyConfig, VERSION};
+use crate::logging::LogControl;
+
+/// Most series of metrics a worker keeps.
+const MAX_SERIES: usize = 10_000;
+
+/// What the whole process shares: state, metrics and open logs.
+#[derive(Clone)]
+pub(crate) struct Core {
+    /// Configuration and secrets.
+    pub(crate) state: Arc<State>,
+    /// Metrics of all workers.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Metrics of the pod's side.
+    pub(crate) agent: Arc<AgentMetrics>,
+    /// Whether the proxy is ready.
+    pub(crate) readiness: Arc<Readiness>,
+    /// Open access-log files; flush them before the process ends.
+    pub(crate) logs: Arc<LogSinks>,
+    /// Log levels.
+    pub(crate) log: Arc<LogControl>,
+    /// When the process started: the origin of the balancer's clock.
+    pub(crate) started: (Instant, SystemTime),
+}
+
+impl Core {
+    /// For a pod's proxy.
+    pub(crate) fn for_pod(config: &ProxyConfig, log: Arc<LogControl>) -> Self {
+        let principal = Some(config.settings.spiffe_id().into());
+        Self::new(local_peer(&config.node.metadata), principal, log)
+    }
+
+    /// For an Envoy bootstrap, which has no workload.
+    pub(crate) fn for_bootstrap(log: Arc<LogControl>) -> Self {
+        Self::new(PeerFields::default(), None, log)
+    }
+
+    fn new(local: PeerFields, principal: Option<Arc<str>>, log: Arc<LogControl>) -> Self {
+        let metrics = Metrics::new(MetricsConfig {
+            local: Arc::new(Peer::new(local)),
+            principal,
+            version: VERSION.to_owned(),
+            max_series: MAX_SERIES,
+        });
+        let state = State::new();
+        let dropped = metrics.stats().counter("filesystem.write_failed");
+        Self {
+            readiness: Readiness::new(Arc::clone(&state), metrics.stats()),
+            state,
+            agent: Arc::default(),
+            logs: Arc::new(LogSinks::new(dropped)),
+            metrics,
+            log,
+            started: (Instant::now(), SystemTime::now()),
+        }
+    }
+
+    /// Serves the admin pages at `address`, with `bootstrap` as what the process was started with.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub(crate) fn start_admin(
+        &self,
+        address: SocketAddr,
+        bootstrap: Value,
+        concurrency: usize,
+        drain: Arc<dyn DrainHandle>,
+    ) -> anyhow::Result<()> {
+        let admin = Arc::new(Admin {
+            state: Arc::clone(&self.state),
+            metrics: Arc::clone(&self.metrics),
+            readiness: Arc::clone(&self.readiness),
+            log: Arc::clone(&self.log),
+            drain,
+            bootstrap,
+            concurrency,
+            started: self.started,
+            program: "/proc/self/exe",
+        });
+        tokio::spawn(admin.serve(listen_on("admin", address)?));
+        Ok(())
+    }
+
+    /// Starts certificates, file secrets and the servers on 15020, 15021, 15090 and 15000; gives what callers on this
+    /// machine ask for, which [`lateen_proxy_agent::until_end`] takes. Needs a runtime.
+    ///
+    /// # Errors
+    /// Names the port that is taken.
+    pub(crate) fn start_pod_side(
+        &self,
+        config: &ProxyConfig,
+        drain: Arc<dyn DrainHandle>,
+    ) -> anyhow::Result<mpsc::Receiver<Ask>> {
+        let settings: &Settings = &config.settings;
+        let (asks, asked) = mpsc::channel(4);
+        let status = Status::new(
+            settings,
+            Arc::clone(&self.readiness),
+            Arc::clone(&self.metrics),
+            Arc::clone(&self.agent),
+            asks,
+        );
+        let ports = settings.ports;
+        tokio::spawn(Arc::clone(&status).serve_status(listen("agent", ports.status)?));
+        tokio::spawn(Arc::clone(&status).serve_health(listen("health", ports.health)?));
+        tokio::spawn(status.serve_prometheus(listen("metrics", ports.prometheus)?));
+        let bootstrap = crate::admin::node_bootstrap(&config.node, ports.admin);
+        self.start_admin(
+            (Ipv4Addr::LOCALHOST, ports.admin).into(),
+            bootstrap,
+            config.workers.get(),
+            drain,
+        )?;
+        tokio::spawn(
+            Renewal::new(settings, Arc::clone(&self.state), Arc::clone(&self.agent)).run(),
+        );
+        tokio::spawn(FileSecrets::new(Arc::clone(&self.state), Arc::clone(&self.agent)).run());
+        Ok(asked)
+    }
+}
+
+/// The runtime of the chores: one thread, and few helpers that do not stay.
+///
+/// # Errors
+/// When the system gives no thread or descriptor.
+pub(crate) fn chores_runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .thread_keep_alive(Duration::from_secs(1))
+        .thread_stack_size(512 * 1024)
+        .build()
+        .context("start the runtime")
+}
+
+/// This proxy's own workload, from its node metadata.
+pub(crate) fn local_peer(metadata: &NodeMetadata) -> PeerFields {
+    let label = |name: &str| metadata.labels.get(name).cloned().unwrap_or_default();
+    PeerFields {
+        workload: metadata.workload_name.clone(),
+        namespace: metadata.namespace.clone(),
+        canonical_name: label("service.istio.io/canonical-name"),
+        canonical_revision: label("service.istio.io/canonical-revision"),
+        app: label("app"),
+        version: label("version"),
+        cluster: metadata.cluster_id.clone(),
+    }
+}

@@ -1,0 +1,136 @@
+//! The life of a connection, in travel order.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use lateen_proxy_detect::{Detected, HttpVersion, detect};
+use lateen_proxy_listen::{Held, original_destination};
+use lateen_proxy_model::{ClientAddr, Connection, FilterChain, Listener, LocalAddr, NetworkFilter, OriginalDst};
+use lateen_proxy_relay::http::{ConnectionFacts, KnownProtocol};
+use lateen_proxy_tls::{PeerCertificate, Rewind, accept};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::data_path::Active;
+use crate::worker::Worker;
+use crate::{http, tcp};
+
+/// A connection whose filter chain is known and whose TLS, if the chain has any, is done.
+pub(crate) struct Accepted<S> {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) chain: Arc<FilterChain>,
+    pub(crate) stream: S,
+    pub(crate) facts: ConnectionFacts,
+    /// The protocol agreed in the TLS handshake.
+    pub(crate) alpn: Option<Vec<u8>>,
+    /// Counts the connection until it ends.
+    pub(crate) held: Held,
+}
+
+/// Serves one connection from accept to end.
+pub(crate) async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStream, client: SocketAddr) {
+    let _active = Active::new(&worker.blueprint.active);
+    let Ok(local) = stream.local_addr() else { return };
+    let destination = destination(&listener, &stream, local);
+    let listener = worker.hand_over(&listener, destination);
+    let held = worker.drain_of(&listener).hold();
+    let detected = match detect(&mut stream, &listener.inspectors, destination.port()).await {
+        Ok(detected) => detected,
+        Err(error) => return tracing::debug!(%client, listener = %listener.name, %error, "connection ended"),
+    };
+    let Some(chain) = choose(&listener, &detected, destination, client) else {
+        return tcp::log_unmatched(&worker, &listener, destination, client);
+    };
+    let facts = facts(&detected, destination, client, local);
+    let stream = Rewind::new(detected.head, stream);
+    let plain = Accepted { worker, listener, chain, stream, facts, alpn: None, held };
+    match plain.chain.tls.clone() {
+        None => filter(plain).await,
+        Some(tls) => {
+            let timeout = plain.chain.handshake_timeout;
+            match accept(&tls, plain.stream, timeout).await {
+                Ok((stream, peer)) => {
+                    let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+                    let facts = secured(plain.facts, peer, alpn.as_deref());
+                    filter(Accepted {
+                        worker: plain.worker,
+                        listener: plain.listener,
+                        chain: plain.chain,
+                        stream,
+                        facts,
+                        alpn,
+                        held: plain.held,
+                    })
+                    .await;
+                }
+                Err(error) => tracing::debug!(%client, listener = %plain.listener.name, %error, "handshake failed"),
+            }
+        }
+    }
+}
+
+/// The chain's terminal filter takes over.
+async fn filter<S>(accepted: Accepted<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match &accepted.chain.filter {
+        NetworkFilter::Http(manager) => {
+            let manager = Arc::clone(manager);
+            http::serve(accepted, &manager).await;
+        }
+        NetworkFilter::Tcp(proxy) => {
+            let proxy = Arc::clone(proxy);
+            tcp::serve(accepted, &proxy).await;
+        }
+    }
+}
+
+fn destination(listener: &Listener, stream: &TcpStream, local: SocketAddr) -> OriginalDst {
+    let redirected = listener.inspectors.original_dst
+        || matches!(listener.bind, lateen_proxy_model::ListenerBind::Socket { use_original_dst: true });
+    OriginalDst(redirected.then(|| original_destination(stream)).flatten().unwrap_or(local))
+}
+
+fn choose(
+    listener: &Listener,
+    detected: &Detected,
+    destination: OriginalDst,
+    source: SocketAddr,
+) -> Option<Arc<FilterChain>> {
+    let connection = Connection {
+        destination,
+        source,
+        transport: detected.transport(),
+        server_name: detected.server_name(),
+        application: &detected.application,
+    };
+    listener.chains.find(&connection).cloned()
+}
+
+fn facts(detected: &Detected, destination: OriginalDst, client: SocketAddr, local: SocketAddr) -> ConnectionFacts {
+    ConnectionFacts {
+        client: ClientAddr(client),
+        local: LocalAddr(local),
+        destination,
+        peer: None,
+        tls: false,
+        sni: detected.server_name().map(Arc::from),
+        protocol: detected.http.map(|version| match version {
+            HttpVersion::Http2 => KnownProtocol::Http2,
+            HttpVersion::Http10 | HttpVersion::Http11 => KnownProtocol::Http1,
+        }),
+    }
+}
+
+/// What the handshake adds: who the client is, and the protocol where ALPN says it.
+fn secured(facts: ConnectionFacts, peer: Option<PeerCertificate>, alpn: Option<&[u8]>) -> ConnectionFacts {
+    let protocol = match alpn {
+        Some(b"h2" | b"istio-h2") => Some(KnownProtocol::Http2),
+        Some(b"http/1.1" | b"http/1.0" | b"istio-http/1.1" | b"istio-http/1.0") => Some(KnownProtocol::Http1),
+        _ => None,
+    };
+    ConnectionFacts { peer, tls: true, protocol, ..facts }
+}

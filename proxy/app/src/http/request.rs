@@ -1,0 +1,268 @@
+//! The life of a request, in travel order.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use lateen_proxy_admit::{Refusal, admit};
+use lateen_proxy_model::{
+    Balance, Dial, HostRewrite, Permit, RequestView, ResetReason, RouteSource, RouteTable,
+};
+use lateen_proxy_relay::http::{
+    Connection, DownstreamBody, Exchange, ForwardPlan, KnownTable, LocalReply, RequestBody,
+    Upstreams, check, forward, path, scheme, set_path, strip_hop, trust,
+};
+use lateen_proxy_route::{
+    Answer, BadPath, Cors, CorsGrant, Decision, Found, Target, cors, cut_fragment, decide, find,
+    normalize_path,
+};
+
+/// Longest wait for a route table that is not known yet.
+const TABLE_WAIT: Duration = Duration::from_secs(15);
+/// Time between two looks for it.
+const TABLE_LOOK: Duration = Duration::from_millis(5);
+
+/// Answers one request.
+pub(crate) async fn handle<L, D>(
+    upstreams: Upstreams<L, D>,
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Response<DownstreamBody<D::Body>>
+where
+    L: Balance + 'static,
+    D: Dial<RequestBody> + 'static,
+    D::Body: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
+{
+    let (parts, body) = request.into_parts();
+    let mut exchange = Exchange::begin(connection, &parts);
+    match stages(&mut exchange, &upstreams, parts, body).await {
+        Ok(response) => exchange.answer(response),
+        Err(reply) => exchange.reply(reply),
+    }
+}
+
+/// The stages of a request; a reply made here ends them.
+async fn stages<L, D>(
+    exchange: &mut Exchange,
+    upstreams: &Upstreams<L, D>,
+    mut parts: Parts,
+    body: Incoming,
+) -> Result<Response<D::Body>, LocalReply>
+where
+    L: Balance + 'static,
+    D: Dial<RequestBody> + 'static,
+    D::Body: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
+{
+    check(exchange, &mut parts)?;
+    canonical_path(exchange, &mut parts)?;
+    let upgrade = strip_hop(&mut parts)?;
+    trust(exchange, &mut parts);
+    let table = route_table(exchange).await?;
+    let random = fastrand::u64(..);
+    let found = find_route(exchange, &table, &parts, random);
+    let grant = cross_origin(exchange, &found, &parts)?;
+    let permit = admitted(exchange, &found, &parts).await?;
+    let (target, timeout) = decided(exchange, permit, &found, &parts, random)?;
+    let auto_host = rewrite(exchange, &target, &mut parts)?;
+    let plan = ForwardPlan {
+        slot: target.cluster,
+        forward: target.forward,
+        retry: target.retry().map(|policy| &**policy),
+        timeout,
+        auto_host,
+        attempt_count: target.host.include_attempt_count,
+    };
+    let outcome = forward(exchange, upstreams, plan, (parts, body), upgrade.as_deref()).await;
+    finish(outcome, &target, grant)
+}
+
+/// One form of the path for everything that reads it (S1, S2).
+fn canonical_path(exchange: &Exchange, parts: &mut Parts) -> Result<(), LocalReply> {
+    if parts.method == http::Method::CONNECT {
+        return Ok(());
+    }
+    let manager = &exchange.connection().chain.manager;
+    let original = path(parts);
+    let refused = || LocalReply::bad_request("path_normalization_failed");
+    let cut = cut_fragment(original);
+    if cut.is_some() && manager.reject_fragment {
+        return Err(refused());
+    }
+    let kept = cut.unwrap_or(original);
+    let canonical = normalize_path(manager.paths, kept).map_err(|bad| match bad {
+        BadPath::NotAbsolute => LocalReply::bad_request("absolute_path_rejected"),
+        BadPath::Nul => refused(),
+    })?;
+    if *canonical != *original {
+        let canonical = canonical.into_owned();
+        set_path(parts, canonical)?;
+    }
+    Ok(())
+}
+
+/// The connection manager's routes; a table that RDS has not sent yet is waited for.
+async fn route_table(exchange: &Exchange) -> Result<Rc<KnownTable>, LocalReply> {
+    let chain = &exchange.connection().chain;
+    let slot = match &chain.manager.routes {
+        RouteSource::Inline(table) => return Ok(chain.inline_table(table)),
+        RouteSource::Rds(slot) => slot,
+    };
+    if let Some(table) = chain.worker.table(slot) {
+        return Ok(table);
+    }
+    let known = async {
+        loop {
+            tokio::time::sleep(TABLE_LOOK).await;
+            if let Some(table) = chain.worker.table(slot) {
+                return table;
+            }
+        }
+    };
+    tokio::time::timeout(TABLE_WAIT, known)
+        .await
+        .map_err(|_| LocalReply::no_route())
+}
+
+fn view<'a>(exchange: &'a Exchange, parts: &'a Parts) -> RequestView<'a> {
+    RequestView {
+        method: parts.method.as_str(),
+        scheme: scheme(parts),
+        authority: exchange.authority(),
+        path: path(parts),
+        headers: &parts.headers,
+    }
+}
+
+fn find_route<'t>(
+    exchange: &mut Exchange,
+    table: &'t RouteTable,
+    parts: &Parts,
+    random: u64,
+) -> Found<'t> {
+    let found = {
+        let request = view(exchange, parts);
+        find(table, &request, request.scheme == "https", random)
+    };
+    if let Some(route) = found.route {
+        exchange.take_route(route);
+    }
+    found
+}
+
+/// The cross-origin policy: a pre-flight ends here, another request may take a grant along.
+fn cross_origin<'t>(
+    exchange: &Exchange,
+    found: &Found<'t>,
+    parts: &Parts,
+) -> Result<Option<CorsGrant<'t>>, LocalReply> {
+    let policy = found.cors().filter(|_| exchange.connection().chain.cors);
+    let Some(policy) = policy else {
+        return Ok(None);
+    };
+    match cors(policy, &view(exchange, parts)) {
+        Cors::Pass => Ok(None),
+        Cors::Granted(grant) => Ok(Some(grant)),
+        Cors::Preflight(headers) => Err(LocalReply::own(
+            http::StatusCode::OK,
+            headers,
+            Bytes::new(),
+            "cors_response",
+        )),
+    }
+}
+
+/// Admission: faults may hold the request, or refuse it.
+async fn admitted(
+    exchange: &mut Exchange,
+    found: &Found<'_>,
+    parts: &Parts,
+) -> Result<Permit, LocalReply> {
+    let admission = {
+        let filter = exchange.connection().chain.fault.as_ref();
+        let fault = filter.and_then(|own| found.fault().or(own.as_ref()));
+        admit(fault.map(|fault| &**fault), &view(exchange, parts), || {
+            fastrand::u32(..1_000_000)
+        })
+    };
+    if let Some(delay) = admission.delay() {
+        exchange.delayed();
+        tokio::time::sleep(delay).await;
+    }
+    admission
+        .conclude()
+        .map_err(|Refusal::Fault { abort, delayed }| LocalReply::fault(abort, delayed))
+}
+
+fn decided<'t>(
+    exchange: &Exchange,
+    permit: Permit,
+    found: &Found<'t>,
+    parts: &Parts,
+    random: u64,
+) -> Result<(Target<'t>, Option<Duration>), LocalReply> {
+    let request = view(exchange, parts);
+    match decide(permit, found, &request, random) {
+        Decision::Forward(target) => Ok((target, target.timeout(&request))),
+        Decision::Answer(answer) => Err(direct(&answer)),
+        Decision::NotFound => Err(LocalReply::no_route()),
+    }
+}
+
+fn direct(answer: &Answer<'_>) -> LocalReply {
+    let mut headers = http::HeaderMap::new();
+    answer.finish_response(&mut headers);
+    LocalReply::own(
+        answer.status,
+        headers,
+        answer.body.clone(),
+        "direct_response",
+    )
+}
+
+/// The route's changes of headers, path and host. Whether the host is the endpoint's own, which is not known yet.
+fn rewrite(
+    exchange: &mut Exchange,
+    target: &Target<'_>,
+    parts: &mut Parts,
+) -> Result<bool, LocalReply> {
+    // A URI is a reference count: the path can be read while the headers change.
+    let uri = parts.uri.clone();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let rewritten = target.finish_request(path, &mut parts.headers);
+    if let Some(path) = rewritten.path {
+        set_path(parts, path)?;
+    }
+    match rewritten.host {
+        Some(HostRewrite::Literal(host)) => exchange.set_host(parts, host),
+        Some(HostRewrite::Auto) => return Ok(true),
+        None => {}
+    }
+    Ok(false)
+}
+
+/// The way back: header changes of the route, and the cross-origin grant.
+fn finish<B>(
+    outcome: Result<Response<B>, LocalReply>,
+    target: &Target<'_>,
+    grant: Option<CorsGrant<'_>>,
+) -> Result<Response<B>, LocalReply> {
+    match outcome {
+        Ok(mut response) => {
+            target.finish_response(response.headers_mut());
+            if let Some(grant) = grant {
+                grant.apply(response.headers_mut());
+            }
+            Ok(response)
+        }
+        Err(mut reply) => {
+            if let Some(grant) = grant {
+                grant.apply(&mut reply.headers);
+            }
+            Err(reply)
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Access logs: compiled once for the process, written by each worker through a buffer of its own.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lateen_proxy_model::AccessLogRef;
+use lateen_proxy_sync::{AccessLogFormat, AccessLogSpec, AccessLogs};
+use lateen_proxy_telemetry::{AccessLog, Flags, Format, LogSink, LogSinks};
+
+/// The format of a log that names none (Envoy's documentation of access logs).
+const ENVOY_DEFAULT: &str = concat!(
+    "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% ",
+    "%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% ",
+    "\"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" ",
+    "\"%UPSTREAM_HOST%\"\n",
+);
+
+/// All access logs of the process. A place, once given, keeps its meaning; equal specifications share one.
+#[derive(Debug)]
+pub(crate) struct LogTable {
+    sinks: Arc<LogSinks>,
+    entries: Mutex<Vec<(AccessLogSpec, Entry)>>,
+}
+
+/// One compiled access log.
+#[derive(Clone, Debug)]
+struct Entry {
+    format: Arc<Format>,
+    sink: Arc<LogSink>,
+    only: Option<Flags>,
+}
+
+/// One worker's writers, opened when first used.
+#[derive(Debug)]
+pub(crate) struct WorkerLogs {
+    table: Arc<LogTable>,
+    open: RefCell<Vec<(AccessLogRef, AccessLog)>>,
+}
+
+impl LogTable {
+    /// An empty table that opens files through `sinks`.
+    pub(crate) fn new(sinks: Arc<LogSinks>) -> Arc<Self> {
+        Arc::new(Self { sinks, entries: Mutex::default() })
+    }
+
+    fn compile(&self, spec: &AccessLogSpec) -> Result<Entry, String> {
+        let format = match &spec.format {
+            AccessLogFormat::Default => Format::text(ENVOY_DEFAULT),
+            AccessLogFormat::Text(text) => Format::text(text),
+            AccessLogFormat::Json(serde_json::Value::Object(fields)) => Format::json(fields),
+            AccessLogFormat::Json(other) => return Err(format!("a JSON format is an object, not {other}")),
+        };
+        let format = format.map_err(|error| error.to_string())?.omit_empty(spec.omit_empty);
+        let sink = self.sinks.open(&spec.path).map_err(|error| error.to_string())?;
+        Ok(Entry { format: Arc::new(format), sink, only: spec.only_flags.as_deref().map(flags).transpose()? })
+    }
+
+    fn entry(&self, place: AccessLogRef) -> Option<Entry> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.get(place.0 as usize).map(|(_, entry)| entry.clone())
+    }
+}
+
+impl AccessLogs for LogTable {
+    fn register(&self, spec: AccessLogSpec) -> Result<AccessLogRef, String> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = match entries.iter().position(|(known, _)| *known == spec) {
+            Some(index) => index,
+            None => {
+                let entry = self.compile(&spec)?;
+                entries.push((spec, entry));
+                entries.len() - 1
+            }
+        };
+        u32::try_from(index).map(AccessLogRef).map_err(|_| "too many access logs".to_owned())
+    }
+}
+
+impl WorkerLogs {
+    /// Writers of the table's logs, none open yet.
+    pub(crate) fn new(table: Arc<LogTable>) -> Self {
+        Self { table, open: RefCell::default() }
+    }
+
+    /// The log at a place; asked for once a filter chain or connection, not for each request.
+    pub(crate) fn log(&self, place: AccessLogRef) -> Option<AccessLog> {
+        let mut open = self.open.borrow_mut();
+        if let Some((_, log)) = open.iter().find(|(known, _)| *known == place) {
+            return Some(log.clone());
+        }
+        let entry = self.table.entry(place)?;
+        let mut log = AccessLog::new(entry.format, entry.sink.writer());
+        if let Some(flags) = entry.only {
+            log = log.only_with(flags);
+        }
+        open.push((place, log.clone()));
+        Some(log)
+    }
+}
+
+/// The set of flags named; an empty list means any flag.
+fn flags(names: &[String]) -> Result<Flags, String> {
+    if names.is_empty() {
+        return Ok(Flags::ALL);
+    }
+    let mut all = Flags::NONE;
+    for name in names {
+        all.insert(Flags::from_short(name).ok_or_else(|| format!("response flag {name:?} is not known"))?);
+    }
+    Ok(all)
+}

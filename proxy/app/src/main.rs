@@ -1,0 +1,132 @@
+//! The data plane binary: lateen-proxy.
+
+mod admin;
+mod chores;
+mod config;
+mod connection;
+mod data_path;
+mod http;
+mod logging;
+mod logs;
+mod run;
+mod tcp;
+mod worker;
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use ::http::{Method, StatusCode};
+use lateen_proxy_agent::{SystemSource, iptables};
+
+use chores::chores_runtime;
+use config::{Cli, Command, RequestArgs, VERSION, VersionArgs, WaitArgs};
+use logging::LogControl;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::read(std::env::args_os());
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing can be done where standard error is gone too.
+            let _ = writeln!(io::stderr(), "Error: {}", explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error with its causes; those that an outer text repeats are not said twice.
+fn explain(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |text, cause| match text {
+            text if text.is_empty() => cause,
+            text if text.contains(&cause) => text,
+            text => format!("{text}: {cause}"),
+        })
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Proxy(arguments) => {
+            let log = LogControl::start(&arguments.log_options())?;
+            run::pod(&arguments.config(&SystemSource)?, Arc::new(log))
+        }
+        Command::Envoy(arguments) => {
+            let log = LogControl::start(&arguments.log_options())?;
+            run::bootstrap(&arguments.config()?, Arc::new(log))
+        }
+        Command::Iptables(arguments) => set_rules(&arguments),
+        Command::Wait(arguments) => wait(&arguments),
+        Command::Request(arguments) => request(arguments),
+        Command::Version(arguments) => version(&arguments),
+        Command::RenderConfigDump => render_config_dump(),
+    }
+}
+
+fn set_rules(arguments: &iptables::Args) -> anyhow::Result<()> {
+    let options = arguments.options()?;
+    let rules = iptables::apply(&options, arguments.dry_run)?;
+    if arguments.dry_run {
+        print(rules.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn wait(arguments: &WaitArgs) -> anyhow::Result<()> {
+    let options = arguments.options();
+    chores_runtime()?.block_on(lateen_proxy_agent::wait(&options))?;
+    Ok(())
+}
+
+fn request(arguments: RequestArgs) -> anyhow::Result<()> {
+    let method: Method = arguments
+        .method
+        .to_uppercase()
+        .parse()
+        .context("HTTP method")?;
+    let (port, body) = (arguments.debug_port, arguments.body.into());
+    let answer = chores_runtime()?.block_on(lateen_proxy_agent::request(
+        port,
+        method,
+        &arguments.path,
+        body,
+    ))?;
+    print(&answer.body)?;
+    if answer.status != StatusCode::OK {
+        bail!(
+            "localhost:{port}/{} answered {}",
+            arguments.path,
+            answer.status
+        );
+    }
+    Ok(())
+}
+
+fn render_config_dump() -> anyhow::Result<()> {
+    let mut snapshot = Vec::new();
+    io::stdin()
+        .lock()
+        .read_to_end(&mut snapshot)
+        .context("standard input")?;
+    print(&admin::render(snapshot)?)
+}
+
+fn version(arguments: &VersionArgs) -> anyhow::Result<()> {
+    if arguments.short {
+        return print(format!("{VERSION}\n").as_bytes());
+    }
+    print(format!("lateen-proxy {VERSION}\n").as_bytes())
+}
+
+fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .context("standard output")
+}

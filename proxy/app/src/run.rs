@@ -1,0 +1,130 @@
+//! Running: what `proxy` and `envoy` build, in which order it starts, and how it ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use lateen_proxy_agent::{Ask, DrainHandle, Signals, until_end};
+use lateen_proxy_state::LastGood;
+use lateen_proxy_sync::{Bootstrap, Client, ClientConfig, ControlPlane, Roots, Security};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::chores::{Core, chores_runtime, local_peer};
+use crate::config::{EnvoyConfig, ProxyConfig, VERSION};
+use crate::data_path::{DataPath, DataPathConfig};
+use crate::logging::LogControl;
+use crate::logs::LogTable;
+use crate::worker::BindFailure;
+
+/// Runs a pod's proxy until the pod ends.
+pub(crate) fn pod(config: &ProxyConfig, log: Arc<LogControl>) -> anyhow::Result<()> {
+    let core = Core::for_pod(config, log);
+    let logs = LogTable::new(Arc::clone(&core.logs));
+    chores_runtime()?.block_on(async {
+        let signals = Signals::listen().context("signal handlers")?;
+        let (data_path, failed) = DataPath::start(&core, Arc::clone(&logs), pod_data_path(config))?;
+        let drain: Arc<dyn DrainHandle> = data_path.control();
+        let asked = core.start_pod_side(config, Arc::clone(&drain))?;
+        tokio::spawn(report(failed));
+        tokio::spawn(client(&core, logs, config)?.run(Arc::new(control_plane(&core, config))));
+        tracing::info!(node = %config.node.id, workers = config.workers.get(), version = VERSION, "started");
+        until_end(config.settings.drain, drain, asked, signals).await;
+        drop(data_path);
+        core.logs.flush();
+        Ok(())
+    })
+}
+
+/// Runs an Envoy bootstrap until a signal ends it.
+pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::Result<()> {
+    let file = config.bootstrap.display();
+    let text = std::fs::read_to_string(&config.bootstrap).with_context(|| file.to_string())?;
+    let bootstrap = Bootstrap::parse(&text).with_context(|| file.to_string())?;
+    let core = Core::for_bootstrap(log);
+    let logs = LogTable::new(Arc::clone(&core.logs));
+    chores_runtime()?.block_on(async {
+        let signals = Signals::listen().context("signal handlers")?;
+        let settings = ClientConfig {
+            node: bootstrap.node,
+            last_good: None,
+            reject_fragment: bootstrap.reject_fragment,
+        };
+        let mut client = Client::new(Arc::clone(&core.state), logs.clone(), settings);
+        client.apply_static(bootstrap.resources).with_context(|| file.to_string())?;
+        let (data_path, mut failed) = DataPath::start(&core, logs, bootstrap_data_path(config))?;
+        let drain: Arc<dyn DrainHandle> = data_path.control();
+        if let Some(address) = bootstrap.admin {
+            start_admin(&core, address, config, &text, Arc::clone(&drain))?;
+        }
+        tokio::spawn(client.run_static());
+        // Nobody asks over HTTP: only signals end the process, or a socket that cannot be bound.
+        let (_asks, asked) = mpsc::channel::<Ask>(1);
+        tokio::select! {
+            () = until_end(config.drain_settings(), drain, asked, signals) => {}
+            Some(failure) = failed.recv() => return Err(failure.into()),
+        }
+        drop(data_path);
+        core.logs.flush();
+        Ok(())
+    })
+}
+
+fn pod_data_path(config: &ProxyConfig) -> DataPathConfig {
+    DataPathConfig {
+        workers: config.workers,
+        router: config.is_router(),
+        own: Some((config.node.id.to_string(), local_peer(&config.node.metadata))),
+        own_uri: Some(config.settings.spiffe_id().into()),
+        drain_time: config.settings.drain.drain,
+    }
+}
+
+fn bootstrap_data_path(config: &EnvoyConfig) -> DataPathConfig {
+    DataPathConfig { workers: config.workers, router: false, own: None, own_uri: None, drain_time: config.drain }
+}
+
+fn client(core: &Core, logs: Arc<LogTable>, config: &ProxyConfig) -> anyhow::Result<Client> {
+    let settings = ClientConfig {
+        node: config.node.to_proto().context("node metadata")?,
+        last_good: Some(LastGood::new(&config.settings.state_dir)),
+        // The mesh bootstrap cuts fragments instead of refusing them (S1).
+        reject_fragment: false,
+    };
+    Ok(Client::new(Arc::clone(&core.state), logs, settings))
+}
+
+fn control_plane(core: &Core, config: &ProxyConfig) -> ControlPlane {
+    let settings = &config.settings;
+    let address = settings.discovery_address.clone();
+    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+    ControlPlane {
+        security: Security::Tls {
+            roots: Roots::File(settings.control_plane_roots.clone()),
+            server_name: host.to_owned(),
+        },
+        address,
+        token: Some(settings.token_file.clone()),
+        cluster_id: Some(settings.cluster_id.clone()),
+        state: Arc::clone(&core.state),
+    }
+}
+
+fn start_admin(
+    core: &Core,
+    address: SocketAddr,
+    config: &EnvoyConfig,
+    text: &str,
+    drain: Arc<dyn DrainHandle>,
+) -> anyhow::Result<()> {
+    let documents = lateen_api::yaml::parse(text).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let bootstrap = documents.first().and_then(|document| lateen_api::yaml::read::<Value>(&document.root).ok());
+    core.start_admin(address, bootstrap.unwrap_or_default(), config.workers.get(), drain)
+}
+
+/// A pod's proxy lives on without a listener whose port is taken: the others serve.
+async fn report(mut failed: mpsc::UnboundedReceiver<BindFailure>) {
+    while let Some(failure) = failed.recv().await {
+        tracing::error!("{failure}");
+    }
+}

@@ -1,0 +1,268 @@
+//! A TCP chain: exchange metadata, choose a cluster and an endpoint, connect, copy, report.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::Version;
+use lateen_proxy_dial::{TcpUpstream, connect_tcp};
+use lateen_proxy_listen::Drain;
+use lateen_proxy_model::{
+    Balance, Choice, Cluster, ClusterRef, FilterChain, Listener, OriginalDst, Outcome, ResetReason, SendFailure, Target,
+    TcpProxy, TrafficDirection, UpstreamConnection,
+};
+use lateen_proxy_relay::exchange::{self, Turn, exchange, peer_of};
+use lateen_proxy_relay::http::{ConnectionFacts, KnownCluster};
+use lateen_proxy_relay::tcp::{TcpEnd, Transferred, copy};
+use lateen_proxy_route::choose_cluster;
+use lateen_proxy_telemetry::{Exchange, Flags, Peer, TCP_REPORT_INTERVAL, TcpRecord, TcpReporter};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{MissedTickBehavior, interval_at};
+
+use crate::connection::Accepted;
+use crate::worker::Worker;
+
+/// One connection as metrics and access logs will tell it.
+struct Session {
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    chain: Arc<FilterChain>,
+    facts: ConnectionFacts,
+    alpn: Option<Vec<u8>>,
+    begin: (SystemTime, Instant),
+    counts: Transferred,
+    reporter: Option<TcpReporter>,
+    cluster: Option<Rc<KnownCluster>>,
+    upstream: Option<Arc<UpstreamConnection>>,
+    peer: Option<Arc<Peer>>,
+    failure: Option<Arc<str>>,
+    flags: Flags,
+}
+
+/// Serves a connection of a TCP chain until it ends.
+pub(crate) async fn serve<S>(accepted: Accepted<S>, proxy: &TcpProxy)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Accepted { worker, listener, chain, mut stream, facts, alpn, held: _held } = accepted;
+    let mut session = Session {
+        reporter: chain.stats.map(|_| TcpReporter::default()),
+        worker,
+        listener,
+        chain,
+        facts,
+        alpn,
+        begin: (SystemTime::now(), Instant::now()),
+        counts: Transferred::default(),
+        cluster: None,
+        upstream: None,
+        peer: None,
+        failure: None,
+        flags: Flags::NONE,
+    };
+    if session.greet_downstream(&mut stream).await
+        && let Some(mut upstream) = session.connect(proxy).await
+        && session.greet_upstream(&mut upstream).await
+    {
+        session.relay(&mut stream, upstream, proxy).await;
+    }
+    session.finish(proxy);
+}
+
+/// Logs a connection that no chain takes; it is closed.
+pub(crate) fn log_unmatched(worker: &Worker, listener: &Listener, destination: OriginalDst, client: SocketAddr) {
+    let exchange = Exchange {
+        side: worker.side(listener),
+        start: SystemTime::now(),
+        flags: Flags::NO_ROUTE,
+        details: Some("filter_chain_not_found"),
+        downstream_local: Some(destination.0),
+        downstream_remote: Some(client),
+        downstream_direct_remote: Some(client),
+        ..Exchange::default()
+    };
+    let record = TcpRecord { exchange };
+    worker.access_logs(&listener.access_log).iter().for_each(|log| log.tcp(&record));
+}
+
+impl Session {
+    /// Metadata of the client, where the handshake agreed on the exchange; false when it failed.
+    async fn greet_downstream<S>(&mut self, stream: &mut S) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if self.alpn.as_deref() != Some(exchange::ALPN) || !self.chain.metadata_exchange {
+            return true;
+        }
+        let own = Arc::clone(&self.worker.blueprint.own_frame);
+        match exchange(stream, &own, Turn::Server).await {
+            Ok(theirs) => {
+                if self.listener.direction == TrafficDirection::Inbound {
+                    self.peer = peer_of(&theirs);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::debug!(client = %self.facts.client, %error, "metadata exchange with a client failed");
+                self.flags = Flags::DOWNSTREAM_PROTOCOL;
+                false
+            }
+        }
+    }
+
+    /// Metadata of the endpoint, where the handshake agreed on the exchange; false when it failed.
+    async fn greet_upstream(&mut self, upstream: &mut TcpUpstream) -> bool {
+        if upstream.connection.alpn.as_deref() != Some(exchange::ALPN) {
+            return true;
+        }
+        let own = Arc::clone(&self.worker.blueprint.own_frame);
+        match exchange(&mut upstream.stream, &own, Turn::Client).await {
+            Ok(theirs) => {
+                self.peer = peer_of(&theirs);
+                true
+            }
+            Err(error) => {
+                self.flags = Flags::UPSTREAM_PROTOCOL;
+                self.failure = Some(error.to_string().into());
+                false
+            }
+        }
+    }
+
+    /// An upstream connection, after as many tries as the filter allows.
+    async fn connect(&mut self, proxy: &TcpProxy) -> Option<TcpUpstream> {
+        let (slot, _) = choose_cluster(&proxy.cluster, fastrand::u64(..))?;
+        let Some(known) = self.worker.http.cluster(slot) else {
+            self.flags = Flags::NO_CLUSTER;
+            return None;
+        };
+        self.cluster = Some(Rc::clone(&known));
+        let mut tried = Vec::new();
+        let attempts = proxy.max_connect_attempts.max(1);
+        for attempt in 1..=attempts {
+            match self.try_once(slot, &known.cluster, &mut tried).await {
+                Ok(upstream) => {
+                    self.upstream = Some(Arc::clone(&upstream.connection));
+                    return Some(upstream);
+                }
+                Err(None) => {
+                    self.flags = Flags::NO_HEALTHY_UPSTREAM;
+                    return None;
+                }
+                Err(Some(failure)) => self.note_failure(failure, attempt == attempts && attempts > 1),
+            }
+        }
+        None
+    }
+
+    /// One try; `Err(None)` when there is no endpoint.
+    async fn try_once(
+        &self,
+        slot: &ClusterRef,
+        cluster: &Arc<Cluster>,
+        tried: &mut Vec<u64>,
+    ) -> Result<TcpUpstream, Option<SendFailure>> {
+        let destination = self.facts.destination.0;
+        let balancer = &self.worker.balancer;
+        let choice = Choice { original_dst: Some(destination), tried, selection_attempts: 3 };
+        let endpoint = balancer.choose(slot, cluster, &choice).ok_or(None)?;
+        tried.push(endpoint.id);
+        let target = Target {
+            slot,
+            cluster,
+            endpoint: &endpoint,
+            downstream: Version::HTTP_11,
+            istio_alpn: false,
+            host: self.facts.sni.as_deref(),
+            downstream_addresses: Some((self.facts.client.0, destination)),
+        };
+        let connected = connect_tcp(target).await;
+        let outcome = if connected.is_ok() { Outcome::Success } else { Outcome::GatewayError };
+        balancer.report(cluster, &endpoint, outcome);
+        connected.map_err(Some)
+    }
+
+    fn note_failure(&mut self, failure: SendFailure, last: bool) {
+        self.flags = match failure.reason {
+            ResetReason::Overflow => Flags::UPSTREAM_OVERFLOW,
+            _ => Flags::UPSTREAM_CONNECT_FAILURE,
+        };
+        if last {
+            self.flags.insert(Flags::RETRIES_EXHAUSTED);
+        }
+        self.failure = failure.transport;
+    }
+
+    /// Copies until the end, reporting every few seconds.
+    async fn relay<S>(&mut self, stream: &mut S, mut upstream: TcpUpstream, proxy: &TcpProxy)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut drain: Drain = self.worker.drain_of(&self.listener);
+        let counts = std::mem::take(&mut self.counts);
+        let mut reporter = self.reporter.take();
+        let mut due = interval_at(tokio::time::Instant::now(), TCP_REPORT_INTERVAL);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let end = {
+            let copying = copy(stream, &mut upstream.stream, proxy.idle_timeout, &counts);
+            tokio::pin!(copying);
+            loop {
+                tokio::select! {
+                    end = &mut copying => break Some(end),
+                    () = drain.closing() => break None,
+                    _ = due.tick(), if reporter.is_some() => {
+                        if let Some(reporter) = &mut reporter {
+                            reporter.progress(&self.worker.http.recorder, &self.record(&counts));
+                        }
+                    }
+                }
+            }
+        };
+        self.reporter = reporter;
+        self.counts = counts;
+        if let Some(TcpEnd::Upstream(error)) = end {
+            self.flags = Flags::UPSTREAM_CLOSED;
+            self.failure = Some(error.to_string().into());
+        }
+    }
+
+    fn finish(mut self, proxy: &TcpProxy) {
+        let reporter = self.reporter.take();
+        let record = self.record(&self.counts);
+        if let Some(reporter) = reporter {
+            reporter.finish(&self.worker.http.recorder, &record);
+        }
+        self.worker.access_logs(&proxy.access_log).iter().for_each(|log| log.tcp(&record));
+    }
+
+    fn record(&self, counts: &Transferred) -> TcpRecord<'_> {
+        let inbound = self.listener.direction == TrafficDirection::Inbound;
+        let upstream = self.upstream.as_deref();
+        let downstream_peer = self.facts.peer.as_ref().and_then(|peer| peer.identity.as_ref());
+        let upstream_peer = upstream.and_then(|connection| connection.peer.as_ref());
+        let principal = if inbound { downstream_peer } else { upstream_peer };
+        let exchange = Exchange {
+            side: self.worker.side(&self.listener),
+            start: self.begin.0,
+            duration: self.begin.1.elapsed(),
+            flags: self.flags,
+            bytes_received: counts.up.get(),
+            bytes_sent: counts.down.get(),
+            upstream_failure: self.failure.as_deref(),
+            upstream_host: upstream.map(|connection| connection.remote),
+            upstream_local: upstream.and_then(|connection| connection.local),
+            cluster: self.cluster.as_ref().map(|known| &*known.cluster.name),
+            downstream_local: Some(self.facts.destination.0),
+            downstream_remote: Some(self.facts.client.0),
+            downstream_direct_remote: Some(self.facts.client.0),
+            sni: self.facts.sni.as_deref(),
+            peer: self.peer.as_ref(),
+            peer_principal: principal.map(|identity| &identity.0),
+            service: self.cluster.as_ref().map(|known| &known.service),
+            mtls: if inbound { downstream_peer.is_some() } else { upstream_peer.is_some() },
+            ..Exchange::default()
+        };
+        TcpRecord { exchange }
+    }
+}

@@ -1,0 +1,102 @@
+//! Passive health checks: endpoints that fail in a row are left out for a while.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lateen_proxy_model::{Cluster, Endpoint, Outcome, OutlierDetection};
+
+/// Longest ejection, unless the base time is longer. Envoy's `max_ejection_time`.
+const MAX_EJECTION: Duration = Duration::from_secs(300);
+
+/// Counts the end of a request, and ejects the endpoint when a detector's limit is reached.
+pub(crate) fn report(
+    cluster: &Cluster,
+    detection: &OutlierDetection,
+    endpoint: &Endpoint,
+    outcome: Outcome,
+    now: u64,
+) {
+    let state = &endpoint.ejection;
+    let in_a_row = match outcome {
+        Outcome::Success => {
+            // A plain load first: a store on every request would move the cache line between workers.
+            for counter in [&state.consecutive_5xx, &state.consecutive_gateway] {
+                if counter.load(Ordering::Relaxed) != 0 {
+                    counter.store(0, Ordering::Relaxed);
+                }
+            }
+            return;
+        }
+        Outcome::ServerError => {
+            state.consecutive_gateway.store(0, Ordering::Relaxed);
+            (bump(&state.consecutive_5xx), 0)
+        }
+        Outcome::GatewayError => (
+            bump(&state.consecutive_5xx),
+            bump(&state.consecutive_gateway),
+        ),
+    };
+    let reached = |count: u32, limit: u32| limit > 0 && count >= limit;
+    if reached(in_a_row.0, detection.consecutive_5xx)
+        || reached(in_a_row.1, detection.consecutive_gateway_errors)
+    {
+        eject(cluster, detection, endpoint, now);
+    }
+}
+
+fn bump(counter: &std::sync::atomic::AtomicU32) -> u32 {
+    counter.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+}
+
+fn eject(cluster: &Cluster, detection: &OutlierDetection, endpoint: &Endpoint, now: u64) {
+    let state = &endpoint.ejection;
+    let before = state.until.load(Ordering::Relaxed);
+    if before > now || !room(cluster, detection, now) {
+        return;
+    }
+    let count = quiet(detection, state.count.load(Ordering::Relaxed), before, now) + 1;
+    let base = millis(detection.base_ejection_time);
+    let time = base
+        .saturating_mul(u64::from(count))
+        .min(millis(MAX_EJECTION).max(base));
+    let until = now.saturating_add(time.max(1));
+    if state
+        .until
+        .compare_exchange(before, until, Ordering::Relaxed, Ordering::Relaxed)
+        .is_ok()
+    {
+        state.count.store(count, Ordering::Relaxed);
+        state.consecutive_5xx.store(0, Ordering::Relaxed);
+        state.consecutive_gateway.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Ejections so far, less one for each interval passed since the last one ended.
+fn quiet(detection: &OutlierDetection, count: u32, until: u64, now: u64) -> u32 {
+    let passed = now
+        .saturating_sub(until)
+        .checked_div(millis(detection.interval))
+        .unwrap_or_default();
+    count.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX))
+}
+
+/// Whether one more endpoint may go without passing the limit.
+fn room(cluster: &Cluster, detection: &OutlierDetection, now: u64) -> bool {
+    let Some(slot) = cluster.endpoints() else {
+        return false;
+    };
+    let set = slot.load();
+    let Some(set) = set.as_deref() else {
+        return false;
+    };
+    let (mut out, mut all) = (1u64, 0u64);
+    for endpoint in set.iter() {
+        all += 1;
+        out += u64::from(endpoint.ejection.is_out(now));
+    }
+    out * 100 <= all * u64::from(detection.max_ejection_percent)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

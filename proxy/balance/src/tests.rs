@@ -1,0 +1,268 @@
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lateen_proxy_model::{
+    CircuitBreakers, HttpProtocol, LbPolicy, Locality, LocalityEndpoints, OutlierDetection, Slot,
+};
+use proptest::prelude::*;
+
+use super::*;
+
+fn endpoint(port: u16, weight: u32, health: Health) -> Arc<Endpoint> {
+    let address = SocketAddr::from(([10, 0, 0, 1], port));
+    Arc::new(Endpoint::new(
+        address,
+        weight,
+        health,
+        EndpointMetadata::default(),
+    ))
+}
+
+fn level(priority: u32, endpoints: Vec<Arc<Endpoint>>) -> LocalityEndpoints {
+    LocalityEndpoints {
+        locality: Locality::default(),
+        priority,
+        weight: 0,
+        endpoints,
+    }
+}
+
+fn cluster(lb: LbPolicy, levels: Vec<LocalityEndpoints>) -> Cluster {
+    let set = Arc::new(EndpointSet::new(levels));
+    Cluster {
+        name: "c".into(),
+        kind: ClusterKind::Endpoints(Slot::filled("c", set)),
+        lb,
+        panic_threshold: 0,
+        connect_timeout: Duration::from_secs(1),
+        http: HttpProtocol::Http1,
+        idle_timeout: None,
+        max_requests_per_connection: None,
+        max_concurrent_streams: None,
+        transports: Vec::new(),
+        limits: CircuitBreakers::default(),
+        outlier: None,
+        keepalive: None,
+        bind: None,
+        proxy_protocol: None,
+        alpn_override_off: false,
+        metadata_exchange: false,
+        service: Default::default(),
+        shared: Arc::default(),
+    }
+}
+
+fn clock(seed: u64) -> (Balancer, Rc<Cell<u64>>) {
+    let now = Rc::new(Cell::new(1000));
+    let read = Rc::clone(&now);
+    (Balancer::new(seed, Box::new(move || read.get())), now)
+}
+
+fn counts(cluster: &Cluster, seed: u64, draws: usize) -> HashMap<u16, usize> {
+    let (balancer, _) = clock(seed);
+    let slot = Slot::new("c");
+    let mut counts = HashMap::new();
+    for _ in 0..draws {
+        let chosen = balancer.choose(&slot, cluster, &Choice::default());
+        let port = chosen.expect("somebody is healthy").address.port();
+        *counts.entry(port).or_default() += 1;
+    }
+    counts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn idle_endpoints_get_their_share_by_weight_and_sick_ones_nothing(
+        weights in prop::collection::vec((1u32..20, any::<bool>()), 2..8),
+        seed in any::<u64>(),
+        policy in 0..3,
+    ) {
+        let lb = match policy {
+            0 => LbPolicy::LeastRequest { choices: 2 },
+            1 => LbPolicy::RoundRobin,
+            _ => LbPolicy::Random,
+        };
+        let endpoints: Vec<_> = weights
+            .iter()
+            .zip(0u16..)
+            .map(|((weight, well), port)| {
+                endpoint(port, *weight, if *well { Health::Healthy } else { Health::Unhealthy })
+            })
+            .collect();
+        let total: u32 = weights.iter().filter(|(_, well)| *well).map(|(weight, _)| weight).sum();
+        prop_assume!(total > 0);
+        let draws = 4000;
+        let seen = counts(&cluster(lb, vec![level(0, endpoints)]), seed, draws);
+        for ((weight, well), port) in weights.iter().zip(0u16..) {
+            let got = seen.get(&port).copied().unwrap_or_default() as f64;
+            let wanted = if *well { draws as f64 * f64::from(*weight) / f64::from(total) } else { 0.0 };
+            prop_assert!((got - wanted).abs() <= draws as f64 * 0.05, "{port}: {got} of {wanted}");
+        }
+    }
+}
+
+#[test]
+fn round_robin_goes_in_turn() {
+    let endpoints = (1..=3).map(|port| endpoint(port, 1, Health::Healthy));
+    let cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints.collect())]);
+    let seen = counts(&cluster, 7, 9);
+    assert!(seen.values().all(|count| *count == 3), "{seen:?}");
+}
+
+#[test]
+fn least_request_avoids_the_busy_one() {
+    let busy = endpoint(1, 1, Health::Healthy);
+    busy.active.store(100, Ordering::Relaxed);
+    let endpoints = vec![busy, endpoint(2, 1, Health::Healthy)];
+    let cluster = cluster(
+        LbPolicy::LeastRequest { choices: 2 },
+        vec![level(0, endpoints)],
+    );
+    // Both draws fall on the busy one in a quarter of all cases.
+    let seen = counts(&cluster, 3, 1000);
+    assert!(seen.get(&2).copied().unwrap_or_default() > 650, "{seen:?}");
+}
+
+#[test]
+fn tried_endpoints_are_avoided_while_attempts_last() {
+    let endpoints: Vec<_> = (1..=2)
+        .map(|port| endpoint(port, 1, Health::Healthy))
+        .collect();
+    let tried = [endpoints[0].id];
+    let cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
+    let (balancer, _) = clock(5);
+    let slot = Slot::new("c");
+    let choice = Choice {
+        tried: &tried,
+        selection_attempts: 5,
+        ..Choice::default()
+    };
+    for _ in 0..20 {
+        let chosen = balancer.choose(&slot, &cluster, &choice).expect("chosen");
+        assert_eq!(chosen.address.port(), 2);
+    }
+}
+
+#[test]
+fn load_spills_to_the_next_priority_as_health_goes() {
+    let well = |port| endpoint(port, 1, Health::Healthy);
+    let sick = |port| endpoint(port, 1, Health::Unhealthy);
+    let lb = LbPolicy::Random;
+    let whole = cluster(lb, vec![level(0, vec![well(1)]), level(1, vec![well(2)])]);
+    assert_eq!(counts(&whole, 1, 100).get(&2), None);
+    let half = cluster(
+        lb,
+        vec![level(0, vec![well(1), sick(3)]), level(1, vec![well(2)])],
+    );
+    let spilled = counts(&half, 1, 1000).get(&2).copied().unwrap_or_default();
+    assert!((200..400).contains(&spilled), "{spilled}");
+    let gone = cluster(lb, vec![level(0, vec![sick(1)]), level(1, vec![well(2)])]);
+    assert_eq!(counts(&gone, 1, 100).get(&2), Some(&100));
+}
+
+#[test]
+fn sick_endpoints_serve_only_in_panic() {
+    let sick = || vec![level(0, vec![endpoint(1, 1, Health::Unhealthy)])];
+    let (balancer, _) = clock(1);
+    let slot = Slot::new("c");
+    let mut cluster = cluster(LbPolicy::Random, sick());
+    assert!(
+        balancer
+            .choose(&slot, &cluster, &Choice::default())
+            .is_none()
+    );
+    cluster.panic_threshold = 50;
+    assert!(
+        balancer
+            .choose(&slot, &cluster, &Choice::default())
+            .is_some()
+    );
+}
+
+#[test]
+fn failures_in_a_row_eject_for_a_growing_time() {
+    let endpoints: Vec<_> = (1..=2)
+        .map(|port| endpoint(port, 1, Health::Healthy))
+        .collect();
+    let bad = Arc::clone(&endpoints[0]);
+    let mut cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
+    cluster.outlier = Some(OutlierDetection {
+        consecutive_5xx: 2,
+        consecutive_gateway_errors: 0,
+        interval: Duration::from_secs(10),
+        base_ejection_time: Duration::from_secs(30),
+        max_ejection_percent: 50,
+    });
+    let (balancer, now) = clock(1);
+    let slot = Slot::new("c");
+    let chosen = || {
+        let chosen = |_| balancer.choose(&slot, &cluster, &Choice::default());
+        (0..4)
+            .filter_map(chosen)
+            .filter(|one| one.id == bad.id)
+            .count()
+    };
+    balancer.report(&cluster, &bad, Outcome::ServerError);
+    balancer.report(&cluster, &bad, Outcome::Success);
+    balancer.report(&cluster, &bad, Outcome::GatewayError);
+    assert_eq!(chosen(), 2, "not in a row");
+    balancer.report(&cluster, &bad, Outcome::ServerError);
+    assert_eq!(chosen(), 0);
+    now.set(1000 + 30_000);
+    assert_eq!(chosen(), 2, "back after the base time");
+    balancer.report(&cluster, &bad, Outcome::ServerError);
+    balancer.report(&cluster, &bad, Outcome::ServerError);
+    now.set(31_000 + 59_999);
+    assert_eq!(chosen(), 0, "twice the base time");
+    now.set(31_000 + 60_000);
+    assert_eq!(chosen(), 2);
+}
+
+#[test]
+fn no_more_than_the_limit_is_ejected() {
+    let endpoints: Vec<_> = (1..=2)
+        .map(|port| endpoint(port, 1, Health::Healthy))
+        .collect();
+    let both = endpoints.clone();
+    let mut cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
+    cluster.outlier = Some(OutlierDetection {
+        consecutive_5xx: 1,
+        consecutive_gateway_errors: 0,
+        interval: Duration::from_secs(10),
+        base_ejection_time: Duration::from_secs(30),
+        max_ejection_percent: 50,
+    });
+    let (balancer, _) = clock(1);
+    for endpoint in &both {
+        balancer.report(&cluster, endpoint, Outcome::GatewayError);
+    }
+    assert!(both[0].ejection.is_out(1000));
+    assert!(!both[1].ejection.is_out(1000));
+}
+
+#[test]
+fn the_original_destination_keeps_its_endpoint() {
+    let mut cluster = cluster(LbPolicy::ClusterProvided, Vec::new());
+    cluster.kind = ClusterKind::OriginalDst {
+        port_override: Some(8080),
+    };
+    let (balancer, _) = clock(1);
+    let slot = Slot::new("c");
+    let choice = Choice {
+        original_dst: Some(SocketAddr::from(([10, 0, 0, 9], 80))),
+        ..Choice::default()
+    };
+    let first = balancer.choose(&slot, &cluster, &choice).expect("chosen");
+    assert_eq!(first.address, SocketAddr::from(([10, 0, 0, 9], 8080)));
+    let second = balancer.choose(&slot, &cluster, &choice).expect("chosen");
+    assert_eq!(first.id, second.id);
+    assert!(
+        balancer
+            .choose(&slot, &cluster, &Choice::default())
+            .is_none()
+    );
+}

@@ -1,0 +1,226 @@
+//! HTTP/1.1: one request at a time on a connection, the latest used first.
+
+use std::error::Error;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use lateen_proxy_model::{SendFailure, Target, UpstreamConnection};
+use tokio::sync::oneshot;
+
+use crate::body::{Lease, ResponseBody};
+use crate::connect::{self, Plan};
+use crate::failure::reset_reason;
+use crate::guard::{ConnectionGuard, PendingGuard, RequestGuard};
+use crate::pool::{Pool, overflow};
+
+/// Bytes of a response's head, at most. Envoy's default.
+const MAX_HEAD: usize = 60 * 1024;
+/// Headers of a response, at most.
+const MAX_HEADERS: usize = 200;
+
+/// A connection that is not in use.
+pub(crate) struct Http1<B> {
+    sender: SendRequest<B>,
+    connection: Arc<UpstreamConnection>,
+    generation: u64,
+    requests: u32,
+    pub(crate) since: Instant,
+}
+
+type Answer<B> = (Response<ResponseBody<B>>, Arc<UpstreamConnection>);
+
+/// Sends over an idle connection, or a new one. A request that an idle connection gives back, because it was closed
+/// meanwhile, goes over the next one.
+pub(crate) async fn send<B>(
+    pool: Rc<Pool<B>>,
+    target: Target<'_>,
+    mut request: Request<B>,
+    counted: Option<RequestGuard>,
+) -> Result<Answer<B>, SendFailure>
+where
+    B: Body + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    *request.version_mut() = Version::HTTP_11;
+    let connect = request.method() == Method::CONNECT;
+    loop {
+        let (mut conn, fresh) = match pool.take_idle() {
+            Some(idle) => (idle, false),
+            None => (acquire(&pool, &target).await?, true),
+        };
+        conn.requests = conn.requests.saturating_add(1);
+        match conn.sender.try_send_request(request).await {
+            Ok(response) => {
+                let connection = Arc::clone(&conn.connection);
+                let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS
+                    || (connect && response.status().is_success());
+                // A switched connection belongs to the two ends now.
+                let lease = (!switched).then(|| Lease::http1(conn, Rc::clone(&pool), counted));
+                return Ok((
+                    response.map(|body: Incoming| ResponseBody::new(body, lease)),
+                    connection,
+                ));
+            }
+            Err(mut error) => match error.take_message().filter(|_| !fresh) {
+                Some(unsent) => request = unsent,
+                None => {
+                    return Err(SendFailure {
+                        reason: reset_reason(error.error()),
+                        transport: None,
+                        started: true,
+                        connection: Some(conn.connection),
+                    });
+                }
+            },
+        }
+    }
+}
+
+impl<B> Http1<B> {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
+impl<B: 'static> Http1<B> {
+    /// Back to the pool once the connection is ready for the next request.
+    pub(crate) fn release(mut self, pool: Rc<Pool<B>>) {
+        if self.sender.is_ready() {
+            pool.put(self);
+        } else if !self.sender.is_closed() {
+            tokio::task::spawn_local(async move {
+                if self.sender.ready().await.is_ok() {
+                    pool.put(self);
+                }
+            });
+        }
+    }
+}
+
+impl<B> Pool<B> {
+    fn take_idle(&self) -> Option<Http1<B>> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(entry) = idle.pop() {
+            if !entry.is_closed() {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    fn put(&self, mut conn: Http1<B>) {
+        let limit = self.cluster.borrow().max_requests_per_connection;
+        if conn.generation != self.generation.get()
+            || limit.is_some_and(|limit| conn.requests >= limit)
+        {
+            return;
+        }
+        loop {
+            let Some(waiting) = self.waiting.borrow_mut().pop_front() else {
+                break;
+            };
+            match waiting.send(Some(conn)) {
+                Ok(()) => return,
+                Err(Some(back)) => conn = back,
+                Err(None) => return,
+            }
+        }
+        conn.since = Instant::now();
+        self.idle.borrow_mut().push(conn);
+    }
+
+    /// A connection is gone: a request that waited for one may open the next.
+    fn closed(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
+        loop {
+            let Some(waiting) = self.waiting.borrow_mut().pop_front() else {
+                return;
+            };
+            if waiting.send(None).is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+/// Counts a pool's connection for as long as it lives.
+struct Open<B>(
+    Rc<Pool<B>>,
+    #[expect(dead_code, reason = "held for its drop")] ConnectionGuard,
+);
+
+impl<B> Drop for Open<B> {
+    fn drop(&mut self) {
+        self.0.closed();
+    }
+}
+
+/// A new connection, or, at the cluster's limit, the next one that comes free.
+async fn acquire<B>(pool: &Rc<Pool<B>>, target: &Target<'_>) -> Result<Http1<B>, SendFailure>
+where
+    B: Body + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let Some(_pending) = PendingGuard::enter(target.cluster) else {
+        return Err(overflow());
+    };
+    loop {
+        if let Some(idle) = pool.take_idle() {
+            return Ok(idle);
+        }
+        let first = pool.open.get() == 0;
+        if let Some(guard) = ConnectionGuard::enter(target.cluster, first) {
+            pool.open.set(pool.open.get().saturating_add(1));
+            let plan = Plan::new(target, Some(Version::HTTP_11));
+            return open(&plan, Open(Rc::clone(pool), guard)).await;
+        }
+        let (free, waiting) = oneshot::channel();
+        pool.waiting.borrow_mut().push_back(free);
+        if let Ok(Some(conn)) = waiting.await {
+            return Ok(conn);
+        }
+    }
+}
+
+async fn open<B>(plan: &Plan, open: Open<B>) -> Result<Http1<B>, SendFailure>
+where
+    B: Body + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (stream, connection) = connect::connect(plan).await?;
+    let connection = Arc::new(connection);
+    let handshake = Builder::new()
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await;
+    let (sender, driver) = handshake.map_err(|error| SendFailure {
+        reason: reset_reason(&error),
+        transport: None,
+        started: false,
+        connection: Some(Arc::clone(&connection)),
+    })?;
+    let generation = open.0.generation.get();
+    tokio::task::spawn_local(async move {
+        let _open = open;
+        if let Err(error) = driver.with_upgrades().await {
+            tracing::debug!(%error, "upstream HTTP/1.1 connection ended");
+        }
+    });
+    Ok(Http1 {
+        sender,
+        connection,
+        generation,
+        requests: 0,
+        since: Instant::now(),
+    })
+}

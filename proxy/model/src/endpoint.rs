@@ -1,0 +1,232 @@
+//! Endpoints of a cluster.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::peer::PeerMetadata;
+use crate::slot::Slot;
+
+/// The slot of a cluster's endpoints.
+pub type EndpointsRef = Arc<Slot<EndpointSet>>;
+
+/// Whether an endpoint may be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// May be chosen.
+    Healthy,
+    /// Only chosen when nothing healthy is left.
+    Degraded,
+    /// Not chosen.
+    Unhealthy,
+    /// Ends soon: not chosen for new requests.
+    Draining,
+}
+
+/// Where an endpoint runs. Empty text is unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Locality {
+    /// Region.
+    pub region: Arc<str>,
+    /// Zone.
+    pub zone: Arc<str>,
+    /// Sub-zone.
+    pub sub_zone: Arc<str>,
+}
+
+/// What EDS says of an endpoint beside its address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointMetadata {
+    /// `envoy.transport_socket_match`: text values that choose the transport socket, such as `tlsMode: istio`.
+    pub transport: BTreeMap<Box<str>, Box<str>>,
+    /// `istio.workload` taken apart: the peer when it says nothing itself.
+    pub workload: Option<Arc<PeerMetadata>>,
+    /// `envoy.lb`: text values for subset selection.
+    pub labels: BTreeMap<Box<str>, Box<str>>,
+}
+
+/// One endpoint. The same value is kept over updates that do not change it, so its counters survive.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// A number that no other endpoint of this process has: the key of per-worker pools.
+    pub id: u64,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Share of traffic relative to its siblings, at least 1.
+    pub weight: u32,
+    /// Health as EDS gives it.
+    pub health: Health,
+    /// Metadata.
+    pub metadata: EndpointMetadata,
+    /// Host name, where the address came from one.
+    pub hostname: Option<Arc<str>>,
+    /// Requests or connections under way from all workers, for least request.
+    pub active: AtomicU32,
+    /// What passive health checks found.
+    pub ejection: Ejection,
+}
+
+/// Passive health of one endpoint, shared by all workers. Times are milliseconds of the balancer's clock.
+#[derive(Debug, Default)]
+pub struct Ejection {
+    /// 5xx answers in a row.
+    pub consecutive_5xx: AtomicU32,
+    /// Gateway errors in a row.
+    pub consecutive_gateway: AtomicU32,
+    /// The endpoint is out until this time; 0 when it never was.
+    pub until: AtomicU64,
+    /// Ejections so far, less the quiet times since.
+    pub count: AtomicU32,
+}
+
+impl Ejection {
+    /// Whether the endpoint is out at `now`.
+    pub fn is_out(&self, now: u64) -> bool {
+        self.until.load(Ordering::Relaxed) > now
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Endpoint {
+    /// A new endpoint without traffic.
+    pub fn new(
+        address: SocketAddr,
+        weight: u32,
+        health: Health,
+        metadata: EndpointMetadata,
+    ) -> Self {
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            address,
+            weight: weight.max(1),
+            health,
+            metadata,
+            hostname: None,
+            active: AtomicU32::new(0),
+            ejection: Ejection::default(),
+        }
+    }
+
+    /// Whether `other` describes the same endpoint in the same state, so that `self` can be kept.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.address == other.address
+            && self.weight == other.weight
+            && self.health == other.health
+            && self.hostname == other.hostname
+            && self.metadata == other.metadata
+    }
+}
+
+/// The endpoints of one locality at one priority.
+#[derive(Clone, Debug)]
+pub struct LocalityEndpoints {
+    /// Where they run.
+    pub locality: Locality,
+    /// 0 is preferred.
+    pub priority: u32,
+    /// Weight of the locality; 0 when localities are not weighted.
+    pub weight: u32,
+    /// The endpoints.
+    pub endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// All endpoints of a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointSet {
+    /// By locality, in the order given.
+    pub localities: Vec<LocalityEndpoints>,
+    /// Endpoints that may be chosen, by priority; precomputed so that choosing scans nothing it must not.
+    pub eligible: Vec<Vec<Arc<Endpoint>>>,
+    /// What else the balancer needs of each priority, in the order of `eligible`.
+    pub levels: Vec<Level>,
+}
+
+/// Facts of one priority of an [`EndpointSet`].
+#[derive(Clone, Debug, Default)]
+pub struct Level {
+    /// Running sums of the eligible endpoints' weights; empty when all weights are equal.
+    pub weights: Vec<u64>,
+    /// Endpoints that count for the share of healthy ones.
+    pub total: usize,
+    /// Endpoints taken when nothing healthy is left at any priority.
+    pub degraded: Vec<Arc<Endpoint>>,
+}
+
+impl EndpointSet {
+    /// Joins localities and works out who is eligible at each priority.
+    pub fn new(localities: Vec<LocalityEndpoints>) -> Self {
+        let levels = localities
+            .iter()
+            .map(|locality| locality.priority as usize + 1)
+            .max()
+            .unwrap_or(0)
+            .min(128);
+        let mut eligible = vec![Vec::new(); levels];
+        for locality in &localities {
+            if let Some(level) = eligible.get_mut(locality.priority as usize) {
+                level.extend(
+                    locality
+                        .endpoints
+                        .iter()
+                        .filter(|endpoint| endpoint.health == Health::Healthy)
+                        .cloned(),
+                );
+            }
+        }
+        let mut facts: Vec<Level> = eligible.iter().map(|level| Level::of(level)).collect();
+        for locality in &localities {
+            if let Some(level) = facts.get_mut(locality.priority as usize) {
+                level.add(&locality.endpoints);
+            }
+        }
+        Self {
+            localities,
+            eligible,
+            levels: facts,
+        }
+    }
+
+    /// Every endpoint, eligible or not.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.localities
+            .iter()
+            .flat_map(|locality| &locality.endpoints)
+    }
+}
+
+impl Level {
+    fn of(eligible: &[Arc<Endpoint>]) -> Self {
+        let uniform = eligible
+            .windows(2)
+            .all(|pair| pair.first().map(|e| e.weight) == pair.last().map(|e| e.weight));
+        let mut sum = 0u64;
+        let weights = if uniform {
+            Vec::new()
+        } else {
+            eligible
+                .iter()
+                .map(|endpoint| {
+                    sum += u64::from(endpoint.weight);
+                    sum
+                })
+                .collect()
+        };
+        Self {
+            weights,
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, endpoints: &[Arc<Endpoint>]) {
+        let counted = endpoints
+            .iter()
+            .filter(|endpoint| endpoint.health != Health::Draining);
+        self.total += counted.count();
+        let degraded = endpoints
+            .iter()
+            .filter(|endpoint| endpoint.health == Health::Degraded);
+        self.degraded.extend(degraded.cloned());
+    }
+}

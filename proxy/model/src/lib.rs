@@ -1,0 +1,55 @@
+//! What the data path needs, compiled from xDS once per change: listeners and their filter chains, routes, clusters,
+//! endpoints, TLS settings and peers.
+//!
+//! Nothing here does I/O and nothing here is a protobuf. `sync` builds these values when configuration arrives; the rooms
+//! of the request path only read them. Resources that arrive separately (a route names a cluster, a cluster names its
+//! endpoints) are joined by [`Slot`]s, so that a change of one never rebuilds the other.
+
+mod address;
+mod cluster;
+mod endpoint;
+mod listener;
+mod matcher;
+mod mutation;
+mod peer;
+mod permit;
+mod route;
+mod slot;
+mod tls;
+mod upstream;
+
+pub use address::{ClientAddr, LocalAddr, OriginalDst};
+pub use cluster::{
+    ActiveRequest, CircuitBreakers, Cluster, ClusterKind, ClusterRef, ClusterShared, DnsFamily,
+    DnsHost, Gauge, HttpProtocol, LbPolicy, OutlierDetection, ServiceInfo, TcpKeepalive,
+    TransportMatch,
+};
+pub use endpoint::{
+    Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointsRef, Health, Level, Locality,
+    LocalityEndpoints,
+};
+pub use listener::{
+    AccessLogRef, ChainMatch, ChainTable, Connection, FilterChain, ForwardClientCert, HttpFilter,
+    HttpManager, Inspectors, Listener, ListenerBind, NetworkFilter, PathNormalization, Reporter,
+    RouteSource, StatsFilter, TcpProxy, TrafficDirection, Transport, XfccDetails,
+};
+pub use matcher::{
+    HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, RequestView, StringMatcher,
+};
+pub use mutation::HeaderMutations;
+pub use peer::{PeerIdentity, PeerMetadata};
+pub use permit::Permit;
+pub use route::{
+    Backoff, ClusterChoice, CorsPolicy, DirectResponse, Fault, FaultAbort, HashPolicy, HostRewrite,
+    Mirror, PathMatcher, PathRewrite, Percentage, Redirect, RequireTls, RetryOn, RetryPolicy,
+    Route, RouteAction, RouteForward, RouteMatch, RouteTable, RouteTableRef, VirtualHost,
+    WeightedCluster,
+};
+pub use slot::Slot;
+pub use tls::{
+    ClientTls, CompiledClient, CompiledServer, Identity, IdentityRef, SanMatcher, ServerTls,
+    TrustBundle, TrustRef,
+};
+pub use upstream::{
+    Balance, Choice, Dial, Outcome, ResetReason, SendFailure, Target, UpstreamConnection,
+};

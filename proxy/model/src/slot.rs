@@ -1,0 +1,68 @@
+//! Late-bound references between resources.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwapOption, Guard};
+
+/// A named place that holds the newest value of one resource, or nothing while it is unknown.
+///
+/// Routes hold the slot of their cluster, clusters the slot of their endpoints: one writer stores a new value, and every
+/// reader sees it at its next load without a look-up by name and without a lock.
+pub struct Slot<T> {
+    name: Arc<str>,
+    id: u64,
+    value: ArcSwapOption<T>,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl<T> Slot<T> {
+    /// An empty slot for the resource `name`.
+    pub fn new(name: impl Into<Arc<str>>) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            value: ArcSwapOption::empty(),
+        })
+    }
+
+    /// A slot that already holds `value`, for resources given inline.
+    pub fn filled(name: impl Into<Arc<str>>, value: Arc<T>) -> Arc<Self> {
+        let slot = Self::new(name);
+        slot.store(Some(value));
+        slot
+    }
+
+    /// The resource's name, as xDS gives it.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// A number that no other slot of this process has: the key of per-worker tables.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The newest value; cheap, and held only for a short time.
+    pub fn load(&self) -> Guard<Option<Arc<T>>> {
+        self.value.load()
+    }
+
+    /// The newest value, to be kept.
+    pub fn load_full(&self) -> Option<Arc<T>> {
+        self.value.load_full()
+    }
+
+    /// Replaces the value; `None` removes it.
+    pub fn store(&self, value: Option<Arc<T>>) {
+        self.value.store(value);
+    }
+}
+
+impl<T> fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Slot").field(&self.name).finish()
+    }
+}

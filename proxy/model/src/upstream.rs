@@ -1,0 +1,162 @@
+//! What the relay needs of balancing and dialling: the traits that join the rooms, and what goes over them.
+//!
+//! Both are implemented once, per worker, and used with static dispatch.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::Version;
+
+use crate::cluster::{Cluster, ClusterRef};
+use crate::endpoint::Endpoint;
+use crate::peer::PeerIdentity;
+
+/// What is asked of the balancer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choice<'a> {
+    /// Where the connection wanted to go, for clusters that follow it.
+    pub original_dst: Option<SocketAddr>,
+    /// Endpoints (by [`Endpoint::id`]) that were tried before.
+    pub tried: &'a [u64],
+    /// Choices made before a tried endpoint is taken after all; 0 takes the first.
+    pub selection_attempts: u32,
+}
+
+/// How a request to an endpoint ended, for passive health checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// An answer below 500.
+    Success,
+    /// A 5xx other than those of [`Outcome::GatewayError`].
+    ServerError,
+    /// 502, 503, 504, no connection, or no answer.
+    GatewayError,
+}
+
+/// Chooses endpoints of clusters.
+pub trait Balance {
+    /// An endpoint of `cluster` (the value of `slot`), or `None` when none may be chosen.
+    fn choose(
+        &self,
+        slot: &ClusterRef,
+        cluster: &Cluster,
+        choice: &Choice<'_>,
+    ) -> Option<Arc<Endpoint>>;
+
+    /// Tells how a request to `endpoint` ended.
+    fn report(&self, cluster: &Cluster, endpoint: &Endpoint, outcome: Outcome);
+}
+
+/// Where a request or connection is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The cluster's slot: names the pool.
+    pub slot: &'a ClusterRef,
+    /// Its value.
+    pub cluster: &'a Arc<Cluster>,
+    /// The endpoint chosen.
+    pub endpoint: &'a Arc<Endpoint>,
+    /// Protocol of the downstream request, for clusters that follow it.
+    pub downstream: Version,
+    /// The `istio.alpn` filter is on: ALPN by the request's protocol where the cluster allows it.
+    pub istio_alpn: bool,
+    /// The request's host, for `auto_sni`.
+    pub host: Option<&'a str>,
+    /// Client and destination of the downstream connection, for the PROXY protocol.
+    pub downstream_addresses: Option<(SocketAddr, SocketAddr)>,
+}
+
+/// What is known of an upstream connection.
+#[derive(Clone, Debug)]
+pub struct UpstreamConnection {
+    /// Our end.
+    pub local: Option<SocketAddr>,
+    /// The endpoint's end.
+    pub remote: SocketAddr,
+    /// Verified SPIFFE identity of the endpoint.
+    pub peer: Option<PeerIdentity>,
+    /// The connection is TLS.
+    pub tls: bool,
+    /// ALPN protocol the endpoint chose.
+    pub alpn: Option<Vec<u8>>,
+    /// Protocol spoken.
+    pub version: Version,
+}
+
+/// Why no answer came from an endpoint. Envoy's stream reset reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetReason {
+    /// A circuit breaker's limit.
+    Overflow,
+    /// TCP or TLS could not be set up.
+    ConnectFailure,
+    /// TCP and TLS took longer than the cluster's connect timeout.
+    ConnectTimeout,
+    /// The connection ended under the request.
+    ConnectionTermination,
+    /// The endpoint reset the stream.
+    RemoteReset,
+    /// The endpoint did not take the stream (HTTP/2 REFUSED_STREAM, GOAWAY).
+    RemoteRefused,
+    /// The endpoint broke the protocol.
+    ProtocolError,
+    /// The request's own body failed: the downstream went away.
+    LocalReset,
+}
+
+impl ResetReason {
+    /// As access logs and local replies name it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Overflow => "overflow",
+            Self::ConnectFailure => "remote connection failure",
+            Self::ConnectTimeout => "connection timeout",
+            Self::ConnectionTermination => "connection termination",
+            Self::RemoteReset => "remote reset",
+            Self::RemoteRefused => "remote refused stream reset",
+            Self::ProtocolError => "protocol error",
+            Self::LocalReset => "local reset",
+        }
+    }
+
+    /// Whether no connection was there at all.
+    pub fn is_connect_failure(self) -> bool {
+        matches!(self, Self::ConnectFailure | Self::ConnectTimeout)
+    }
+}
+
+impl fmt::Display for ResetReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for ResetReason {}
+
+/// A request that got no answer.
+#[derive(Clone, Debug)]
+pub struct SendFailure {
+    /// Why.
+    pub reason: ResetReason,
+    /// What the transport said, for `%UPSTREAM_TRANSPORT_FAILURE_REASON%`.
+    pub transport: Option<Arc<str>>,
+    /// Bytes of the request may have reached the endpoint.
+    pub started: bool,
+    /// The connection, when there was one.
+    pub connection: Option<Arc<UpstreamConnection>>,
+}
+
+/// Sends requests over pooled connections.
+pub trait Dial<B> {
+    /// The body of answers.
+    type Body;
+
+    /// Sends `request` (path as URI, `Host` as header) to the target and gives its answer's head.
+    fn send(
+        &self,
+        target: Target<'_>,
+        request: http::Request<B>,
+    ) -> impl Future<Output = Result<(http::Response<Self::Body>, Arc<UpstreamConnection>), SendFailure>>;
+}

@@ -1,0 +1,323 @@
+//! The way back: an upstream's answer, or a reply made here, to the client.
+
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use lateen_proxy_model::ResetReason;
+use lateen_proxy_telemetry::Flags;
+use tokio::time::Sleep;
+
+use super::exchange::Exchange;
+use super::grpc::MessageCounter;
+use super::reply::{LocalReply, reset_flags};
+use super::upgrade;
+
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// The body of an answer. The exchange ends with it: at its end, at an upstream's reset, or when the client goes away.
+#[derive(Debug)]
+pub struct DownstreamBody<U> {
+    kind: Kind<U>,
+    exchange: Option<Box<Exchange>>,
+    timer: Option<Pin<Box<Sleep>>>,
+    active: Instant,
+    /// The upstream's body has given all it has.
+    done: bool,
+}
+
+#[derive(Debug)]
+enum Kind<U> {
+    Empty,
+    Full(Bytes),
+    Upstream(U),
+}
+
+impl Exchange {
+    /// The answer as the client gets it.
+    pub fn answer<U>(mut self: Box<Self>, mut response: Response<U>) -> Response<DownstreamBody<U>>
+    where
+        U: Body<Data = Bytes, Error = ResetReason>,
+    {
+        let switched = self.is_switched(response.status());
+        let protocol = switched.then(|| response.headers().get(header::UPGRADE).cloned());
+        strip_hop(response.headers_mut());
+        self.finish_head(&mut response);
+        let Some(protocol) = protocol else {
+            return response.map(|body| {
+                let done = body.is_end_stream();
+                let mut body = DownstreamBody::new(Kind::Upstream(body), self);
+                body.done = done;
+                body
+            });
+        };
+        if let Some(protocol) = protocol {
+            let headers = response.headers_mut();
+            headers.insert(header::UPGRADE, protocol);
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        let upstream = hyper::upgrade::on(&mut response);
+        let (parts, _) = response.into_parts();
+        if let Some(downstream) = self.upgrade.take() {
+            upgrade::splice(self, downstream, upstream);
+        }
+        Response::from_parts(parts, DownstreamBody::nothing())
+    }
+
+    /// A reply made here, as the client gets it.
+    pub fn reply<U>(mut self: Box<Self>, reply: LocalReply) -> Response<DownstreamBody<U>> {
+        self.flags.insert(reply.flags);
+        self.details = Some(reply.details.clone());
+        self.transport.clone_from(&reply.transport);
+        self.upgrade = None;
+        let mut response = reply.into_response(self.grpc);
+        self.finish_head(&mut response);
+        response.map(|body| DownstreamBody::new(Kind::Full(body), self))
+    }
+
+    /// What every answer says of this hop.
+    fn finish_head<B>(&mut self, response: &mut Response<B>) {
+        *response.version_mut() = Version::HTTP_11;
+        self.status = response.status().as_u16();
+        let chain = &self.conn.chain;
+        let headers = response.headers_mut();
+        if let Some(name) = &chain.manager.server_name {
+            headers.insert(header::SERVER, name.clone());
+        }
+        if chain.exchange.downstream
+            && let Some(own) = &chain.worker.own
+        {
+            own.answer(&self.exchanged, headers);
+        }
+        if self.version < Version::HTTP_2 && self.conn.is_last() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.keep_response(response.headers());
+    }
+
+    fn is_switched(&self, status: StatusCode) -> bool {
+        self.upgrade.is_some()
+            && (status == StatusCode::SWITCHING_PROTOCOLS
+                || (self.method == Method::CONNECT && status.is_success()))
+    }
+
+    pub(crate) fn note_spliced(&mut self, received: u64, sent: u64) {
+        self.sent = sent;
+        let progress = super::request_body::Progress::new(false);
+        progress.received.set(received);
+        self.progress = Some(progress);
+    }
+
+    fn cut_short(&mut self, flags: Flags, details: impl Into<Cow<'static, str>>) {
+        self.flags.insert(flags);
+        self.details = Some(details.into());
+        self.complete = true;
+    }
+}
+
+/// The headers of the upstream's hop, with those that its `Connection` names.
+fn strip_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|token| HeaderName::try_from(token.trim()).ok())
+            .filter(|name| name != header::CONTENT_LENGTH)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    let hop = |name: &HeaderName| {
+        matches!(
+            *name,
+            header::TRANSFER_ENCODING | header::UPGRADE
+        ) || *name == KEEP_ALIVE
+            || *name == PROXY_CONNECTION
+    };
+    if headers.keys().any(hop) {
+        for name in [
+            &header::TRANSFER_ENCODING,
+            &header::UPGRADE,
+            &KEEP_ALIVE,
+            &PROXY_CONNECTION,
+        ] {
+            headers.remove(name);
+        }
+    }
+}
+
+impl<U> DownstreamBody<U> {
+    fn new(kind: Kind<U>, exchange: Box<Exchange>) -> Self {
+        Self {
+            kind,
+            active: exchange.response_begun.unwrap_or(exchange.begun),
+            exchange: Some(exchange),
+            timer: None,
+            done: false,
+        }
+    }
+
+    fn nothing() -> Self {
+        Self {
+            kind: Kind::Empty,
+            exchange: None,
+            timer: None,
+            active: Instant::now(),
+            done: true,
+        }
+    }
+
+    fn note(&mut self, frame: &Frame<Bytes>) {
+        let Some(exchange) = &mut self.exchange else {
+            return;
+        };
+        if exchange.idle.is_some() {
+            self.active = Instant::now();
+        }
+        if let Some(data) = frame.data_ref() {
+            exchange.sent = exchange.sent.saturating_add(data.len() as u64);
+            if let Some(counter) = &mut exchange.sent_messages {
+                MessageCounter::feed(counter, data);
+            }
+        } else if let Some(trailers) = frame.trailers_ref()
+            && exchange.grpc
+        {
+            exchange.note_grpc_status(trailers);
+        }
+    }
+
+    /// Ends the exchange because the upstream, or time, cut the answer short.
+    fn cut(&mut self, flags: Flags, details: String) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.cut_short(flags, details);
+        }
+        self.exchange = None;
+    }
+
+    /// When the answer must have come further.
+    fn due(&self) -> Option<(Instant, Flags, &'static str)> {
+        let exchange = self.exchange.as_ref()?;
+        let progress = exchange.progress.as_ref();
+        let ended = match progress {
+            Some(progress) => progress.ended.get(),
+            None => Some(exchange.begun),
+        };
+        let total = ended
+            .zip(exchange.timeout)
+            .and_then(|(ended, limit)| ended.checked_add(limit))
+            .map(|at| (at, Flags::UPSTREAM_TIMEOUT, "response_timeout"));
+        let active = progress.map_or(self.active, |it| it.active.get().max(self.active));
+        let idle = exchange
+            .idle
+            .and_then(|limit| active.checked_add(limit))
+            .map(|at| (at, Flags::STREAM_IDLE, "stream_idle_timeout"));
+        [total, idle]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, ..)| *at)
+    }
+
+    /// Whether a time limit was reached while nothing came.
+    fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<ResetReason> {
+        loop {
+            let Some((at, flags, details)) = self.due() else {
+                return Poll::Pending;
+            };
+            if at <= Instant::now() {
+                self.cut(flags, details.to_owned());
+                return Poll::Ready(ResetReason::LocalReset);
+            }
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
+            if timer.deadline() != at.into() {
+                timer.as_mut().reset(at.into());
+            }
+            std::task::ready!(timer.as_mut().poll(cx));
+        }
+    }
+}
+
+impl<U> Body for DownstreamBody<U>
+where
+    U: Body<Data = Bytes, Error = ResetReason> + Unpin,
+{
+    type Data = Bytes;
+    type Error = ResetReason;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResetReason>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.kind {
+            Kind::Empty => None,
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)))
+            }
+            Kind::Upstream(body) => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    return this.poll_limits(cx).map(|reason| Some(Err(reason)));
+                }
+            },
+        };
+        if let Kind::Upstream(body) = &this.kind {
+            this.done = body.is_end_stream();
+        }
+        match &frame {
+            Some(Ok(frame)) => this.note(frame),
+            Some(Err(reason)) => {
+                let details = format!("upstream_reset_after_response_started{{{reason}}}");
+                this.cut(reset_flags(*reason), details.replace(' ', "_"));
+            }
+            None => this.end(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Upstream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl<U> Drop for DownstreamBody<U> {
+    /// hyper drops a body without a last poll once it has what its length promised, and does not poll one that may not
+    /// be sent at all.
+    fn drop(&mut self) {
+        if self.done || !matches!(self.kind, Kind::Upstream(_)) {
+            self.end();
+        }
+    }
+}
+
+impl<U> DownstreamBody<U> {
+    fn end(&mut self) {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.complete = true;
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A filter chain's HTTP side, taken apart once: what a request asks for costs one look.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderName;
+use lateen_proxy_model::{Fault, HttpFilter, HttpManager, RouteTable, StatsFilter};
+use lateen_proxy_telemetry::{AccessLog, Side};
+
+use super::worker::{KnownTable, Worker};
+
+/// One HTTP connection manager on one worker.
+#[derive(Debug)]
+pub struct HttpChain {
+    /// The connection manager.
+    pub manager: Arc<HttpManager>,
+    /// The worker.
+    pub worker: Rc<Worker>,
+    /// Which way requests go.
+    pub side: Side,
+    /// The fault filter's own faults, when there is such a filter.
+    pub fault: Option<Option<Arc<Fault>>>,
+    /// The CORS filter is on.
+    pub cors: bool,
+    /// The `istio.alpn` filter is on.
+    pub istio_alpn: bool,
+    pub(crate) exchange: PeerExchange,
+    pub(crate) stats: Option<StatsFilter>,
+    pub(crate) grpc_stats: bool,
+    pub(crate) logs: Vec<AccessLog>,
+    /// Request headers that some log asks for.
+    pub(crate) logged_headers: Vec<HeaderName>,
+    inline: OnceCell<Rc<KnownTable>>,
+}
+
+/// The `istio.metadata_exchange` filter.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PeerExchange {
+    pub(crate) downstream: bool,
+    pub(crate) upstream: bool,
+    pub(crate) skip_external: bool,
+}
+
+impl HttpChain {
+    /// `logs` are the manager's access logs, resolved.
+    pub fn new(
+        manager: Arc<HttpManager>,
+        worker: Rc<Worker>,
+        side: Side,
+        logs: Vec<AccessLog>,
+    ) -> Self {
+        let mut logged_headers: Vec<HeaderName> = Vec::new();
+        for name in logs.iter().flat_map(AccessLog::request_headers) {
+            if !logged_headers.contains(name) {
+                logged_headers.push(name.clone());
+            }
+        }
+        let mut chain = Self {
+            manager: Arc::clone(&manager),
+            worker,
+            side,
+            fault: None,
+            cors: false,
+            istio_alpn: false,
+            exchange: PeerExchange::default(),
+            stats: None,
+            grpc_stats: false,
+            logs,
+            logged_headers,
+            inline: OnceCell::new(),
+        };
+        for filter in &manager.filters {
+            chain.add(filter);
+        }
+        chain
+    }
+
+    /// The inline table, counted on this thread only.
+    pub fn inline_table(&self, table: &Arc<RouteTable>) -> Rc<KnownTable> {
+        Rc::clone(self.inline.get_or_init(|| Rc::new(KnownTable::new(Arc::clone(table)))))
+    }
+
+    fn add(&mut self, filter: &HttpFilter) {
+        match filter {
+            HttpFilter::Fault(fault) => self.fault = Some(fault.clone()),
+            HttpFilter::Cors => self.cors = true,
+            HttpFilter::GrpcStats => self.grpc_stats = true,
+            HttpFilter::IstioAlpn => self.istio_alpn = true,
+            HttpFilter::PeerMetadata {
+                downstream,
+                upstream,
+                skip_external,
+            } => {
+                self.exchange = PeerExchange {
+                    downstream: *downstream,
+                    upstream: *upstream,
+                    skip_external: *skip_external,
+                };
+            }
+            HttpFilter::Stats(stats) => self.stats = Some(*stats),
+        }
+    }
+}

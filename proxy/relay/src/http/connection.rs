@@ -1,0 +1,378 @@
+//! One downstream connection: its facts, its streams, and the server that speaks its protocol.
+
+use std::cell::{Cell, OnceCell};
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::{HeaderValue, Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use lateen_proxy_model::{ClientAddr, LocalAddr, OriginalDst};
+use lateen_proxy_tls::{PeerCertificate, Rewind};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::Notify;
+
+use super::chain::HttpChain;
+use super::frames::FrameBudget;
+
+/// What an HTTP/2 client says first (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Streams a client may have reset before they were looked at.
+const MAX_PENDING_RESETS: usize = 50;
+/// Streams we may have reset because the client broke the protocol (MadeYouReset).
+const MAX_LOCAL_RESETS: usize = 256;
+/// Concurrent streams when the configuration does not say.
+const MAX_STREAMS: u32 = 1024;
+/// Flow control of one stream, bytes.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Flow control of a connection, bytes.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Bytes buffered towards one stream's client.
+const SEND_BUFFER: usize = 256 * 1024;
+/// Headers of an HTTP/1.1 request. Envoy's default.
+const MAX_HEADERS: usize = 100;
+/// Closed streams after which the share of early resets counts (S15; Envoy's default).
+const RESET_SAMPLE: u32 = 500;
+/// A reset within this time of the stream's start is early.
+const EARLY: Duration = Duration::from_secs(1);
+
+/// The protocol of a connection, where it is known before its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownProtocol {
+    /// HTTP/1.1 or 1.0.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// What is known of a connection when HTTP begins.
+#[derive(Clone, Debug)]
+pub struct ConnectionFacts {
+    /// The client's address.
+    pub client: ClientAddr,
+    /// Our end.
+    pub local: LocalAddr,
+    /// Where the client wanted to go.
+    pub destination: OriginalDst,
+    /// The client's verified certificate.
+    pub peer: Option<PeerCertificate>,
+    /// The connection came in TLS.
+    pub tls: bool,
+    /// Server name asked for.
+    pub sni: Option<Arc<str>>,
+    /// Protocol by ALPN or inspection; `None` is found out by the first bytes.
+    pub protocol: Option<KnownProtocol>,
+}
+
+/// When connections shall end; the state of `listen`, seen through a trait.
+pub trait DrainSignal {
+    /// Resolves when connections shall end with their current work; stays so.
+    fn draining(&mut self) -> impl Future<Output = ()>;
+
+    /// Resolves when idle connections shall end too; stays so.
+    fn closing(&mut self) -> impl Future<Output = ()>;
+}
+
+/// One downstream connection, shared by its streams.
+#[derive(Debug)]
+pub struct Connection {
+    /// The filter chain.
+    pub chain: Rc<HttpChain>,
+    /// Facts.
+    pub facts: ConnectionFacts,
+    pub(crate) principal: Option<Arc<str>>,
+    streams: Cell<u32>,
+    requests: Cell<u32>,
+    idle_since: Cell<Instant>,
+    draining: Cell<bool>,
+    closed: Cell<u32>,
+    early_resets: Cell<u32>,
+    abuse: Notify,
+    pub(crate) client_text: OnceCell<Option<HeaderValue>>,
+    pub(crate) certificate_text: OnceCell<Option<HeaderValue>>,
+}
+
+impl Connection {
+    /// A connection without streams.
+    pub fn new(chain: Rc<HttpChain>, facts: ConnectionFacts) -> Self {
+        let identity = facts.peer.as_ref().and_then(|peer| peer.identity.as_ref());
+        Self {
+            principal: identity.map(|identity| Arc::clone(&identity.0)),
+            chain,
+            facts,
+            streams: Cell::new(0),
+            requests: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+            draining: Cell::new(false),
+            closed: Cell::new(0),
+            early_resets: Cell::new(0),
+            abuse: Notify::new(),
+            client_text: OnceCell::new(),
+            certificate_text: OnceCell::new(),
+        }
+    }
+
+    /// The client's address.
+    pub fn client(&self) -> SocketAddr {
+        self.facts.client.0
+    }
+
+    pub(crate) fn begin_stream(&self) {
+        self.streams.set(self.streams.get().saturating_add(1));
+        self.requests.set(self.requests.get().saturating_add(1));
+    }
+
+    /// `reset`: the client gave the stream up.
+    pub(crate) fn end_stream(&self, age: Duration, reset: bool) {
+        self.streams.set(self.streams.get().saturating_sub(1));
+        if self.streams.get() == 0 {
+            self.idle_since.set(Instant::now());
+        }
+        self.closed.set(self.closed.get().saturating_add(1));
+        if reset && age < EARLY {
+            let early = self.early_resets.get().saturating_add(1);
+            self.early_resets.set(early);
+            if self.closed.get() >= RESET_SAMPLE && early >= self.closed.get() / 2 {
+                self.abuse.notify_one();
+            }
+        }
+    }
+
+    /// Whether an answer tells an HTTP/1.1 client that it is the connection's last.
+    pub(crate) fn is_last(&self) -> bool {
+        let limit = self.chain.manager.max_requests_per_connection;
+        self.draining.get() || limit.is_some_and(|limit| self.requests.get() >= limit)
+    }
+
+    /// When the connection has been idle for its limit, at the earliest.
+    fn idle_deadline(&self) -> Option<Instant> {
+        let limit = self.chain.manager.idle_timeout?;
+        let since = match self.streams.get() {
+            0 => self.idle_since.get(),
+            _ => Instant::now(),
+        };
+        since.checked_add(limit)
+    }
+
+    fn is_idle_since(&self, now: Instant) -> bool {
+        self.streams.get() == 0 && self.idle_deadline().is_some_and(|at| at <= now)
+    }
+}
+
+/// Serves a connection until it ends. `handle` answers one request; it is dropped when the client goes away.
+pub async fn serve_connection<I, H, F, B>(
+    io: I,
+    connection: Rc<Connection>,
+    mut drain: impl DrainSignal,
+    handle: H,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Rc<Connection>, Request<Incoming>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let detected = match connection.facts.protocol {
+        Some(known) => Some((known, Rewind::new(bytes::Bytes::new(), io))),
+        None => tokio::select! {
+            detected = detect(io, &connection) => detected,
+            () = drain.closing() => None,
+        },
+    };
+    let Some((protocol, io)) = detected else {
+        return;
+    };
+    let shared = Rc::clone(&connection);
+    let service = service_fn(move |request| {
+        let answer = handle(Rc::clone(&shared), request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let outcome = match protocol {
+        KnownProtocol::Http1 => {
+            let server = http1_builder(&connection)
+                .serve_connection(TokioIo::new(io), service)
+                .with_upgrades();
+            drive(pin!(server), &connection, drain, true, |it| it.graceful_shutdown()).await
+        }
+        KnownProtocol::Http2 => {
+            let io = FrameBudget::new(io);
+            let server =
+                http2_builder(&connection).serve_connection(TokioIo::new(io), service);
+            drive(pin!(server), &connection, drain, false, |it| it.graceful_shutdown()).await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(client = %connection.client(), %error, "downstream connection ended");
+    }
+}
+
+fn http1_builder(connection: &Connection) -> http1::Builder {
+    let manager = &connection.chain.manager;
+    let mut builder = http1::Builder::new();
+    builder
+        .max_headers(MAX_HEADERS)
+        .max_header_size(manager.max_headers_bytes)
+        .header_read_timeout(manager.request_headers_timeout);
+    if manager.request_headers_timeout.is_some() {
+        builder.timer(TokioTimer::new());
+    }
+    builder
+}
+
+fn http2_builder(connection: &Connection) -> http2::Builder<LocalExec> {
+    let manager = &connection.chain.manager;
+    let mut builder = http2::Builder::new(LocalExec);
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(manager.max_headers_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(manager.max_concurrent_streams.unwrap_or(MAX_STREAMS))
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER);
+    builder
+}
+
+/// Runs HTTP/2 streams on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalExec;
+
+impl<F> hyper::rt::Executor<F> for LocalExec
+where
+    F: Future + 'static,
+{
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
+
+/// What may end a connection beside its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Abuse,
+    Draining,
+    Closing,
+    Time,
+}
+
+/// Polls the server and ends it in time: idle, too old, draining, abused. An HTTP/1.1 connection that drains goes on
+/// until its next answer said `connection: close` or idle connections must end, as a request may be on its way.
+async fn drive<C>(
+    mut server: Pin<&mut C>,
+    connection: &Connection,
+    drain: impl DrainSignal,
+    http1: bool,
+    shut_down: impl Fn(Pin<&mut C>),
+) -> Result<(), hyper::Error>
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    let life = connection.chain.manager.max_connection_duration;
+    let end = life.and_then(|life| Instant::now().checked_add(life));
+    // In a set of its own, the wait for events is polled when one of them wakes it and not with each byte.
+    let mut events = FuturesUnordered::new();
+    events.push(next_event(connection, drain, end));
+    loop {
+        let (event, drain) = tokio::select! {
+            biased;
+            outcome = server.as_mut() => return outcome,
+            Some(event) = events.next() => event,
+        };
+        let now = Instant::now();
+        let shut = match event {
+            Event::Abuse => {
+                tracing::warn!(client = %connection.client(), "connection ended: too many streams reset early");
+                return Ok(());
+            }
+            Event::Draining => {
+                connection.draining.set(true);
+                !http1
+            }
+            Event::Closing => true,
+            Event::Time => {
+                connection.is_idle_since(now) || end.is_some_and(|end| end <= now)
+            }
+        };
+        if shut {
+            shut_down(server.as_mut());
+            return server.await;
+        }
+        events.push(next_event(connection, drain, end));
+    }
+}
+
+async fn next_event<S: DrainSignal>(
+    connection: &Connection,
+    mut drain: S,
+    end: Option<Instant>,
+) -> (Event, S) {
+    let due = [connection.idle_deadline(), end].into_iter().flatten().min();
+    let draining = connection.draining.get();
+    let event = tokio::select! {
+        () = connection.abuse.notified() => Event::Abuse,
+        event = next_phase(&mut drain, draining) => event,
+        () = sleep_until(due) => Event::Time,
+    };
+    (event, drain)
+}
+
+async fn next_phase(drain: &mut impl DrainSignal, draining: bool) -> Event {
+    if draining {
+        drain.closing().await;
+        Event::Closing
+    } else {
+        drain.draining().await;
+        Event::Draining
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads until the first bytes are no HTTP/2 preface any more, or all of it.
+async fn detect<I>(mut io: I, connection: &Connection) -> Option<(KnownProtocol, Rewind<I>)>
+where
+    I: AsyncRead + Unpin,
+{
+    let manager = &connection.chain.manager;
+    let limit = manager.request_headers_timeout.or(manager.idle_timeout);
+    let mut head = bytes::BytesMut::with_capacity(PREFACE.len());
+    let read = async {
+        loop {
+            // The buffer is as long as the preface: no more than that is taken from the stream.
+            let mut limited = (&mut io).take((PREFACE.len() - head.len()) as u64);
+            let count = limited.read_buf(&mut head).await.ok()?;
+            if !PREFACE.starts_with(&head) {
+                return Some(KnownProtocol::Http1);
+            }
+            if head.len() == PREFACE.len() {
+                return Some(KnownProtocol::Http2);
+            }
+            if count == 0 {
+                return None;
+            }
+        }
+    };
+    let protocol = match limit {
+        Some(limit) => tokio::time::timeout(limit, read).await.ok().flatten(),
+        None => read.await,
+    }?;
+    Some((protocol, Rewind::new(head.freeze(), io)))
+}

@@ -1,0 +1,281 @@
+//! One request and its answer: what is known of it, told to telemetry when it ends, however it ends.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use hyper::upgrade::OnUpgrade;
+use lateen_proxy_model::{ActiveRequest, Route, UpstreamConnection};
+use lateen_proxy_telemetry::{
+    Exchange as ExchangeRecord, Flags, HttpRecord, Peer, Protocol, Side,
+};
+
+use super::connection::Connection;
+use super::grpc::MessageCounter;
+use super::peer::Exchanged;
+use super::request_body::{Progress, ReplayOwner};
+use super::worker::KnownCluster;
+
+/// One request on its way through. Dropped before an answer was made, it tells that the client went away.
+#[derive(Debug)]
+pub struct Exchange {
+    pub(crate) conn: Rc<Connection>,
+    start: SystemTime,
+    pub(crate) begun: Instant,
+    pub(crate) method: Method,
+    uri: Uri,
+    pub(crate) authority: HeaderValue,
+    pub(crate) version: Version,
+    pub(crate) grpc: bool,
+    /// The client, as forwarding headers or the connection say.
+    pub(crate) remote: SocketAddr,
+    request_headers: Vec<(HeaderName, HeaderValue)>,
+    response_headers: Option<HeaderMap>,
+    pub(crate) flags: Flags,
+    pub(crate) details: Option<Cow<'static, str>>,
+    pub(crate) transport: Option<Arc<str>>,
+    pub(crate) cluster: Option<Rc<KnownCluster>>,
+    pub(crate) active: Option<ActiveRequest>,
+    pub(crate) upstream: Option<Arc<UpstreamConnection>>,
+    upstream_host: Option<SocketAddr>,
+    route: Option<Arc<Route>>,
+    pub(crate) peer: Option<Arc<Peer>>,
+    pub(crate) exchanged: Exchanged,
+    pub(crate) attempts: u32,
+    pub(crate) status: u16,
+    pub(crate) grpc_status: Option<u32>,
+    pub(crate) progress: Option<Rc<Progress>>,
+    pub(crate) sent: u64,
+    pub(crate) sent_messages: Option<MessageCounter>,
+    pub(crate) response_begun: Option<Instant>,
+    /// Keeps the request's body for copies while it is under way.
+    pub(crate) replay: Option<ReplayOwner>,
+    /// Time from the end of the request to the end of the answer.
+    pub(crate) timeout: Option<Duration>,
+    /// Time without any byte.
+    pub(crate) idle: Option<Duration>,
+    /// The client's end of an upgrade that was asked for.
+    pub(crate) upgrade: Option<OnUpgrade>,
+    /// The answer's end was reached; an exchange that ends before was given up by the client.
+    pub(crate) complete: bool,
+}
+
+impl Exchange {
+    /// Begins with a request's head as it came.
+    pub fn begin(conn: Rc<Connection>, parts: &Parts) -> Box<Self> {
+        conn.begin_stream();
+        let grpc = is_grpc(&parts.headers);
+        let count = grpc && conn.chain.grpc_stats;
+        let client = conn.client();
+        Box::new(Self {
+            start: SystemTime::now(),
+            begun: Instant::now(),
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            authority: HeaderValue::from_static(""),
+            version: parts.version,
+            grpc,
+            remote: client,
+            request_headers: Vec::new(),
+            response_headers: None,
+            flags: Flags::NONE,
+            details: None,
+            transport: None,
+            cluster: None,
+            active: None,
+            upstream: None,
+            upstream_host: None,
+            route: None,
+            peer: None,
+            exchanged: Exchanged::default(),
+            attempts: 0,
+            status: 0,
+            grpc_status: None,
+            progress: None,
+            sent: 0,
+            sent_messages: count.then(MessageCounter::default),
+            response_begun: None,
+            replay: None,
+            timeout: None,
+            idle: None,
+            upgrade: None,
+            complete: false,
+            conn,
+        })
+    }
+
+    /// The connection the request came on.
+    pub fn connection(&self) -> &Rc<Connection> {
+        &self.conn
+    }
+
+    /// Notes the route, for the access log.
+    pub fn take_route(&mut self, route: &Arc<Route>) {
+        self.route = Some(Arc::clone(route));
+    }
+
+    /// `Host` or `:authority`.
+    pub fn authority(&self) -> &str {
+        self.authority.to_str().unwrap_or_default()
+    }
+
+    /// Notes that an injected delay holds the request.
+    pub fn delayed(&mut self) {
+        self.flags.insert(Flags::DELAY_INJECTED);
+    }
+
+    /// Changes the host that the upstream sees, and logs show.
+    pub fn set_host(&mut self, parts: &mut Parts, host: &HeaderValue) {
+        parts.headers.insert(http::header::HOST, host.clone());
+        self.authority = host.clone();
+    }
+
+    /// Keeps what logs show of the request as it is sent on.
+    pub fn keep_request(&mut self, parts: &Parts) {
+        self.uri = parts.uri.clone();
+        let wanted = &self.conn.chain.logged_headers;
+        self.request_headers = wanted
+            .iter()
+            .filter_map(|name| {
+                let value = parts.headers.get(name)?;
+                Some((name.clone(), value.clone()))
+            })
+            .collect();
+    }
+
+    /// Keeps what logs show of the answer.
+    pub(crate) fn keep_response(&mut self, headers: &HeaderMap) {
+        if !self.conn.chain.logs.is_empty() {
+            self.response_headers = Some(headers.clone());
+        }
+        if self.grpc {
+            self.note_grpc_status(headers);
+        }
+    }
+
+    /// `grpc-status` stands in the trailers, or in the head of an answer without body.
+    pub(crate) fn note_grpc_status(&mut self, headers: &HeaderMap) {
+        let status = headers.get("grpc-status");
+        if let Some(status) = status.and_then(|status| status.to_str().ok()) {
+            self.grpc_status = status.parse().ok();
+        }
+    }
+
+    /// The endpoint of the attempt in force.
+    pub(crate) fn on_endpoint(&mut self, active: ActiveRequest) {
+        self.upstream_host = Some(active.endpoint().address);
+        self.active = Some(active);
+    }
+
+    fn report(&mut self) {
+        if !self.complete {
+            self.flags.insert(Flags::DOWNSTREAM_CLOSED);
+            self.details.get_or_insert("downstream_remote_disconnect".into());
+        }
+        let duration = self.begun.elapsed();
+        self.conn.end_stream(duration, !self.complete);
+        let chain = &self.conn.chain;
+        if chain.stats.is_none() && chain.logs.is_empty() {
+            return;
+        }
+        let peer = self.peer.clone().or_else(|| self.endpoint_peer());
+        let record = self.record(duration, peer.as_ref());
+        if chain.stats.is_some() {
+            chain.worker.recorder.http(&record);
+        }
+        for log in &chain.logs {
+            log.http(&record);
+        }
+    }
+
+    /// Without metadata exchange, the endpoint's own metadata says who the server is.
+    fn endpoint_peer(&self) -> Option<Arc<Peer>> {
+        if self.conn.chain.side == Side::Inbound {
+            return None;
+        }
+        let active = self.active.as_ref()?;
+        self.conn.chain.worker.endpoint_peer(active.endpoint())
+    }
+
+    fn record<'a>(&'a self, duration: Duration, peer: Option<&'a Arc<Peer>>) -> HttpRecord<'a> {
+        let facts = &self.conn.facts;
+        let chain = &self.conn.chain;
+        let inbound = chain.side == Side::Inbound;
+        let upstream = self.upstream.as_deref();
+        let upstream_peer = upstream.and_then(|it| it.peer.as_ref());
+        let cluster = self.cluster.as_deref();
+        let progress = self.progress.as_deref();
+        HttpRecord {
+            exchange: ExchangeRecord {
+                side: chain.side,
+                start: self.start,
+                duration,
+                flags: self.flags,
+                bytes_received: progress.map_or(0, |progress| progress.received.get()),
+                bytes_sent: self.sent,
+                details: self.details.as_deref(),
+                upstream_failure: self.transport.as_deref(),
+                upstream_host: self.upstream_host,
+                upstream_local: upstream.and_then(|it| it.local),
+                cluster: cluster.map(|it| &*it.cluster.name),
+                downstream_local: Some(facts.destination.0),
+                downstream_remote: Some(self.remote),
+                downstream_direct_remote: Some(facts.client.0),
+                sni: facts.sni.as_deref(),
+                route: self.route.as_ref().map(|route| &*route.name),
+                peer,
+                peer_principal: match inbound {
+                    true => self.conn.principal.as_ref(),
+                    false => upstream_peer.map(|peer| &peer.0),
+                },
+                service: cluster.map(|it| &it.service),
+                mtls: match inbound {
+                    true => facts.tls && self.conn.principal.is_some(),
+                    false => upstream_peer.is_some(),
+                },
+                ..ExchangeRecord::default()
+            },
+            method: self.method.as_str(),
+            path: self.uri.path_and_query().map_or("", |path| path.as_str()),
+            authority: self.authority.to_str().ok(),
+            protocol: self.version.into(),
+            upstream_protocol: upstream.map(|it| Protocol::from(it.version)),
+            status: self.status,
+            grpc: self.grpc,
+            grpc_status: self.grpc_status,
+            grpc_messages: self.sent_messages.map(|sent| {
+                let received = progress.and_then(|progress| progress.messages.get());
+                (received.map_or(0, |counter| counter.count), sent.count)
+            }),
+            attempts: self.attempts,
+            request_duration: progress
+                .and_then(|progress| progress.ended.get())
+                .map(|ended| ended.duration_since(self.begun)),
+            response_duration: self
+                .response_begun
+                .map(|begun| begun.duration_since(self.begun)),
+            request_headers: Some(&self.request_headers),
+            response_headers: self.response_headers.as_ref().map(|it| it as _),
+            host_header_fallback: chain.stats.is_some_and(|stats| stats.host_header_fallback),
+            ..HttpRecord::default()
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.report();
+    }
+}
+
+/// Whether a message is gRPC by its content type.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map_or(&[][..], |it| it.as_bytes());
+    kind.strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}

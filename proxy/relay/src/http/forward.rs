@@ -1,0 +1,420 @@
+//! From a routed request to an answer's head: endpoints are tried until one answers for good.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use lateen_proxy_model::{
+    ActiveRequest, Balance, Choice, ClusterRef, Dial, Endpoint, HttpProtocol, Outcome, ResetReason,
+    RetryPolicy, RouteForward, SendFailure, Target, UpstreamConnection,
+};
+
+use super::exchange::Exchange;
+use super::limits::Limits;
+use super::mirror;
+use super::number::number;
+use super::peer::Exchanged;
+use super::reply::LocalReply;
+use super::request_body::{Progress, Replay, ReplayOwner, RequestBody};
+use super::retry::{Retries, Verdict};
+use super::worker::KnownCluster;
+
+static ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+static EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+static SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// Bytes of an answer that are read only to keep its connection.
+const DISCARD: u64 = 64 * 1024;
+/// Time for that.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// The rooms that come after routing.
+#[derive(Debug)]
+pub struct Upstreams<L, D> {
+    /// Chooses endpoints.
+    pub balance: Rc<L>,
+    /// Reaches them.
+    pub dial: Rc<D>,
+}
+
+impl<L, D> Clone for Upstreams<L, D> {
+    fn clone(&self) -> Self {
+        Self {
+            balance: Rc::clone(&self.balance),
+            dial: Rc::clone(&self.dial),
+        }
+    }
+}
+
+/// What routing decided.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardPlan<'a> {
+    /// Cluster.
+    pub slot: &'a ClusterRef,
+    /// The route's forwarding part.
+    pub forward: &'a RouteForward,
+    /// Retries in force.
+    pub retry: Option<&'a RetryPolicy>,
+    /// Time for the whole; `None` is no limit.
+    pub timeout: Option<Duration>,
+    /// The host becomes the endpoint's own name.
+    pub auto_host: bool,
+    /// `x-envoy-attempt-count` is sent.
+    pub attempt_count: bool,
+}
+
+/// The request's body, as often as it may be needed.
+enum Payload {
+    Empty,
+    Once(Option<(Incoming, Rc<Progress>)>),
+    Replay(Rc<Replay>),
+}
+
+/// What every try of a request shares.
+struct Tries<'a, L, D> {
+    plan: &'a ForwardPlan<'a>,
+    upstreams: &'a Upstreams<L, D>,
+    cluster: &'a Rc<KnownCluster>,
+    retries: Retries<'a>,
+    payload: Payload,
+}
+
+/// How one try failed.
+enum Failed {
+    Reset(SendFailure),
+    TimedOut,
+}
+
+type Answered<B> = (Response<B>, Arc<UpstreamConnection>);
+
+/// Sends a request on and gives the answer's head, or the reply that takes its place. `upgrade` is the protocol of an
+/// upgrade that [`super::strip_hop`] found.
+pub async fn forward<L, D>(
+    exchange: &mut Exchange,
+    upstreams: &Upstreams<L, D>,
+    plan: ForwardPlan<'_>,
+    request: (Parts, Incoming),
+    upgrade: Option<&str>,
+) -> Result<Response<D::Body>, LocalReply>
+where
+    L: Balance + 'static,
+    D: Dial<RequestBody> + 'static,
+    D::Body: Body<Data = Bytes, Error = ResetReason> + 'static,
+{
+    let (mut parts, body) = request;
+    let Some(cluster) = exchange.conn.chain.worker.cluster(plan.slot) else {
+        return Err(LocalReply::no_cluster(plan.forward.cluster_not_found));
+    };
+    exchange.cluster = Some(Rc::clone(&cluster));
+    if let Some(protocol) = upgrade {
+        allow_upgrade(exchange, &plan, &cluster, protocol, &mut parts)?;
+    }
+    finish_head(exchange, &plan, &cluster, &mut parts);
+    let retries = Retries::new(plan.retry.filter(|_| upgrade.is_none()));
+    let payload = Payload::new(exchange, body, retries.may_come() || !plan.forward.mirrors.is_empty());
+    mirror::send_all(exchange, upstreams, &plan, &parts, payload.replay());
+    let limits = limits(exchange, &plan);
+    let mut tries = Tries {
+        plan: &plan,
+        upstreams,
+        cluster: &cluster,
+        retries,
+        payload,
+    };
+    let outcome = limits.guard(tries.run(exchange, parts)).await;
+    let mut response = outcome.map_err(LocalReply::from).flatten()?;
+    let since = exchange.progress.as_ref().and_then(|it| it.ended.get());
+    let time = since.unwrap_or(exchange.begun).elapsed().as_millis();
+    response.headers_mut().insert(&SERVICE_TIME, number(time));
+    Ok(response)
+}
+
+fn limits(exchange: &mut Exchange, plan: &ForwardPlan<'_>) -> Limits {
+    let manager = &exchange.conn.chain.manager;
+    let positive = |time: Option<Duration>| time.filter(|time| !time.is_zero());
+    let idle = plan.forward.idle_timeout.or(manager.stream_idle_timeout);
+    let request = positive(manager.request_timeout);
+    exchange.timeout = positive(plan.timeout);
+    exchange.idle = positive(idle);
+    Limits {
+        begun: exchange.begun,
+        progress: exchange.progress.clone(),
+        total: exchange.timeout,
+        idle: exchange.idle,
+        request,
+    }
+}
+
+/// Gives an allowed upgrade its headers back.
+fn allow_upgrade(
+    exchange: &mut Exchange,
+    plan: &ForwardPlan<'_>,
+    cluster: &KnownCluster,
+    protocol: &str,
+    parts: &mut Parts,
+) -> Result<(), LocalReply> {
+    let manager = &exchange.conn.chain.manager;
+    let mut allowed = manager.upgrades.iter().chain(&plan.forward.upgrades);
+    if !allowed.any(|name| &**name == protocol) || cluster.cluster.http == HttpProtocol::Http2 {
+        return Err(LocalReply::upgrade_refused());
+    }
+    if protocol != "connect"
+        && let Ok(name) = HeaderValue::from_str(protocol)
+    {
+        parts.headers.insert(header::UPGRADE, name);
+        parts
+            .headers
+            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    exchange.upgrade = parts.extensions.remove();
+    Ok(())
+}
+
+/// What all tries say alike.
+fn finish_head(
+    exchange: &mut Exchange,
+    plan: &ForwardPlan<'_>,
+    cluster: &KnownCluster,
+    parts: &mut Parts,
+) {
+    parts.extensions.clear();
+    if let Some(timeout) = plan.timeout.filter(|timeout| !timeout.is_zero()) {
+        parts
+            .headers
+            .insert(&EXPECTED_TIMEOUT, number(timeout.as_millis()));
+    }
+    let chain = &exchange.conn.chain;
+    let external = chain.exchange.skip_external && cluster.cluster.service.external;
+    if chain.exchange.upstream
+        && !external
+        && let Some(own) = &chain.worker.own
+    {
+        own.send(&mut parts.headers);
+    }
+    exchange.keep_request(parts);
+}
+
+impl Payload {
+    fn new(exchange: &mut Exchange, body: Incoming, replay: bool) -> Self {
+        if body.is_end_stream() {
+            return Self::Empty;
+        }
+        let count = exchange.grpc && exchange.conn.chain.grpc_stats;
+        let progress = Progress::new(count);
+        exchange.progress = Some(Rc::clone(&progress));
+        if !replay {
+            return Self::Once(Some((body, progress)));
+        }
+        let replay = Replay::new(body, progress);
+        exchange.replay = Some(ReplayOwner(Rc::clone(&replay)));
+        Self::Replay(replay)
+    }
+
+    fn replay(&self) -> Option<&Rc<Replay>> {
+        match self {
+            Self::Replay(replay) => Some(replay),
+            Self::Empty | Self::Once(_) => None,
+        }
+    }
+
+    fn can_repeat(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Once(_) => false,
+            Self::Replay(replay) => replay.is_whole(),
+        }
+    }
+
+    fn next(&mut self) -> RequestBody {
+        match self {
+            Self::Empty => RequestBody::empty(),
+            Self::Once(body) => match body.take() {
+                Some((body, progress)) => RequestBody::once(body, progress),
+                None => RequestBody::empty(),
+            },
+            Self::Replay(replay) => replay.attempt(),
+        }
+    }
+}
+
+/// A short answer is read to its end, so that its connection can be used again; a long one is given up.
+fn discard<B>(body: B)
+where
+    B: Body<Data = Bytes, Error = ResetReason> + 'static,
+{
+    if body.is_end_stream() || body.size_hint().exact().is_none_or(|size| size > DISCARD) {
+        return;
+    }
+    tokio::task::spawn_local(async move {
+        let mut body = std::pin::pin!(body);
+        let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+        // Nobody waits for it: when it does not come, the connection goes.
+        let _ = tokio::time::timeout(DISCARD_TIME, rest).await;
+    });
+}
+
+impl<'a, L, D> Tries<'a, L, D>
+where
+    L: Balance,
+    D: Dial<RequestBody>,
+    D::Body: Body<Data = Bytes, Error = ResetReason> + 'static,
+{
+    async fn run(
+        &mut self,
+        exchange: &mut Exchange,
+        mut parts: Parts,
+    ) -> Result<Response<D::Body>, LocalReply> {
+        loop {
+            let Some(endpoint) = self.choose(exchange) else {
+                return Err(LocalReply::no_healthy_upstream());
+            };
+            self.retries.note_tried(endpoint.id);
+            exchange.attempts += 1;
+            exchange.on_endpoint(ActiveRequest::on(Arc::clone(&endpoint)));
+            let head = match self.retries.may_come() {
+                true => parts.clone(),
+                false => std::mem::replace(&mut parts, Request::new(()).into_parts().0),
+            };
+            let outcome = self.one(exchange, &endpoint, head).await;
+            self.report(&endpoint, &outcome);
+            let (verdict, result) = match outcome {
+                Ok((response, connection)) => {
+                    exchange.upstream = Some(connection);
+                    (self.judge(|it, on| it.on_response(&response, on)), Ok(response))
+                }
+                Err(Failed::Reset(failure)) => {
+                    exchange.upstream.clone_from(&failure.connection);
+                    let verdict = self.judge(|it, on| it.on_reset(&failure, on));
+                    (verdict, Err(LocalReply::reset(&failure)))
+                }
+                Err(Failed::TimedOut) => {
+                    let verdict = self.judge(Retries::on_try_timeout);
+                    let reply = LocalReply::upstream_timeout("upstream_per_try_timeout");
+                    (verdict, Err(reply))
+                }
+            };
+            match verdict {
+                Verdict::Again => {
+                    if let Ok(response) = result {
+                        discard(response.into_body());
+                    }
+                    tokio::time::sleep(self.retries.wait()).await;
+                }
+                Verdict::Limited(flag) => {
+                    exchange.flags.insert(flag);
+                    return self.accept(exchange, result);
+                }
+                Verdict::Keep => return self.accept(exchange, result),
+            }
+        }
+    }
+
+    /// Reads what the upstream's head says of it.
+    fn accept(
+        &self,
+        exchange: &mut Exchange,
+        result: Result<Response<D::Body>, LocalReply>,
+    ) -> Result<Response<D::Body>, LocalReply> {
+        let mut response = result?;
+        exchange.response_begun = Some(Instant::now());
+        exchange.details = Some("via_upstream".into());
+        let chain = &exchange.conn.chain;
+        if chain.exchange.upstream {
+            let said = Exchanged::take(response.headers_mut());
+            exchange.peer = chain.worker.peers.find(&said);
+        }
+        Ok(response)
+    }
+
+    fn choose(&self, exchange: &Exchange) -> Option<Arc<Endpoint>> {
+        let (tried, selection_attempts) = self.retries.avoid();
+        let choice = Choice {
+            original_dst: Some(exchange.conn.facts.destination.0),
+            tried,
+            selection_attempts,
+        };
+        self.upstreams
+            .balance
+            .choose(self.plan.slot, &self.cluster.cluster, &choice)
+    }
+
+    async fn one(
+        &mut self,
+        exchange: &Exchange,
+        endpoint: &Arc<Endpoint>,
+        mut head: Parts,
+    ) -> Result<Answered<D::Body>, Failed> {
+        if self.plan.attempt_count {
+            head.headers
+                .insert(&ATTEMPT_COUNT, number(u128::from(exchange.attempts)));
+        }
+        if self.plan.auto_host
+            && let Some(name) = &endpoint.hostname
+            && let Ok(name) = HeaderValue::from_str(name)
+        {
+            head.headers.insert(header::HOST, name);
+        }
+        let facts = &exchange.conn.facts;
+        let host = head.headers.get(header::HOST).cloned();
+        let target = Target {
+            slot: self.plan.slot,
+            cluster: &self.cluster.cluster,
+            endpoint,
+            downstream: exchange.version,
+            istio_alpn: exchange.conn.chain.istio_alpn,
+            host: host.as_ref().and_then(|host| host.to_str().ok()),
+            downstream_addresses: Some((facts.client.0, facts.destination.0)),
+        };
+        let request = Request::from_parts(head, self.payload.next());
+        let send = self.upstreams.dial.send(target, request);
+        let limits = Limits {
+            begun: Instant::now(),
+            progress: exchange.progress.clone(),
+            total: self.plan.retry.and_then(|policy| policy.per_try_timeout),
+            idle: None,
+            request: None,
+        };
+        match limits.guard(send).await {
+            Ok(sent) => sent.map_err(Failed::Reset),
+            Err(_) => Err(Failed::TimedOut),
+        }
+    }
+
+    fn judge(
+        &mut self,
+        verdict: impl FnOnce(&mut Retries<'a>, &Rc<KnownCluster>) -> Verdict,
+    ) -> Verdict {
+        if !self.payload.can_repeat() {
+            return Verdict::Keep;
+        }
+        verdict(&mut self.retries, self.cluster)
+    }
+
+    fn report(&self, endpoint: &Endpoint, outcome: &Result<Answered<D::Body>, Failed>) {
+        let outcome = match outcome {
+            Ok((response, _)) => match response.status() {
+                StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT => Outcome::GatewayError,
+                status if status.is_server_error() => Outcome::ServerError,
+                _ => Outcome::Success,
+            },
+            Err(Failed::Reset(failure))
+                if matches!(failure.reason, ResetReason::Overflow | ResetReason::LocalReset) =>
+            {
+                return;
+            }
+            Err(_) => Outcome::GatewayError,
+        };
+        self.upstreams
+            .balance
+            .report(&self.cluster.cluster, endpoint, outcome);
+    }
+}

@@ -1,0 +1,190 @@
+//! Budgets for HTTP/2 frames that cost a client nothing to send (S17): PING, SETTINGS, PRIORITY, empty DATA and HEADERS,
+//! WINDOW_UPDATE, RST_STREAM. Only frame heads are looked at, as they pass by.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Control frames and empty frames a second.
+const CONTROL_PER_SECOND: u32 = 1_000;
+/// Window updates and resets a second: a fast download or a burst of cancelled requests is no attack.
+const UPDATES_PER_SECOND: u32 = 20_000;
+/// Length of the client's preface.
+const PREFACE: u32 = 24;
+
+/// A stream of an HTTP/2 connection that fails once a budget is spent.
+#[derive(Debug)]
+pub(crate) struct FrameBudget<I> {
+    inner: I,
+    scan: Scan,
+}
+
+#[derive(Debug)]
+struct Scan {
+    /// Bytes of payload left.
+    skip: u32,
+    head: [u8; 9],
+    have: usize,
+    second: Instant,
+    control: u32,
+    updates: u32,
+}
+
+impl<I> FrameBudget<I> {
+    pub(crate) fn new(inner: I) -> Self {
+        Self {
+            inner,
+            scan: Scan {
+                skip: PREFACE,
+                head: [0; 9],
+                have: 0,
+                second: Instant::now(),
+                control: 0,
+                updates: 0,
+            },
+        }
+    }
+}
+
+impl Scan {
+    /// Whether the budgets still hold after these bytes.
+    fn feed(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let skip = bytes.len().min(self.skip as usize);
+                self.skip -= u32::try_from(skip).unwrap_or(self.skip);
+                bytes = bytes.get(skip..).unwrap_or_default();
+                continue;
+            }
+            let take = bytes.len().min(self.head.len() - self.have);
+            let (now, rest) = bytes.split_at(take);
+            if let Some(place) = self.head.get_mut(self.have..self.have + take) {
+                place.copy_from_slice(now);
+            }
+            self.have += take;
+            bytes = rest;
+            if self.have == self.head.len() {
+                self.have = 0;
+                if !self.frame() {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn frame(&mut self) -> bool {
+        let [a, b, c, kind, flags, ..] = self.head;
+        let length = u32::from_be_bytes([0, a, b, c]);
+        self.skip = length;
+        let end_stream = flags & 1 != 0;
+        let (counter, limit) = match kind {
+            // DATA and HEADERS with content, or that end something, are work and not noise.
+            0 if length > 0 || end_stream => return true,
+            1 if length > 0 => return true,
+            3 | 8 => (&mut self.updates, UPDATES_PER_SECOND),
+            _ => (&mut self.control, CONTROL_PER_SECOND),
+        };
+        *counter += 1;
+        if *counter <= limit {
+            return true;
+        }
+        if self.second.elapsed() < Duration::from_secs(1) {
+            return false;
+        }
+        self.second = Instant::now();
+        self.control = 0;
+        self.updates = 0;
+        true
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for FrameBudget<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let new = buf.filled().get(before..).unwrap_or_default();
+        if self.scan.feed(new) {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Ready(Err(io::Error::other("too many HTTP/2 control frames")))
+        }
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for FrameBudget<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let length = u32::try_from(payload).unwrap().to_be_bytes();
+        let mut out = length[1..].to_vec();
+        out.extend([kind, flags, 0, 0, 0, 1]);
+        out.extend(std::iter::repeat_n(0, payload));
+        out
+    }
+
+    fn survives(frames: &[u8], cut: usize) -> bool {
+        let mut scan = FrameBudget::new(()).scan;
+        let bytes = [&[0; 24][..], frames].concat();
+        bytes.chunks(cut).all(|part| scan.feed(part))
+    }
+
+    #[test]
+    fn floods_end_and_work_does_not() {
+        for (name, kind, flags, payload, wanted) in [
+            ("PING", 6, 0, 8, false),
+            ("SETTINGS", 4, 0, 6, false),
+            ("PRIORITY", 2, 0, 5, false),
+            ("empty DATA", 0, 0, 0, false),
+            ("empty CONTINUATION", 9, 0, 0, false),
+            ("DATA", 0, 0, 100, true),
+            ("end of stream", 0, 1, 0, true),
+            ("HEADERS", 1, 5, 10, true),
+            ("WINDOW_UPDATE", 8, 0, 4, true),
+        ] {
+            let frames = frame(kind, flags, payload).repeat(1500);
+            for cut in [1, 7, 4096] {
+                assert_eq!(survives(&frames, cut), wanted, "{name}, cut every {cut}");
+            }
+        }
+        assert!(!survives(&frame(8, 0, 4).repeat(21_000), 4096), "updates");
+    }
+}

@@ -1,0 +1,130 @@
+//! Copies of requests, sent beside them. Nobody waits for their answers.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Request, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use lateen_proxy_model::{
+    ActiveRequest, Balance, Choice, Dial, Mirror, ResetReason, Target,
+};
+
+use super::exchange::Exchange;
+use super::forward::{ForwardPlan, Upstreams};
+use super::request_body::{Replay, RequestBody};
+use super::worker::KnownCluster;
+
+/// Longest life of a copy when the route has no timeout.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Starts the copies whose share the request falls into.
+pub(crate) fn send_all<L, D>(
+    exchange: &Exchange,
+    upstreams: &Upstreams<L, D>,
+    plan: &ForwardPlan<'_>,
+    parts: &Parts,
+    body: Option<&Rc<Replay>>,
+) where
+    L: Balance + 'static,
+    D: Dial<RequestBody> + 'static,
+    D::Body: Body<Data = Bytes, Error = ResetReason>,
+{
+    for mirror in &plan.forward.mirrors {
+        if !mirror.fraction.holds(fastrand::u32(..1_000_000)) {
+            continue;
+        }
+        let Some(cluster) = exchange.conn.chain.worker.cluster(&mirror.cluster) else {
+            continue;
+        };
+        let mut head = parts.clone();
+        if mirror.shadow_suffix {
+            shadow_host(&mut head);
+        }
+        let body = body.map_or_else(RequestBody::empty, Replay::copy);
+        let copy = send(
+            upstreams.clone(),
+            Facts::new(exchange, mirror, cluster),
+            Request::from_parts(head, body),
+        );
+        let limit = plan.timeout.filter(|limit| !limit.is_zero()).unwrap_or(LONGEST);
+        tokio::task::spawn_local(async move {
+            if tokio::time::timeout(limit, copy).await.is_err() {
+                tracing::debug!("a mirrored request took too long");
+            }
+        });
+    }
+}
+
+/// What a copy keeps of its request.
+struct Facts {
+    slot: lateen_proxy_model::ClusterRef,
+    cluster: Rc<KnownCluster>,
+    version: http::Version,
+    istio_alpn: bool,
+    addresses: (std::net::SocketAddr, std::net::SocketAddr),
+}
+
+impl Facts {
+    fn new(exchange: &Exchange, mirror: &Mirror, cluster: Rc<KnownCluster>) -> Self {
+        let facts = &exchange.conn.facts;
+        Self {
+            slot: Arc::clone(&mirror.cluster),
+            cluster,
+            version: exchange.version,
+            istio_alpn: exchange.conn.chain.istio_alpn,
+            addresses: (facts.client.0, facts.destination.0),
+        }
+    }
+}
+
+async fn send<L, D>(upstreams: Upstreams<L, D>, facts: Facts, request: Request<RequestBody>)
+where
+    L: Balance,
+    D: Dial<RequestBody>,
+    D::Body: Body<Data = Bytes, Error = ResetReason>,
+{
+    let choice = Choice {
+        original_dst: Some(facts.addresses.1),
+        ..Choice::default()
+    };
+    let cluster = &facts.cluster.cluster;
+    let Some(endpoint) = upstreams.balance.choose(&facts.slot, cluster, &choice) else {
+        return;
+    };
+    let _active = ActiveRequest::on(Arc::clone(&endpoint));
+    let host = request.headers().get(header::HOST).cloned();
+    let target = Target {
+        slot: &facts.slot,
+        cluster,
+        endpoint: &endpoint,
+        downstream: facts.version,
+        istio_alpn: facts.istio_alpn,
+        host: host.as_ref().and_then(|host| host.to_str().ok()),
+        downstream_addresses: Some(facts.addresses),
+    };
+    if let Ok((response, _)) = upstreams.dial.send(target, request).await {
+        // Read to its end, so that the connection can be used again.
+        let mut body = std::pin::pin!(response.into_body());
+        while let Some(Ok(_)) = body.frame().await {}
+    }
+}
+
+/// `host:port` becomes `host-shadow:port`.
+fn shadow_host(parts: &mut Parts) {
+    let Some(host) = parts.headers.get(header::HOST).and_then(|it| it.to_str().ok()) else {
+        return;
+    };
+    let shadow = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("{name}-shadow:{port}")
+        }
+        _ => format!("{host}-shadow"),
+    };
+    if let Ok(shadow) = HeaderValue::try_from(shadow) {
+        parts.headers.insert(header::HOST, shadow);
+    }
+}

@@ -1,0 +1,35 @@
+//! The HTTP relay. A request's way, in the order of the modules: [`connection`] speaks the client's protocol,
+//! [`exchange`] remembers the request, [`sanitize`] makes its head fit to be trusted, [`forward`] tries endpoints until
+//! an answer comes (`retry`, `limits`, `request_body`, `mirror`), [`answer`] brings the answer, or a [`reply`] made here,
+//! back to the client. `app` puts routing and admission between them.
+
+mod answer;
+mod chain;
+mod connection;
+mod exchange;
+mod forward;
+mod frames;
+mod grpc;
+mod limits;
+mod mirror;
+mod number;
+pub(crate) mod peer;
+mod reply;
+mod request_body;
+mod request_id;
+mod retry;
+mod sanitize;
+mod upgrade;
+mod worker;
+mod xfcc;
+
+pub use answer::DownstreamBody;
+pub use chain::HttpChain;
+pub use connection::{Connection, ConnectionFacts, DrainSignal, KnownProtocol, serve_connection};
+pub use exchange::Exchange;
+pub use forward::{ForwardPlan, Upstreams, forward};
+pub use peer::OwnMetadata;
+pub use reply::{LocalReply, ReplyParts};
+pub use request_body::RequestBody;
+pub use sanitize::{check, path, scheme, set_path, strip_hop, trust};
+pub use worker::{KnownCluster, KnownTable, Worker};

@@ -1,0 +1,352 @@
+//! Bodies on their way to an upstream.
+//!
+//! A request that may be tried again, or is mirrored, keeps what it sent up to [`REPLAY_LIMIT`]; beyond that it is sent
+//! once. The body is polled by the attempt in force alone: an attempt that was given up reads no more.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use lateen_proxy_model::ResetReason;
+
+use super::grpc::MessageCounter;
+
+/// Bytes kept for a replay. Envoy's default buffer limit.
+pub(crate) const REPLAY_LIMIT: usize = 1024 * 1024;
+
+/// The body of a request to an upstream.
+pub struct RequestBody(Kind);
+
+enum Kind {
+    Empty,
+    Once(Incoming, Rc<Progress>),
+    Replay {
+        shared: Rc<Replay>,
+        attempt: u32,
+        next: usize,
+        trailers_sent: bool,
+    },
+    Copy {
+        shared: Rc<Replay>,
+        next: usize,
+        trailers_sent: bool,
+    },
+}
+
+/// How far a request's body has come.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// Body bytes that arrived.
+    pub(crate) received: Cell<u64>,
+    /// When the end arrived.
+    pub(crate) ended: Cell<Option<Instant>>,
+    /// When a frame arrived last.
+    pub(crate) active: Cell<Instant>,
+    /// The downstream went away in the middle.
+    pub(crate) failed: Cell<bool>,
+    /// gRPC messages, where they are counted.
+    pub(crate) messages: Cell<Option<MessageCounter>>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+/// A body that can be sent more than once.
+pub(crate) struct Replay {
+    source: RefCell<Incoming>,
+    kept: RefCell<Kept>,
+    attempt: Cell<u32>,
+    progress: Rc<Progress>,
+}
+
+#[derive(Default)]
+struct Kept {
+    frames: Vec<Bytes>,
+    bytes: usize,
+    trailers: Option<HeaderMap>,
+    /// Too much for the limit: what is gone cannot be sent again.
+    lost: bool,
+    copies: Vec<Waker>,
+}
+
+impl Progress {
+    pub(crate) fn new(messages: bool) -> Rc<Self> {
+        Rc::new(Self {
+            received: Cell::new(0),
+            ended: Cell::new(None),
+            active: Cell::new(Instant::now()),
+            failed: Cell::new(false),
+            messages: Cell::new(messages.then(MessageCounter::default)),
+            waiting: RefCell::default(),
+        })
+    }
+
+    /// Resolves when the request has arrived whole.
+    pub(crate) async fn ended(&self) -> Instant {
+        std::future::poll_fn(|cx| match self.ended.get() {
+            Some(at) => Poll::Ready(at),
+            None => {
+                self.waiting.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    fn note(&self, frame: &Option<Result<Frame<Bytes>, hyper::Error>>, last: bool) {
+        let now = Instant::now();
+        self.active.set(now);
+        match frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    let total = self.received.get().saturating_add(data.len() as u64);
+                    self.received.set(total);
+                    if let Some(mut counter) = self.messages.get() {
+                        counter.feed(data);
+                        self.messages.set(Some(counter));
+                    }
+                }
+                if last {
+                    self.end(now);
+                }
+            }
+            Some(Err(_)) => self.failed.set(true),
+            None => self.end(now),
+        }
+    }
+
+    fn end(&self, now: Instant) {
+        if self.ended.get().is_none() {
+            self.ended.set(Some(now));
+            if let Some(waiting) = self.waiting.take() {
+                waiting.wake();
+            }
+        }
+    }
+}
+
+impl RequestBody {
+    /// No body.
+    pub fn empty() -> Self {
+        Self(Kind::Empty)
+    }
+
+    /// A body that is sent once.
+    pub(crate) fn once(body: Incoming, progress: Rc<Progress>) -> Self {
+        Self(Kind::Once(body, progress))
+    }
+}
+
+impl Replay {
+    pub(crate) fn new(source: Incoming, progress: Rc<Progress>) -> Rc<Self> {
+        Rc::new(Self {
+            source: RefCell::new(source),
+            kept: RefCell::default(),
+            attempt: Cell::new(0),
+            progress,
+        })
+    }
+
+    /// Whether all that was sent is still here.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.kept.borrow().lost && !self.progress.failed.get()
+    }
+
+    /// The body from its start, for the next attempt.
+    pub(crate) fn attempt(self: &Rc<Self>) -> RequestBody {
+        self.attempt.set(self.attempt.get().wrapping_add(1));
+        RequestBody(Kind::Replay {
+            shared: Rc::clone(self),
+            attempt: self.attempt.get(),
+            next: 0,
+            trailers_sent: false,
+        })
+    }
+
+    /// The body from its start, as the attempts move it on.
+    pub(crate) fn copy(self: &Rc<Self>) -> RequestBody {
+        RequestBody(Kind::Copy {
+            shared: Rc::clone(self),
+            next: 0,
+            trailers_sent: false,
+        })
+    }
+
+    fn poll_source(
+        &self,
+        cx: &mut Context<'_>,
+        next: &mut usize,
+        trailers_sent: &mut bool,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResetReason>>> {
+        if let Some(frame) = self.kept.borrow().frames.get(*next) {
+            *next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(frame.clone()))));
+        }
+        if self.progress.ended.get().is_some() {
+            return Poll::Ready(self.trailers(trailers_sent));
+        }
+        let mut source = self.source.borrow_mut();
+        let frame = std::task::ready!(Pin::new(&mut *source).poll_frame(cx));
+        self.progress.note(&frame, source.is_end_stream());
+        let frame = self.keep(frame);
+        if matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
+            *trailers_sent = true;
+        }
+        *next = self.kept.borrow().frames.len();
+        Poll::Ready(frame)
+    }
+
+    fn keep(
+        &self,
+        frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+    ) -> Option<Result<Frame<Bytes>, ResetReason>> {
+        let mut kept = self.kept.borrow_mut();
+        for copy in kept.copies.drain(..) {
+            copy.wake();
+        }
+        match frame? {
+            Ok(frame) => {
+                if let Some(data) = frame.data_ref() {
+                    kept.bytes = kept.bytes.saturating_add(data.remaining());
+                    if kept.bytes > REPLAY_LIMIT {
+                        kept.lost = true;
+                        kept.frames = Vec::new();
+                    } else {
+                        kept.frames.push(data.clone());
+                    }
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    kept.trailers = Some(trailers.clone());
+                }
+                Some(Ok(frame))
+            }
+            Err(_) => Some(Err(ResetReason::LocalReset)),
+        }
+    }
+
+    fn poll_copy(
+        &self,
+        cx: &mut Context<'_>,
+        next: &mut usize,
+        trailers_sent: &mut bool,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResetReason>>> {
+        if !self.is_whole() {
+            return Poll::Ready(Some(Err(ResetReason::LocalReset)));
+        }
+        let mut kept = self.kept.borrow_mut();
+        if let Some(frame) = kept.frames.get(*next) {
+            *next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(frame.clone()))));
+        }
+        if self.progress.ended.get().is_some() {
+            drop(kept);
+            return Poll::Ready(self.trailers(trailers_sent));
+        }
+        kept.copies.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn trailers(&self, sent: &mut bool) -> Option<Result<Frame<Bytes>, ResetReason>> {
+        if std::mem::replace(sent, true) {
+            return None;
+        }
+        let trailers = self.kept.borrow().trailers.clone();
+        trailers.map(|trailers| Ok(Frame::trailers(trailers)))
+    }
+
+    /// Nothing will move the body any more: copies must not wait for it.
+    fn abandon(&self) {
+        if self.progress.ended.get().is_none() {
+            let mut kept = self.kept.borrow_mut();
+            kept.lost = true;
+            for copy in kept.copies.drain(..) {
+                copy.wake();
+            }
+        }
+    }
+}
+
+/// Held by the request itself: when it ends before its body did, copies end too.
+pub(crate) struct ReplayOwner(pub(crate) Rc<Replay>);
+
+impl std::fmt::Debug for ReplayOwner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplayOwner").finish_non_exhaustive()
+    }
+}
+
+impl Drop for ReplayOwner {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = ResetReason;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResetReason>>> {
+        match &mut self.get_mut().0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Once(body, progress) => {
+                let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
+                progress.note(&frame, body.is_end_stream());
+                Poll::Ready(frame.map(|frame| frame.map_err(|_| ResetReason::LocalReset)))
+            }
+            Kind::Replay {
+                shared,
+                attempt,
+                next,
+                trailers_sent,
+            } => {
+                if *attempt != shared.attempt.get() {
+                    return Poll::Ready(Some(Err(ResetReason::LocalReset)));
+                }
+                shared.poll_source(cx, next, trailers_sent)
+            }
+            Kind::Copy {
+                shared,
+                next,
+                trailers_sent,
+            } => shared.poll_copy(cx, next, trailers_sent),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Once(body, _) => body.is_end_stream(),
+            Kind::Replay {
+                shared,
+                next,
+                trailers_sent,
+                ..
+            }
+            | Kind::Copy {
+                shared,
+                next,
+                trailers_sent,
+            } => {
+                let kept = shared.kept.borrow();
+                shared.progress.ended.get().is_some()
+                    && *next >= kept.frames.len()
+                    && (*trailers_sent || kept.trailers.is_none())
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Once(body, _) => body.size_hint(),
+            // The declared length stands in the headers; what is unknown is sent in chunks.
+            Kind::Replay { .. } | Kind::Copy { .. } => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! TCP copy and HTTP forward: retries, timeouts, upgrades and bodies.
+
+pub mod exchange;
+pub mod http;
+pub mod tcp;

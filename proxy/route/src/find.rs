@@ -1,0 +1,105 @@
+//! Route of a request.
+
+use std::sync::Arc;
+
+use http::header::CONTENT_TYPE;
+use lateen_proxy_model::{
+    CorsPolicy, Fault, RequestView, RequireTls, Route, RouteMatch, RouteTable, VirtualHost,
+};
+
+use crate::host::find_host;
+
+/// What a request meets in a route table, before it is admitted.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// The table looked in.
+    pub table: &'a RouteTable,
+    /// The virtual host, when one serves the request's host.
+    pub host: Option<&'a Arc<VirtualHost>>,
+    /// The first route whose conditions hold; none when the request is sent to https.
+    pub route: Option<&'a Arc<Route>>,
+    /// The virtual host asks for https and the request came without.
+    pub to_https: bool,
+}
+
+impl<'a> Found<'a> {
+    /// The faults of the route; they override the filter's own.
+    pub fn fault(&self) -> Option<&'a Arc<Fault>> {
+        self.route.and_then(|route| route.fault.as_ref())
+    }
+
+    /// The cross-origin policy of the route.
+    pub fn cors(&self) -> Option<&'a Arc<CorsPolicy>> {
+        self.route.and_then(|route| route.cors.as_ref())
+    }
+}
+
+/// Finds virtual host and route. `tls`: the request came over TLS. `random` is one even draw a request, to be given to
+/// [`decide`](crate::decide) again.
+pub fn find<'a>(
+    table: &'a RouteTable,
+    request: &RequestView<'_>,
+    tls: bool,
+    random: u64,
+) -> Found<'a> {
+    let host = find_host(table, request.authority);
+    let to_https = !tls && host.is_some_and(|host| host.require_tls == RequireTls::All);
+    let route = host.filter(|_| !to_https).and_then(|host| {
+        host.routes
+            .iter()
+            .find(|route| holds(&route.matches, request, random))
+    });
+    Found {
+        table,
+        host,
+        route,
+        to_https,
+    }
+}
+
+fn holds(condition: &RouteMatch, request: &RequestView<'_>, random: u64) -> bool {
+    condition.path.matches(path_only(request.path))
+        && condition
+            .headers
+            .iter()
+            .all(|header| header.matches(request))
+        && condition
+            .query
+            .iter()
+            .all(|query| query.matches(request.path))
+        && (!condition.grpc || is_grpc(request))
+        && condition
+            .fraction
+            .is_none_or(|share| share.holds(scaled(high_bits(random), 1_000_000)))
+}
+
+/// The path without its query.
+pub(crate) fn path_only(path: &str) -> &str {
+    path.split_once('?').map_or(path, |(path, _)| path)
+}
+
+/// Whether the request is gRPC by its content type.
+pub(crate) fn is_grpc(request: &RequestView<'_>) -> bool {
+    let kind = request
+        .headers
+        .get(CONTENT_TYPE)
+        .map_or(&[][..], |value| value.as_bytes());
+    kind.strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// An even draw of 32 bits onto `0..bound`.
+pub(crate) fn scaled(draw: u32, bound: u32) -> u32 {
+    let wide = (u64::from(draw) * u64::from(bound)) >> 32;
+    u32::try_from(wide).unwrap_or_default()
+}
+
+/// The half of a draw that fractions use.
+pub(crate) fn high_bits(random: u64) -> u32 {
+    u32::try_from(random >> 32).unwrap_or_default()
+}
+
+/// The half of a draw that weights use, so that the two choices are independent.
+pub(crate) fn low_bits(random: u64) -> u32 {
+    u32::try_from(random & u64::from(u32::MAX)).unwrap_or_default()
+}

@@ -1,0 +1,81 @@
+//! Updates of endpoints that keep what did not change.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
+use ahash::RandomState;
+use lateen_proxy_model::{Ejection, Endpoint, EndpointSet, LocalityEndpoints};
+
+/// The set of `localities`, with the endpoints of `old` that are still the same, so that their counters and the pools
+/// of the workers survive. An endpoint whose weight, health or labels changed keeps its id, and with it its pools.
+pub(crate) fn merge(
+    old: Option<&EndpointSet>,
+    mut localities: Vec<LocalityEndpoints>,
+) -> EndpointSet {
+    let known: HashMap<SocketAddr, &Arc<Endpoint>, RandomState> = old
+        .into_iter()
+        .flat_map(EndpointSet::iter)
+        .map(|endpoint| (endpoint.address, endpoint))
+        .collect();
+    for endpoint in localities
+        .iter_mut()
+        .flat_map(|locality| &mut locality.endpoints)
+    {
+        let Some(before) = known.get(&endpoint.address) else {
+            continue;
+        };
+        if before.same_as(endpoint) {
+            *endpoint = Arc::clone(before);
+        } else if before.hostname == endpoint.hostname
+            && let Some(fresh) = Arc::get_mut(endpoint)
+        {
+            fresh.id = before.id;
+            carry_ejection(&fresh.ejection, &before.ejection);
+        }
+    }
+    EndpointSet::new(localities)
+}
+
+fn carry_ejection(fresh: &Ejection, before: &Ejection) {
+    let copy = |to: &AtomicU32, from: &AtomicU32| to.store(from.load(Relaxed), Relaxed);
+    copy(&fresh.consecutive_5xx, &before.consecutive_5xx);
+    copy(&fresh.consecutive_gateway, &before.consecutive_gateway);
+    copy(&fresh.count, &before.count);
+    fresh.until.store(before.until.load(Relaxed), Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lateen_proxy_model::{EndpointMetadata, Health, Locality};
+
+    fn one(port: u16, weight: u32) -> Vec<LocalityEndpoints> {
+        vec![LocalityEndpoints {
+            locality: Locality::default(),
+            priority: 0,
+            weight: 0,
+            endpoints: vec![Arc::new(Endpoint::new(
+                SocketAddr::from(([10, 0, 0, 1], port)),
+                weight,
+                Health::Healthy,
+                EndpointMetadata::default(),
+            ))],
+        }]
+    }
+
+    #[test]
+    fn an_unchanged_endpoint_is_the_same_value() {
+        let old = merge(None, one(80, 1));
+        let before = old.iter().next().expect("one");
+        let same = merge(Some(&old), one(80, 1));
+        assert!(same.iter().all(|endpoint| Arc::ptr_eq(endpoint, before)));
+        let heavier = merge(Some(&old), one(80, 2));
+        let after = heavier.iter().next().expect("one");
+        assert!(!Arc::ptr_eq(after, before) && after.id == before.id && after.weight == 2);
+        let other = merge(Some(&old), one(81, 1));
+        assert!(other.iter().all(|endpoint| endpoint.id != before.id));
+    }
+}

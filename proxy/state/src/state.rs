@@ -1,0 +1,142 @@
+//! Everything the proxy knows.
+
+use std::sync::{Arc, Mutex};
+
+use arc_swap::{ArcSwap, Guard};
+use lateen_proxy_model::{Cluster, EndpointSet, Listener, LocalityEndpoints, RouteTable};
+use tokio::sync::watch;
+
+use crate::endpoints::merge;
+use crate::listeners::{ListenerSet, ListenerWatch};
+use crate::lock;
+use crate::ready::Readiness;
+use crate::resources::Resources;
+use crate::secrets::SecretStore;
+use crate::table::Table;
+
+/// Clusters, endpoints, routes, listeners, secrets, and the resources they came from. Share it in an `Arc`.
+#[derive(Debug)]
+pub struct State {
+    /// Clusters by name.
+    clusters: Table<Cluster>,
+    endpoints: Table<EndpointSet>,
+    routes: Table<RouteTable>,
+    secrets: SecretStore,
+    listeners: ArcSwap<ListenerSet>,
+    listener_changes: watch::Sender<Arc<ListenerSet>>,
+    writing: Mutex<()>,
+    resources: Resources,
+    readiness: Readiness,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let none = Arc::new(ListenerSet::default());
+        Self {
+            clusters: Table::default(),
+            endpoints: Table::default(),
+            routes: Table::default(),
+            secrets: SecretStore::default(),
+            listeners: ArcSwap::new(Arc::clone(&none)),
+            listener_changes: watch::Sender::new(none),
+            writing: Mutex::default(),
+            resources: Resources::default(),
+            readiness: Readiness::default(),
+        }
+    }
+}
+
+impl State {
+    /// An empty state.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Clusters by name.
+    pub fn clusters(&self) -> &Table<Cluster> {
+        &self.clusters
+    }
+
+    /// Endpoint sets by EDS service name; inline ones by cluster name.
+    pub fn endpoints(&self) -> &Table<EndpointSet> {
+        &self.endpoints
+    }
+
+    /// Route tables by RDS name.
+    pub fn routes(&self) -> &Table<RouteTable> {
+        &self.routes
+    }
+
+    /// Secrets by name.
+    pub fn secrets(&self) -> &SecretStore {
+        &self.secrets
+    }
+
+    /// Resources as they came.
+    pub fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    /// Readiness facts and update counters.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// The listeners now; cheap, and held only for a short time.
+    pub fn listeners(&self) -> Guard<Arc<ListenerSet>> {
+        self.listeners.load()
+    }
+
+    /// Follows the listeners.
+    pub fn watch_listeners(&self) -> ListenerWatch {
+        ListenerWatch::new(self.listener_changes.subscribe())
+    }
+
+    /// Stores a cluster; the counters of the value before are carried over.
+    pub fn set_cluster(&self, mut cluster: Cluster) {
+        let slot = self.clusters.slot(&cluster.name);
+        if let Some(before) = &*slot.load() {
+            cluster.shared = Arc::clone(&before.shared);
+        }
+        slot.store(Some(Arc::new(cluster)));
+    }
+
+    /// Stores endpoints; those that did not change stay the same values.
+    pub fn set_endpoints(&self, name: &str, localities: Vec<LocalityEndpoints>) {
+        let slot = self.endpoints.slot(name);
+        let merged = merge(slot.load().as_deref(), localities);
+        slot.store(Some(Arc::new(merged)));
+    }
+
+    /// Stores a route table under its name.
+    pub fn set_routes(&self, table: RouteTable) {
+        let name = Arc::clone(&table.name);
+        self.routes.set(&name, Arc::new(table));
+    }
+
+    /// Adds, replaces and removes listeners as one change.
+    pub fn update_listeners(&self, set: Vec<Listener>, remove: &[impl AsRef<str>]) {
+        let _one_writer = lock(&self.writing);
+        let mut names = self.listeners.load().names().clone();
+        for name in remove {
+            names.remove(name.as_ref());
+        }
+        for listener in set {
+            names.insert(Arc::clone(&listener.name), Arc::new(listener));
+        }
+        let next = Arc::new(ListenerSet::new(names));
+        self.listeners.store(Arc::clone(&next));
+        self.listener_changes.send_replace(next);
+    }
+
+    /// Drops slots that have no value and no holder left; to be called now and then after changes.
+    pub fn sweep(&self) {
+        self.routes.sweep();
+        self.clusters.sweep();
+        self.endpoints.sweep();
+        self.secrets.sweep();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,535 @@
+//! Resources to state, in an order in which no request sees half a change.
+//!
+//! A cluster becomes visible when its endpoints are known, a route table when no cluster it names is still waiting, a
+//! listener when its route tables are known. What goes away goes in the other direction: a cluster stays until nobody
+//! refers to it. No clock and no I/O: the time is passed in.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ahash::RandomState;
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::cluster::v3 as cluster;
+use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
+use envoy_types::pb::envoy::config::listener::v3 as listener;
+use envoy_types::pb::envoy::config::route::v3 as route;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
+use lateen_proxy_model::{Cluster, ClusterKind, Listener, RouteTable};
+use lateen_proxy_state::{Rejection, Resource, ResourceKind, State};
+use prost::Message;
+
+use crate::dns::Resolvers;
+use crate::wire::at::{At, Refused};
+use crate::wire::context::{AccessLogs, Context, Uses};
+use crate::wire::{self, endpoint as wire_endpoint};
+
+/// Longest time a removed cluster waits for the routes that still name it.
+const LEAVE: Duration = Duration::from_secs(15);
+/// Longest time a DNS cluster waits for its first look-up.
+const FIRST_LOOKUP: Duration = Duration::from_secs(5);
+
+/// A resource as it comes: the name the server gives it and the message without its envelope.
+#[derive(Clone, Debug)]
+pub(crate) struct Incoming {
+    pub(crate) name: Arc<str>,
+    pub(crate) version: Box<str>,
+    pub(crate) body: Bytes,
+    pub(crate) is_static: bool,
+}
+
+/// Names the control plane is to be asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) endpoints: BTreeSet<Arc<str>>,
+    pub(crate) routes: BTreeSet<Arc<str>>,
+    pub(crate) secrets: BTreeSet<Arc<str>>,
+}
+
+/// Turns resources into state.
+pub(crate) struct Applier {
+    state: Arc<State>,
+    logs: Arc<dyn AccessLogs>,
+    reject_fragment: bool,
+    resolvers: Resolvers,
+    clusters: HashMap<Arc<str>, ClusterNote, RandomState>,
+    warming: BTreeMap<Arc<str>, Warming>,
+    leaving: BTreeMap<Arc<str>, (Instant, ClusterNote)>,
+    tables: BTreeMap<Arc<str>, (RouteTable, Uses)>,
+    listeners: BTreeMap<Arc<str>, ListenerNote>,
+    gone_listeners: Vec<Arc<str>>,
+    answered: BTreeSet<ResourceKind>,
+    to_sweep: bool,
+    tables_to_check: bool,
+}
+
+/// What is remembered of a cluster.
+#[derive(Debug, Default)]
+struct ClusterNote {
+    eds: Option<Arc<str>>,
+    locality_weighted: bool,
+    secrets: BTreeSet<Arc<str>>,
+    is_dns: bool,
+}
+
+/// A cluster that is not visible yet.
+struct Warming {
+    cluster: Cluster,
+    until: Option<Instant>,
+}
+
+/// A listener: what the visible one uses, and the one that waits to replace it.
+#[derive(Default)]
+struct ListenerNote {
+    live: Option<Uses>,
+    next: Option<(Listener, Uses)>,
+}
+
+impl Applier {
+    pub(crate) fn new(
+        state: Arc<State>,
+        logs: Arc<dyn AccessLogs>,
+        reject_fragment: bool,
+        resolvers: Resolvers,
+    ) -> Self {
+        Self {
+            state,
+            logs,
+            reject_fragment,
+            resolvers,
+            clusters: HashMap::default(),
+            warming: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            gone_listeners: Vec::new(),
+            answered: BTreeSet::new(),
+            to_sweep: false,
+            tables_to_check: false,
+        }
+    }
+
+    /// Applies resources of one kind and removes others; gives an error text for each resource that is refused. What
+    /// is refused keeps its version from before. `full`: what is not among the resources is gone too.
+    pub(crate) fn apply(
+        &mut self,
+        kind: ResourceKind,
+        resources: Vec<Incoming>,
+        removed: &[String],
+        full: bool,
+        now: Instant,
+    ) -> Vec<String> {
+        let mut errors = Vec::new();
+        if full {
+            self.remove_others(kind, &resources, now);
+        }
+        for resource in resources {
+            if let Err(refused) = self.put(kind, &resource, now) {
+                errors.push(format!("{kind:?} {:?}: {refused}", &*resource.name));
+                let rejection = Rejection {
+                    version: resource.version,
+                    reason: refused.to_string().into(),
+                    at: SystemTime::now(),
+                };
+                self.state.resources().reject(kind, &resource.name, rejection);
+            }
+        }
+        for name in removed {
+            self.remove(kind, name, now);
+        }
+        self.answered.insert(kind);
+        self.flush(now);
+        errors
+    }
+
+    /// Lets waiting resources become visible and leaving ones go, as far as their time has come.
+    pub(crate) fn flush(&mut self, now: Instant) {
+        self.warm_clusters(now);
+        self.warm_tables();
+        self.warm_listeners();
+        self.drop_unused_tables();
+        self.drop_left_clusters(now);
+        if std::mem::take(&mut self.to_sweep) {
+            self.state.sweep();
+        }
+        let ready = self.state.readiness();
+        if self.answered.contains(&ResourceKind::Cluster) && self.warming.is_empty() {
+            ready.applied(ResourceKind::Cluster);
+        }
+        let waiting = self.listeners.values().any(|note| note.next.is_some());
+        if self.answered.contains(&ResourceKind::Listener) && !waiting {
+            ready.applied(ResourceKind::Listener);
+        }
+    }
+
+    /// When [`flush`](Self::flush) has something to do by itself.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let warming = self.warming.values().filter_map(|one| one.until);
+        let leaving = self.leaving.values().map(|(since, _)| *since + LEAVE);
+        warming.chain(leaving).min()
+    }
+
+    /// What the present resources refer to.
+    pub(crate) fn wanted(&self) -> Wanted {
+        let mut wanted = Wanted::default();
+        for note in self.clusters.values() {
+            wanted.endpoints.extend(note.eds.clone());
+            wanted.secrets.extend(note.secrets.iter().cloned());
+        }
+        for note in self.listeners.values() {
+            let next = note.next.as_ref().map(|(_, uses)| uses);
+            for uses in note.live.iter().chain(next) {
+                wanted.routes.extend(uses.routes.iter().cloned());
+                wanted.secrets.extend(uses.secrets.iter().cloned());
+            }
+        }
+        wanted
+    }
+
+    fn put(&mut self, kind: ResourceKind, one: &Incoming, now: Instant) -> Result<(), Refused> {
+        if let Some(known) = self.state.resources().accepted(kind, &one.name) {
+            if known.is_static && !one.is_static {
+                tracing::debug!("{kind:?} {:?} of the bootstrap is kept", &*one.name);
+                return Ok(());
+            }
+            if known.body == one.body {
+                if known.version != one.version {
+                    self.accept(kind, one, known.updated);
+                }
+                return Ok(());
+            }
+        }
+        if self.is_unwanted(kind, &one.name) {
+            return Ok(());
+        }
+        match kind {
+            ResourceKind::Cluster => self.put_cluster(one, now)?,
+            ResourceKind::Endpoint => self.put_endpoints(one)?,
+            ResourceKind::Route => self.put_routes(one)?,
+            ResourceKind::Listener => self.put_listener(one)?,
+            ResourceKind::Secret => {
+                let secret: tls::Secret = decode(&one.body)?;
+                named(one, &secret.name)?;
+                wire::tls::secret(&self.context(), &At::ROOT, secret)?;
+            }
+        }
+        self.accept(kind, one, SystemTime::now());
+        Ok(())
+    }
+
+    fn accept(&self, kind: ResourceKind, one: &Incoming, updated: SystemTime) {
+        let resource = Resource {
+            version: one.version.clone(),
+            body: one.body.clone(),
+            updated,
+            is_static: one.is_static,
+        };
+        self.state.resources().accept(kind, &one.name, resource);
+    }
+
+    /// A late answer for a name that nobody refers to any more.
+    fn is_unwanted(&self, kind: ResourceKind, name: &str) -> bool {
+        match kind {
+            ResourceKind::Endpoint => !self.has_endpoints(name),
+            ResourceKind::Route => !self.is_routed(name),
+            _ => false,
+        }
+    }
+
+    fn has_endpoints(&self, name: &str) -> bool {
+        let is = |note: &ClusterNote| note.eds.as_deref() == Some(name);
+        self.clusters.get(name).is_some_and(is) || self.clusters.values().any(is)
+    }
+
+    fn is_routed(&self, table: &str) -> bool {
+        self.listeners.values().any(|note| {
+            let next = note.next.as_ref().map(|(_, uses)| uses);
+            let mut uses = note.live.iter().chain(next);
+            uses.any(|uses| uses.routes.contains(table))
+        })
+    }
+
+    /// Whether endpoints belong to a cluster that weighs its localities. Most clusters and endpoints share their name.
+    fn is_weighted(&self, endpoints: &str) -> bool {
+        let is = |note: &&ClusterNote| note.eds.as_deref() == Some(endpoints);
+        match self.clusters.get(endpoints).filter(is) {
+            Some(note) => note.locality_weighted,
+            None => self
+                .clusters
+                .values()
+                .filter(is)
+                .any(|note| note.locality_weighted),
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context::new(&self.state, &*self.logs, self.reject_fragment)
+    }
+
+    fn put_cluster(&mut self, one: &Incoming, now: Instant) -> Result<(), Refused> {
+        let message: cluster::Cluster = decode(&one.body)?;
+        named(one, &message.name)?;
+        let built = wire::cluster::cluster(&self.context(), message)?;
+        let name = Arc::clone(&built.cluster.name);
+        let is_dns = matches!(built.cluster.kind, ClusterKind::Dns { .. });
+        if let Some(endpoints) = built.inline {
+            self.state.set_endpoints(&name, endpoints);
+        }
+        self.resolvers.follow(&self.state, &built.cluster);
+        let wait = match &built.eds {
+            Some((_, wait)) => *wait,
+            None if is_dns => Some(FIRST_LOOKUP),
+            None => Some(Duration::ZERO),
+        };
+        let note = ClusterNote {
+            eds: built.eds.map(|(name, _)| name),
+            locality_weighted: built.locality_weighted,
+            secrets: built.uses.secrets,
+            is_dns,
+        };
+        let before = self.clusters.insert(Arc::clone(&name), note);
+        self.leaving.remove(&name);
+        if before.is_some_and(|note| note.locality_weighted != built.locality_weighted) {
+            self.weigh_again(&name);
+        }
+        let warming = Warming {
+            cluster: built.cluster,
+            until: wait.map(|wait| now + wait),
+        };
+        self.warming.insert(name, warming);
+        Ok(())
+    }
+
+    /// The endpoints of a cluster whose localities are weighted now, or no more.
+    fn weigh_again(&mut self, name: &str) {
+        let eds = self.clusters.get(name).and_then(|note| note.eds.clone());
+        let known = eds.and_then(|eds| {
+            let known = self.state.resources().accepted(ResourceKind::Endpoint, &eds)?;
+            Some((eds, known))
+        });
+        if let Some((eds, known)) = known {
+            let again = Incoming {
+                name: eds,
+                version: known.version.clone(),
+                body: known.body.clone(),
+                is_static: known.is_static,
+            };
+            // It was accepted before, so it reads again.
+            let _ = self.put_endpoints(&again);
+        }
+    }
+
+    fn put_endpoints(&mut self, one: &Incoming) -> Result<(), Refused> {
+        let message: endpoint::ClusterLoadAssignment = decode(&one.body)?;
+        let (name, parsed) = wire_endpoint::assignment(&At::ROOT, message)?;
+        named(one, &name)?;
+        let weighted = self.is_weighted(&name);
+        let localities = wire_endpoint::addresses(&At::ROOT, parsed, weighted)?;
+        self.state.set_endpoints(&name, localities);
+        Ok(())
+    }
+
+    fn put_routes(&mut self, one: &Incoming) -> Result<(), Refused> {
+        let message: route::RouteConfiguration = decode(&one.body)?;
+        named(one, &message.name)?;
+        let context = self.context();
+        let table = wire::route_table::route_table(&context, &At::ROOT, message)?;
+        let uses = context.take_uses();
+        self.tables.insert(Arc::clone(&one.name), (table, uses));
+        Ok(())
+    }
+
+    fn put_listener(&mut self, one: &Incoming) -> Result<(), Refused> {
+        let message: listener::Listener = decode(&one.body)?;
+        named(one, &message.name)?;
+        let built = wire::listener::listener(&self.context(), message)?;
+        let note = self.listeners.entry(Arc::clone(&one.name)).or_default();
+        note.next = Some((built.listener, built.uses));
+        self.gone_listeners.retain(|gone| *gone != one.name);
+        Ok(())
+    }
+
+    fn remove_others(&mut self, kind: ResourceKind, resources: &[Incoming], now: Instant) {
+        let kept: BTreeSet<&str> = resources.iter().map(|one| &*one.name).collect();
+        let gone: Vec<Arc<str>> = self
+            .state
+            .resources()
+            .all(kind)
+            .into_iter()
+            .filter(|(name, known)| !known.is_static && !kept.contains(&**name))
+            .map(|(name, _)| name)
+            .collect();
+        for name in gone {
+            self.remove(kind, &name, now);
+        }
+    }
+
+    fn remove(&mut self, kind: ResourceKind, name: &str, now: Instant) {
+        let resources = self.state.resources();
+        if resources.accepted(kind, name).is_some_and(|one| one.is_static) {
+            return;
+        }
+        match kind {
+            ResourceKind::Cluster => {
+                resources.remove(kind, name);
+                if let Some((name, note)) = self.clusters.remove_entry(name) {
+                    self.warming.remove(&name);
+                    self.leaving.insert(name, (now, note));
+                }
+            }
+            ResourceKind::Listener => {
+                resources.remove(kind, name);
+                self.listeners.remove(name);
+                self.gone_listeners.push(name.into());
+            }
+            // The server does not know it: as good as an answer without endpoints for a cluster that waits, and no
+            // reason to forget what is known of one that is visible. It goes with its cluster.
+            ResourceKind::Endpoint => {
+                let known = self.state.endpoints().value(name).is_some();
+                if !known && self.has_endpoints(name) {
+                    self.state.set_endpoints(name, Vec::new());
+                }
+            }
+            // A table goes with the last listener that names it.
+            ResourceKind::Route => {}
+            ResourceKind::Secret => {
+                resources.remove(kind, name);
+                self.state.secrets().remove(name);
+            }
+        }
+    }
+
+    fn warm_clusters(&mut self, now: Instant) {
+        let ready: Vec<Arc<str>> = self
+            .warming
+            .iter()
+            .filter(|(_, one)| {
+                let slot = one.cluster.endpoints();
+                let known = slot.is_none_or(|slot| slot.load().is_some());
+                known || one.until.is_some_and(|until| until <= now)
+            })
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
+        for name in ready {
+            if let Some(one) = self.warming.remove(&name) {
+                self.state.set_cluster(one.cluster);
+            }
+        }
+    }
+
+    fn warm_tables(&mut self) {
+        let ready: Vec<Arc<str>> = self
+            .tables
+            .iter()
+            .filter(|(_, (_, uses))| self.is_warm(uses))
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
+        for name in ready {
+            if let Some((table, _)) = self.tables.remove(&name) {
+                self.state.set_routes(table);
+            }
+        }
+    }
+
+    /// Whether no cluster that is referred to is still waiting.
+    fn is_warm(&self, uses: &Uses) -> bool {
+        self.warming.is_empty()
+            || !uses
+                .clusters
+                .iter()
+                .any(|name| self.warming.contains_key(name))
+    }
+
+    fn warm_listeners(&mut self) {
+        let ready: Vec<Arc<str>> = self
+            .listeners
+            .iter()
+            .filter_map(|(name, note)| {
+                let (_, uses) = note.next.as_ref()?;
+                let routed = |name: &Arc<str>| self.state.routes().value(name).is_some();
+                (self.is_warm(uses) && uses.routes.iter().all(routed)).then(|| Arc::clone(name))
+            })
+            .collect();
+        let gone = std::mem::take(&mut self.gone_listeners);
+        if ready.is_empty() && gone.is_empty() {
+            return;
+        }
+        let mut set = Vec::with_capacity(ready.len());
+        for name in ready {
+            if let Some(note) = self.listeners.get_mut(&name)
+                && let Some((listener, uses)) = note.next.take()
+            {
+                note.live = Some(uses);
+                set.push(listener);
+            }
+        }
+        self.state.update_listeners(set, &gone);
+        self.to_sweep = true;
+        self.tables_to_check = true;
+    }
+
+    fn drop_unused_tables(&mut self) {
+        if !std::mem::take(&mut self.tables_to_check) {
+            return;
+        }
+        let resources = self.state.resources();
+        let known = resources.names(ResourceKind::Route);
+        let wanted = self.wanted().routes;
+        for name in known {
+            if !wanted.contains(&name) {
+                self.tables.remove(&name);
+                self.state.routes().remove(&name);
+                resources.remove(ResourceKind::Route, &name);
+                self.to_sweep = true;
+            }
+        }
+    }
+
+    fn drop_left_clusters(&mut self, now: Instant) {
+        let due: Vec<Arc<str>> = self
+            .leaving
+            .iter()
+            .filter(|(name, (since, _))| {
+                now >= *since + LEAVE || !self.state.clusters().is_held(name)
+            })
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
+        for name in due {
+            let Some((_, note)) = self.leaving.remove(&name) else {
+                continue;
+            };
+            self.state.clusters().remove(&name);
+            if note.is_dns {
+                self.resolvers.stop(&name);
+            }
+            let endpoints = note.eds.unwrap_or(name);
+            if !self.has_endpoints(&endpoints) {
+                self.state.endpoints().remove(&endpoints);
+                self.state
+                    .resources()
+                    .remove(ResourceKind::Endpoint, &endpoints);
+            }
+            self.to_sweep = true;
+        }
+    }
+}
+
+fn decode<M: Message + Default>(body: &Bytes) -> Result<M, Refused> {
+    M::decode(body.clone()).map_err(|error| Refused {
+        path: "(message)".to_owned(),
+        reason: format!("malformed: {error}"),
+    })
+}
+
+/// The name in the envelope must be the message's own.
+fn named(one: &Incoming, name: &str) -> Result<(), Refused> {
+    if *one.name == *name {
+        return Ok(());
+    }
+    Err(At::ROOT
+        .field("name")
+        .refuse(format!("{name:?} came as {:?}", &*one.name)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! Addresses of DNS clusters, looked up in the background.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lateen_proxy_model::{
+    Cluster, ClusterKind, DnsFamily, DnsHost, Endpoint, Health, LocalityEndpoints,
+};
+use lateen_proxy_state::State;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+/// Least and most time until a failed look-up is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Longest wait for one look-up.
+const LOOKUP: Duration = Duration::from_secs(10);
+
+/// One look-up task a DNS cluster.
+#[derive(Debug)]
+pub(crate) struct Resolvers {
+    tasks: Mutex<HashMap<Arc<str>, AbortHandle>>,
+    changed: Arc<Notify>,
+}
+
+/// What a task looks up.
+struct Job {
+    name: Arc<str>,
+    hosts: Arc<[DnsHost]>,
+    strict: bool,
+    refresh: Duration,
+    family: DnsFamily,
+}
+
+impl Resolvers {
+    /// `changed` is told after each look-up that gave endpoints their first value.
+    pub(crate) fn new(changed: Arc<Notify>) -> Self {
+        Self {
+            tasks: Mutex::default(),
+            changed,
+        }
+    }
+
+    /// Starts, or starts anew, the look-ups of a DNS cluster; ends those of one that is no more.
+    pub(crate) fn follow(&self, state: &Arc<State>, cluster: &Cluster) {
+        self.stop(&cluster.name);
+        let ClusterKind::Dns {
+            hosts,
+            strict,
+            refresh,
+            family,
+            ..
+        } = &cluster.kind
+        else {
+            return;
+        };
+        let job = Job {
+            name: Arc::clone(&cluster.name),
+            hosts: Arc::clone(hosts),
+            strict: *strict,
+            refresh: *refresh,
+            family: *family,
+        };
+        let name = Arc::clone(&cluster.name);
+        let task = tokio::spawn(run(job, Arc::clone(state), Arc::clone(&self.changed)));
+        self.lock().insert(name, task.abort_handle());
+    }
+
+    /// Ends the look-ups of a cluster.
+    pub(crate) fn stop(&self, name: &str) {
+        if let Some(task) = self.lock().remove(name) {
+            task.abort();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, AbortHandle>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Resolvers {
+    fn drop(&mut self) {
+        for task in self.lock().values() {
+            task.abort();
+        }
+    }
+}
+
+async fn run(job: Job, state: Arc<State>, changed: Arc<Notify>) {
+    let mut failures: u32 = 0;
+    loop {
+        let first = state.endpoints().value(&job.name).is_none();
+        let wait = match look_up(&job).await {
+            Some(localities) => {
+                failures = 0;
+                state.set_endpoints(&job.name, localities);
+                job.refresh
+            }
+            None => {
+                failures = failures.saturating_add(1);
+                let grown = RETRY.0.saturating_mul(1 << failures.min(5));
+                grown.min(RETRY.1).min(job.refresh.max(RETRY.0))
+            }
+        };
+        if first {
+            if failures > 0 {
+                state.set_endpoints(&job.name, Vec::new());
+            }
+            changed.notify_one();
+        }
+        tokio::time::sleep(spread(wait)).await;
+    }
+}
+
+/// Up to a tenth more, so that proxies do not ask all at once.
+fn spread(wait: Duration) -> Duration {
+    wait + wait.mul_f64(fastrand::f64() / 10.0)
+}
+
+/// Endpoints of all hosts; `None` when a host could not be looked up, so that the last addresses stay.
+async fn look_up(job: &Job) -> Option<Vec<LocalityEndpoints>> {
+    let mut localities: Vec<LocalityEndpoints> = Vec::new();
+    for host in &*job.hosts {
+        let addresses = addresses(host, job.family).await?;
+        let used = if job.strict { addresses.len() } else { 1 };
+        let endpoints = addresses
+            .into_iter()
+            .take(used)
+            .map(|address| Arc::new(endpoint(host, address)));
+        localities.push(LocalityEndpoints {
+            locality: host.locality.clone(),
+            priority: host.priority,
+            weight: 0,
+            endpoints: endpoints.collect(),
+        });
+    }
+    Some(localities)
+}
+
+async fn addresses(host: &DnsHost, family: DnsFamily) -> Option<Vec<SocketAddr>> {
+    let lookup = tokio::net::lookup_host((&*host.host, host.port));
+    let found = match tokio::time::timeout(LOOKUP, lookup).await {
+        Ok(Ok(found)) => found.collect::<Vec<_>>(),
+        Ok(Err(error)) => {
+            tracing::debug!("looking up {}: {error}", host.host);
+            return None;
+        }
+        Err(_) => return None,
+    };
+    Some(of_family(found, family))
+}
+
+fn of_family(mut found: Vec<SocketAddr>, family: DnsFamily) -> Vec<SocketAddr> {
+    found.sort_unstable();
+    found.dedup();
+    let any_v4 = found.iter().any(SocketAddr::is_ipv4);
+    let any_v6 = found.iter().any(SocketAddr::is_ipv6);
+    found.retain(|address| match family {
+        DnsFamily::All => true,
+        DnsFamily::V4Only => address.is_ipv4(),
+        DnsFamily::V6Only => address.is_ipv6(),
+        DnsFamily::V4Preferred => address.is_ipv4() || !any_v4,
+        DnsFamily::Auto => address.is_ipv6() || !any_v6,
+    });
+    found
+}
+
+fn endpoint(host: &DnsHost, address: SocketAddr) -> Endpoint {
+    let mut made = Endpoint::new(address, host.weight, Health::Healthy, host.metadata.clone());
+    made.hostname = Some((&*host.host).into());
+    made
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_choose_addresses() {
+        let v4: SocketAddr = "10.0.0.1:80".parse().expect("address");
+        let v6: SocketAddr = "[fd00::1]:80".parse().expect("address");
+        let of = |list: &[SocketAddr], family| of_family(list.to_vec(), family);
+        assert_eq!(of(&[v6, v4, v4], DnsFamily::All), [v4, v6]);
+        assert_eq!(of(&[v6, v4], DnsFamily::V4Only), [v4]);
+        assert_eq!(of(&[v6, v4], DnsFamily::V6Only), [v6]);
+        assert_eq!(of(&[v6, v4], DnsFamily::V4Preferred), [v4]);
+        assert_eq!(of(&[v6], DnsFamily::V4Preferred), [v6]);
+        assert_eq!(of(&[v6, v4], DnsFamily::Auto), [v6]);
+        assert_eq!(of(&[v4], DnsFamily::Auto), [v4]);
+    }
+}

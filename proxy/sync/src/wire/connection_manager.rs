@@ -1,0 +1,293 @@
+//! The HTTP connection manager.
+
+use std::mem::take;
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager as part;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
+    CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
+    ServerHeaderTransformation,
+};
+use envoy_types::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
+use http::HeaderValue;
+use lateen_proxy_model::{
+    ForwardClientCert, HttpFilter, HttpManager, PathNormalization, RouteSource, XfccDetails,
+};
+use lateen_xds::any;
+
+use super::at::{At, Refused, nothing_left};
+use super::common::{ads_source, flag, limit, must_be_off, must_be_unset, number};
+use super::context::Context;
+use super::{access_log, http_filters, ignored, protocol, route_table};
+
+const IDLE: Duration = Duration::from_secs(3600);
+const STREAM_IDLE: Duration = Duration::from_secs(300);
+
+/// Builds a connection manager.
+pub(super) fn read(
+    context: &Context<'_>,
+    at: &At<'_>,
+    mut message: wire::HttpConnectionManager,
+) -> Result<HttpManager, Refused> {
+    ignored::connection_manager(&mut message);
+    codec(at, &mut message)?;
+    request_id(&at.field("request_id_extension"), message.request_id_extension.take())?;
+    internal_addresses(at, &mut message)?;
+    let connections = connections(at, &mut message)?;
+    let versions = versions(at, &mut message)?;
+    let times = times(at, &mut message)?;
+    let headers_kb = number(message.max_request_headers_kb.take()).unwrap_or(60);
+    let filters = filters(at, take(&mut message.http_filters))?;
+    let logs = take(&mut message.access_log);
+    let made = HttpManager {
+        stat_prefix: take(&mut message.stat_prefix).into(),
+        routes: routes(context, at, message.route_specifier.take())?,
+        filters,
+        server_name: server_name(at, &mut message)?,
+        use_remote_address: flag(message.use_remote_address.take(), false),
+        xff_trusted_hops: take(&mut message.xff_num_trusted_hops),
+        forward_client_cert: forward_client_cert(&mut message),
+        xfcc: xfcc(at, &mut message)?,
+        paths: paths(at, &mut message)?,
+        reject_fragment: context.reject_fragment,
+        generate_request_id: flag(message.generate_request_id.take(), true),
+        preserve_external_request_id: take(&mut message.preserve_external_request_id),
+        upgrades: upgrades(&at.field("upgrade_configs"), take(&mut message.upgrade_configs))?,
+        proxy_100_continue: take(&mut message.proxy_100_continue),
+        accept_http_10: versions.accept_http_10,
+        max_headers_bytes: headers_kb.clamp(1, 8192) as usize * 1024,
+        stream_idle_timeout: times.stream_idle,
+        request_timeout: times.request,
+        request_headers_timeout: times.request_headers,
+        idle_timeout: connections.idle_timeout,
+        max_connection_duration: connections.max_duration,
+        max_requests_per_connection: connections.max_requests,
+        max_concurrent_streams: versions.max_concurrent_streams,
+        access_log: access_log::read(context, &at.field("access_log"), logs)?,
+    };
+    nothing_left(at, &message)?;
+    Ok(made)
+}
+
+fn codec(at: &At<'_>, message: &mut wire::HttpConnectionManager) -> Result<(), Refused> {
+    let codec = message.codec_type();
+    message.codec_type = 0;
+    if codec != CodecType::Auto {
+        return Err(at.field("codec_type").refuse("only AUTO is supported"));
+    }
+    // Defaults written out.
+    for unset in [
+        &mut message.add_user_agent,
+        &mut message.stream_error_on_invalid_http_message,
+    ] {
+        unset.take_if(|value| !value.value);
+    }
+    if let Some(via) = message.route_specifier.as_ref()
+        && matches!(via, RouteSpecifier::ScopedRoutes(_))
+    {
+        return Err(at.field("scoped_routes").unsupported());
+    }
+    Ok(())
+}
+
+fn routes(
+    context: &Context<'_>,
+    at: &At<'_>,
+    specifier: Option<RouteSpecifier>,
+) -> Result<RouteSource, Refused> {
+    match specifier {
+        Some(RouteSpecifier::Rds(rds)) => {
+            let at = at.field("rds");
+            ads_source(&at.field("config_source"), rds.config_source)?;
+            Ok(RouteSource::Rds(context.route_table(&rds.route_config_name)))
+        }
+        Some(RouteSpecifier::RouteConfig(table)) => {
+            let at = at.field("route_config");
+            let table = route_table::route_table(context, &at, table)?;
+            Ok(RouteSource::Inline(Arc::new(table)))
+        }
+        Some(RouteSpecifier::ScopedRoutes(_)) => Err(at.field("scoped_routes").unsupported()),
+        None => Err(at.refuse("no routes")),
+    }
+}
+
+fn filters(at: &At<'_>, filters: Vec<wire::HttpFilter>) -> Result<Vec<HttpFilter>, Refused> {
+    http_filters::read(&at.field("http_filters"), filters)
+}
+
+/// The uuid extension is what the proxy does; its settings are about spans, which are not made.
+fn request_id(at: &At<'_>, extension: Option<wire::RequestIdExtension>) -> Result<(), Refused> {
+    let packed = extension.and_then(|extension| extension.typed_config);
+    match packed {
+        Some(packed) if !any::holds::<UuidRequestIdConfig>(&packed) => {
+            let kind = any::full_name(&packed.type_url);
+            Err(at.refuse(format!("{kind} is not supported")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// No address counts as internal (S19); an empty list says the same.
+fn internal_addresses(
+    at: &At<'_>,
+    message: &mut wire::HttpConnectionManager,
+) -> Result<(), Refused> {
+    match message.internal_address_config.take() {
+        Some(config) => nothing_left(&at.field("internal_address_config"), &config),
+        None => Ok(()),
+    }
+}
+
+struct Connections {
+    idle_timeout: Option<Duration>,
+    max_duration: Option<Duration>,
+    max_requests: Option<u32>,
+}
+
+fn connections(
+    at: &At<'_>,
+    message: &mut wire::HttpConnectionManager,
+) -> Result<Connections, Refused> {
+    let at = at.field("common_http_protocol_options");
+    let mut options = message
+        .common_http_protocol_options
+        .take()
+        .unwrap_or_default();
+    let idle = limit(&at.field("idle_timeout"), options.idle_timeout.take(), Some(IDLE))?;
+    let longest = options.max_connection_duration.take();
+    let max_duration = limit(&at.field("max_connection_duration"), longest, None)?;
+    let max_requests = number(options.max_requests_per_connection.take());
+    nothing_left(&at, &options)?;
+    Ok(Connections {
+        idle_timeout: idle,
+        max_duration,
+        max_requests: max_requests.filter(|most| *most > 0),
+    })
+}
+
+struct Versions {
+    accept_http_10: bool,
+    max_concurrent_streams: Option<u32>,
+}
+
+fn versions(
+    at: &At<'_>,
+    message: &mut wire::HttpConnectionManager,
+) -> Result<Versions, Refused> {
+    let mut one: core::Http1ProtocolOptions =
+        message.http_protocol_options.take().unwrap_or_default();
+    let accept_http_10 = take(&mut one.accept_http_10);
+    protocol::http1(&at.field("http_protocol_options"), one)?;
+    let two = message.http2_protocol_options.take().unwrap_or_default();
+    Ok(Versions {
+        accept_http_10,
+        max_concurrent_streams: protocol::http2(&at.field("http2_protocol_options"), two)?,
+    })
+}
+
+struct Times {
+    stream_idle: Option<Duration>,
+    request: Option<Duration>,
+    request_headers: Option<Duration>,
+}
+
+fn times(at: &At<'_>, message: &mut wire::HttpConnectionManager) -> Result<Times, Refused> {
+    let stream_idle = message.stream_idle_timeout.take();
+    let request = message.request_timeout.take();
+    let headers = message.request_headers_timeout.take();
+    Ok(Times {
+        stream_idle: limit(&at.field("stream_idle_timeout"), stream_idle, Some(STREAM_IDLE))?,
+        request: limit(&at.field("request_timeout"), request, None)?,
+        request_headers: limit(&at.field("request_headers_timeout"), headers, None)?,
+    })
+}
+
+fn server_name(
+    at: &At<'_>,
+    message: &mut wire::HttpConnectionManager,
+) -> Result<Option<HeaderValue>, Refused> {
+    let transformation = message.server_header_transformation();
+    message.server_header_transformation = 0;
+    let mut name = take(&mut message.server_name);
+    if name.is_empty() {
+        "envoy".clone_into(&mut name);
+    }
+    match transformation {
+        ServerHeaderTransformation::PassThrough => Ok(None),
+        ServerHeaderTransformation::Overwrite => HeaderValue::try_from(&name)
+            .map(Some)
+            .map_err(|_| at.field("server_name").refuse(format!("{name:?} is no header value"))),
+        ServerHeaderTransformation::AppendIfAbsent => Err(at
+            .field("server_header_transformation")
+            .refuse("APPEND_IF_ABSENT is not supported")),
+    }
+}
+
+fn forward_client_cert(message: &mut wire::HttpConnectionManager) -> ForwardClientCert {
+    let details = message.forward_client_cert_details();
+    message.forward_client_cert_details = 0;
+    match details {
+        ForwardClientCertDetails::Sanitize => ForwardClientCert::Sanitize,
+        ForwardClientCertDetails::ForwardOnly => ForwardClientCert::ForwardOnly,
+        ForwardClientCertDetails::AppendForward => ForwardClientCert::AppendForward,
+        ForwardClientCertDetails::SanitizeSet => ForwardClientCert::SanitizeSet,
+        ForwardClientCertDetails::AlwaysForwardOnly => ForwardClientCert::AlwaysForwardOnly,
+    }
+}
+
+fn xfcc(
+    at: &At<'_>,
+    message: &mut wire::HttpConnectionManager,
+) -> Result<XfccDetails, Refused> {
+    let Some(mut set) = message.set_current_client_cert_details.take() else {
+        return Ok(XfccDetails::default());
+    };
+    let details = XfccDetails {
+        subject: flag(set.subject.take(), false),
+        cert: take(&mut set.cert),
+        chain: take(&mut set.chain),
+        uri: take(&mut set.uri),
+        dns: take(&mut set.dns),
+    };
+    nothing_left(&at.field("set_current_client_cert_details"), &set)?;
+    Ok(details)
+}
+
+fn paths(
+    at: &At<'_>,
+    message: &mut wire::HttpConnectionManager,
+) -> Result<PathNormalization, Refused> {
+    let action = message.path_with_escaped_slashes_action();
+    message.path_with_escaped_slashes_action = 0;
+    let unescape_slashes = match action {
+        PathWithEscapedSlashesAction::ImplementationSpecificDefault
+        | PathWithEscapedSlashesAction::KeepUnchanged => false,
+        PathWithEscapedSlashesAction::UnescapeAndForward => true,
+        other => {
+            let text = format!("{} is not supported", other.as_str_name());
+            return Err(at.field("path_with_escaped_slashes_action").refuse(text));
+        }
+    };
+    Ok(PathNormalization {
+        normalize: flag(message.normalize_path.take(), false),
+        merge_slashes: take(&mut message.merge_slashes),
+        unescape_slashes,
+    })
+}
+
+fn upgrades(at: &At<'_>, configs: Vec<part::UpgradeConfig>) -> Result<Vec<Box<str>>, Refused> {
+    let mut allowed = Vec::new();
+    for (index, config) in configs.into_iter().enumerate() {
+        let at = at.item(index);
+        must_be_off(&at.field("filters"), !config.filters.is_empty())?;
+        must_be_unset(&at.field("enabled"), config.enabled.map(|mut on| {
+            on.value = !on.value;
+            on
+        }))?;
+        allowed.push(config.upgrade_type.to_ascii_lowercase().into());
+    }
+    Ok(allowed)
+}

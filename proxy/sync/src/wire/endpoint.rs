@@ -1,0 +1,267 @@
+//! Endpoints.
+
+use std::collections::BTreeMap;
+use std::mem::take;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::endpoint::v3 as wire;
+use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use lateen_proxy_model::{
+    DnsHost, Endpoint, EndpointMetadata, Health, Locality, LocalityEndpoints, PeerMetadata,
+};
+
+use super::at::{At, Refused, nothing_left};
+use super::common::{host_port, number, texts};
+use super::ignored;
+
+/// Highest priority of a locality, as in Envoy.
+const MAX_PRIORITY: u32 = 127;
+/// The share of health at which traffic overflows to the next priority; the balancer's own.
+const OVERPROVISIONING: u32 = 140;
+
+/// One endpoint before its host is known to be an address.
+struct Parsed {
+    host: String,
+    port: u16,
+    hostname: String,
+    weight: u32,
+    health: Health,
+    metadata: EndpointMetadata,
+}
+
+/// One locality of [`Parsed`] endpoints.
+pub(crate) struct ParsedLocality {
+    locality: Locality,
+    priority: u32,
+    weight: u32,
+    endpoints: Vec<Parsed>,
+}
+
+/// Reads an assignment; its name comes first.
+pub(crate) fn assignment(
+    at: &At<'_>,
+    mut message: wire::ClusterLoadAssignment,
+) -> Result<(String, Vec<ParsedLocality>), Refused> {
+    ignored::load_assignment(&mut message);
+    let name = take(&mut message.cluster_name);
+    let localities = take(&mut message.endpoints);
+    if let Some(mut policy) = message.policy.take() {
+        let at = at.field("policy");
+        let factor = number(policy.overprovisioning_factor.take());
+        if factor.is_some_and(|factor| factor != OVERPROVISIONING) {
+            return Err(at
+                .field("overprovisioning_factor")
+                .refuse(format!("only {OVERPROVISIONING} is supported")));
+        }
+        nothing_left(&at, &policy)?;
+    }
+    nothing_left(at, &message)?;
+    let place = at.field("endpoints");
+    let parsed = localities
+        .into_iter()
+        .enumerate()
+        .map(|(index, value)| locality(&place.item(index), value))
+        .collect::<Result<_, _>>()?;
+    Ok((name, parsed))
+}
+
+/// Localities whose hosts are addresses. `weighted`: traffic is shared between localities by their weights.
+pub(crate) fn addresses(
+    at: &At<'_>,
+    parsed: Vec<ParsedLocality>,
+    weighted: bool,
+) -> Result<Vec<LocalityEndpoints>, Refused> {
+    let mut done = Vec::with_capacity(parsed.len());
+    for one in parsed {
+        let endpoints = one
+            .endpoints
+            .into_iter()
+            .map(|endpoint| with_address(at, endpoint))
+            .collect::<Result<_, _>>()?;
+        done.push(LocalityEndpoints {
+            locality: one.locality,
+            priority: one.priority,
+            weight: one.weight,
+            endpoints,
+        });
+    }
+    if weighted {
+        weigh(&mut done);
+    }
+    Ok(done)
+}
+
+/// Hosts to look up.
+pub(crate) fn hosts(parsed: Vec<ParsedLocality>) -> Vec<DnsHost> {
+    parsed
+        .into_iter()
+        .flat_map(|one| {
+            let (locality, priority) = (one.locality, one.priority);
+            one.endpoints.into_iter().map(move |endpoint| DnsHost {
+                host: endpoint.host.into(),
+                port: endpoint.port,
+                weight: endpoint.weight,
+                metadata: endpoint.metadata,
+                locality: locality.clone(),
+                priority,
+            })
+        })
+        .collect()
+}
+
+fn with_address(at: &At<'_>, endpoint: Parsed) -> Result<Arc<Endpoint>, Refused> {
+    let ip: IpAddr = endpoint.host.parse().map_err(|_| {
+        let host = &endpoint.host;
+        at.field("endpoints")
+            .refuse(format!("{host:?} is no IP address"))
+    })?;
+    let address = SocketAddr::new(ip, endpoint.port);
+    let mut made = Endpoint::new(address, endpoint.weight, endpoint.health, endpoint.metadata);
+    made.hostname = (!endpoint.hostname.is_empty()).then(|| endpoint.hostname.into());
+    Ok(Arc::new(made))
+}
+
+fn locality(
+    at: &At<'_>,
+    mut message: wire::LocalityLbEndpoints,
+) -> Result<ParsedLocality, Refused> {
+    ignored::locality(&mut message);
+    let priority = take(&mut message.priority);
+    if priority > MAX_PRIORITY {
+        return Err(at
+            .field("priority")
+            .refuse(format!("above {MAX_PRIORITY}")));
+    }
+    let weight = number(message.load_balancing_weight.take()).unwrap_or(0);
+    let place = message.locality.take().unwrap_or_default();
+    let endpoints = take(&mut message.lb_endpoints);
+    nothing_left(at, &message)?;
+    let list = at.field("lb_endpoints");
+    Ok(ParsedLocality {
+        locality: Locality {
+            region: place.region.into(),
+            zone: place.zone.into(),
+            sub_zone: place.sub_zone.into(),
+        },
+        priority,
+        weight,
+        endpoints: endpoints
+            .into_iter()
+            .enumerate()
+            .map(|(index, value)| endpoint(&list.item(index), value))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn endpoint(at: &At<'_>, message: wire::LbEndpoint) -> Result<Parsed, Refused> {
+    let health = match message.health_status() {
+        core::HealthStatus::Unknown | core::HealthStatus::Healthy => Health::Healthy,
+        core::HealthStatus::Unhealthy | core::HealthStatus::Timeout => Health::Unhealthy,
+        core::HealthStatus::Draining => Health::Draining,
+        core::HealthStatus::Degraded => Health::Degraded,
+    };
+    let mut inner = match message.host_identifier {
+        Some(HostIdentifier::Endpoint(inner)) => inner,
+        Some(HostIdentifier::EndpointName(_)) => {
+            return Err(at.field("endpoint_name").unsupported());
+        }
+        None => return Err(at.field("endpoint").refuse("missing")),
+    };
+    let at = at.field("endpoint");
+    ignored::endpoint(&mut inner);
+    let hostname = take(&mut inner.hostname);
+    let (host, port) = host_port(&at.field("address"), inner.address.take())?;
+    nothing_left(&at, &inner)?;
+    Ok(Parsed {
+        host,
+        port,
+        hostname,
+        weight: number(message.load_balancing_weight).unwrap_or(1),
+        health,
+        metadata: metadata(message.metadata.as_ref()),
+    })
+}
+
+/// The metadata that the proxy reads; other namespaces are for filters.
+pub(crate) fn metadata(message: Option<&core::Metadata>) -> EndpointMetadata {
+    let Some(message) = message else {
+        return EndpointMetadata::default();
+    };
+    let map = |namespace: &str| -> BTreeMap<Box<str>, Box<str>> {
+        message
+            .filter_metadata
+            .get(namespace)
+            .into_iter()
+            .flat_map(texts)
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect()
+    };
+    let workload = message.filter_metadata.get("istio").and_then(|fields| {
+        let (_, text) = texts(fields).find(|(key, _)| *key == "workload")?;
+        Some(Arc::new(workload(text)))
+    });
+    EndpointMetadata {
+        transport: map("envoy.transport_socket_match"),
+        workload,
+        labels: map("envoy.lb"),
+    }
+}
+
+/// `workload;namespace;canonical name;canonical revision;cluster` (contract xds.md §12).
+fn workload(text: &str) -> PeerMetadata {
+    let mut parts = text.split(';');
+    let mut next = || -> Arc<str> { parts.next().unwrap_or_default().into() };
+    let mut peer = PeerMetadata {
+        workload: next(),
+        namespace: next(),
+        canonical_service: next(),
+        canonical_revision: next(),
+        cluster: next(),
+        ..PeerMetadata::default()
+    };
+    if peer.canonical_revision.is_empty() {
+        peer.canonical_revision = "latest".into();
+    }
+    peer
+}
+
+/// Gives endpoints weights so that each locality of a priority gets its share. Left alone where the shares are those of
+/// the endpoints already, so that equal endpoints stay equal for the balancer.
+fn weigh(localities: &mut [LocalityEndpoints]) {
+    let ratio = |one: &LocalityEndpoints| {
+        let sum: u64 = one.endpoints.iter().map(|e| u64::from(e.weight)).sum();
+        (u64::from(one.weight), sum.max(1))
+    };
+    let priorities: std::collections::BTreeSet<u32> =
+        localities.iter().map(|one| one.priority).collect();
+    for priority in priorities {
+        let filled = |one: &&LocalityEndpoints| {
+            one.priority == priority && !one.endpoints.is_empty()
+        };
+        let mut ratios = localities.iter().filter(filled).map(ratio);
+        let Some(first) = ratios.next() else {
+            continue;
+        };
+        let same = |other: (u64, u64)| {
+            u128::from(first.0) * u128::from(other.1) == u128::from(other.0) * u128::from(first.1)
+        };
+        if ratios.all(same) {
+            continue;
+        }
+        for one in localities.iter_mut().filter(|one| one.priority == priority) {
+            let (share, sum) = ratio(one);
+            one.endpoints.retain(|_| share > 0);
+            for endpoint in one.endpoints.iter_mut().filter_map(Arc::get_mut) {
+                endpoint.weight = scaled(endpoint.weight, share, sum);
+            }
+        }
+    }
+}
+
+/// `weight × share ÷ sum`, with three more digits and at least 1.
+fn scaled(weight: u32, share: u64, sum: u64) -> u32 {
+    let exact = u128::from(weight) * u128::from(share) * 1000 / u128::from(sum);
+    u32::try_from(exact).unwrap_or(u32::MAX).max(1)
+}

@@ -1,0 +1,117 @@
+//! HTTP filters of a connection manager.
+
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
+use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
+use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3::FilterConfig as GrpcStats;
+use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
+use envoy_types::pb::google::protobuf::Any;
+use lateen_proxy_model::HttpFilter;
+use lateen_xds::any;
+use lateen_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::FilterConfig as Alpn;
+use lateen_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::filter_config::Protocol;
+
+use super::at::{At, Refused, nothing_left};
+use super::common::{must_be_off, unpack};
+use super::{ignored, metadata_exchange, per_filter, stats};
+
+/// The filters before the router, which must come last.
+pub(super) fn read(
+    at: &At<'_>,
+    filters: Vec<wire::HttpFilter>,
+) -> Result<Vec<HttpFilter>, Refused> {
+    let mut found = Vec::with_capacity(filters.len());
+    let mut routed = false;
+    for (index, filter) in filters.into_iter().enumerate() {
+        let at = at.item(index);
+        if routed {
+            return Err(at.refuse("stands behind the router"));
+        }
+        must_be_off(&at.field("disabled"), filter.disabled)?;
+        let packed = match filter.config_type {
+            Some(ConfigType::TypedConfig(packed)) => packed,
+            Some(ConfigType::ConfigDiscovery(_)) => {
+                return Err(at.field("config_discovery").unsupported());
+            }
+            None if filter.name == "envoy.filters.http.router" => Any::default(),
+            None => return Err(at.field("typed_config").refuse("missing")),
+        };
+        let at = at.field("typed_config");
+        match one(&at, &packed)? {
+            Known::Router => routed = true,
+            Known::Filter(filter) => found.push(filter),
+            Known::Other if filter.is_optional => {
+                tracing::info!("{at}: optional filter {:?} is left out", filter.name);
+            }
+            Known::Other => {
+                let kind = any::full_name(&packed.type_url);
+                let name = filter.name;
+                return Err(at.refuse(format!("HTTP filter {name:?} ({kind}) is not supported")));
+            }
+        }
+    }
+    if routed {
+        Ok(found)
+    } else {
+        Err(at.refuse("no router"))
+    }
+}
+
+enum Known {
+    Router,
+    Filter(HttpFilter),
+    Other,
+}
+
+fn one(at: &At<'_>, packed: &Any) -> Result<Known, Refused> {
+    if packed.type_url.is_empty() {
+        return Ok(Known::Router);
+    }
+    if any::holds::<Router>(packed) {
+        let mut router: Router = unpack(at, packed)?;
+        ignored::router(&mut router);
+        nothing_left(at, &router)?;
+        return Ok(Known::Router);
+    }
+    if any::holds::<HttpFault>(packed) {
+        let fault = per_filter::faults(at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::Fault(fault.map(Arc::new))));
+    }
+    if any::holds::<Cors>(packed) {
+        return Ok(Known::Filter(HttpFilter::Cors));
+    }
+    if any::holds::<GrpcStats>(packed) {
+        let mut config: GrpcStats = unpack(at, packed)?;
+        ignored::grpc_stats(&mut config);
+        nothing_left(at, &config)?;
+        return Ok(Known::Filter(HttpFilter::GrpcStats));
+    }
+    if any::holds::<Alpn>(packed) {
+        alpn(at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::IstioAlpn));
+    }
+    if let Some(stats) = stats::filter(at, packed)? {
+        return Ok(Known::Filter(HttpFilter::Stats(stats)));
+    }
+    Ok(metadata_exchange::http(at, packed)?.map_or(Known::Other, Known::Filter))
+}
+
+/// The overrides must be Istio's own (contract xds.md §7), which are what the filter does.
+fn alpn(at: &At<'_>, message: Alpn) -> Result<(), Refused> {
+    let list = at.field("alpn_override");
+    for (index, entry) in message.alpn_override.into_iter().enumerate() {
+        let wanted = match entry.upstream_protocol() {
+            Protocol::Http10 => ["istio-http/1.0", "istio", "http/1.0"],
+            Protocol::Http11 => ["istio-http/1.1", "istio", "http/1.1"],
+            Protocol::Http2 => ["istio-h2", "istio", "h2"],
+        };
+        if entry.alpn_override != wanted {
+            let text = format!("only {} is supported here", wanted.join(", "));
+            return Err(list.item(index).field("alpn_override").refuse(text));
+        }
+    }
+    Ok(())
+}

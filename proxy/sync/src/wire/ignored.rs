@@ -1,0 +1,185 @@
+//! Every field that is accepted and has no effect, with the reason. All other unsupported fields refuse the resource.
+
+use envoy_types::pb::envoy::config::cluster::v3 as cluster;
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
+use envoy_types::pb::envoy::config::listener::v3 as listener;
+use envoy_types::pb::envoy::config::route::v3 as route;
+use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
+use envoy_types::pb::envoy::extensions::filters::http::router::v3 as router;
+use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3 as inspector;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
+
+pub(super) fn cluster(message: &mut cluster::Cluster) {
+    // Names and detail of Envoy's own statistics, which this proxy does not have.
+    message.alt_stat_name.clear();
+    message.stats_matcher = None;
+    message.track_cluster_stats = None;
+    message.track_timeout_budgets = false;
+    // Buffers are bounded by the flow control of each stream.
+    message.per_connection_buffer_limit_bytes = None;
+    // Original-destination endpoints are not kept, so there is nothing to clean up.
+    message.cleanup_interval = None;
+    // Says what active health checks mean for removal; active health checks are refused.
+    message.ignore_health_on_host_removal = false;
+    // Look-ups are spread and retried by the resolver's own rules; the refresh rate is the longest wait.
+    message.dns_jitter = None;
+    message.dns_failure_refresh_rate = None;
+    message.respect_dns_ttl = false;
+}
+
+pub(super) fn common_lb(message: &mut cluster::cluster::CommonLbConfig) {
+    // Updates are applied at once, which is no slower than merging them.
+    message.update_merge_window = None;
+    // About active health checks, which are refused.
+    message.ignore_new_hosts_until_first_hc = false;
+}
+
+pub(super) fn thresholds(message: &mut cluster::circuit_breakers::Thresholds) {
+    // Statistics.
+    message.track_remaining = false;
+}
+
+pub(super) fn http2(message: &mut core::Http2ProtocolOptions) {
+    // Sizes of windows and tables: tuning without meaning for a peer, chosen by the HTTP/2 implementation.
+    message.initial_stream_window_size = None;
+    message.initial_connection_window_size = None;
+    message.hpack_table_size = None;
+    // Flood limits: this proxy has its own, always on.
+    message.max_outbound_frames = None;
+    message.max_outbound_control_frames = None;
+    message.max_consecutive_inbound_frames_with_empty_payload = None;
+    message.max_inbound_priority_frames_per_stream = None;
+    message.max_inbound_window_update_frames_per_data_frame_sent = None;
+    message.stream_reset_burst = None;
+    message.stream_reset_rate = None;
+}
+
+pub(super) fn http1(message: &mut core::Http1ProtocolOptions) {
+    // Absolute targets and trailers are always accepted, and the parser is this proxy's own.
+    message.allow_absolute_url = None;
+    message.enable_trailers = false;
+    message.use_balsa_parser = None;
+}
+
+pub(super) fn load_assignment(message: &mut endpoint::ClusterLoadAssignment) {
+    // Only named by health checks, which are refused.
+    message.named_endpoints.clear();
+}
+
+pub(super) fn endpoint(message: &mut endpoint::Endpoint) {
+    // Active health checks are refused on clusters.
+    message.health_check_config = None;
+    // A name for Envoy's statistics.
+    message.observability_name.clear();
+    // Other addresses of the same endpoint, for a race; the first one serves.
+    message.additional_addresses.clear();
+}
+
+pub(super) fn locality(message: &mut endpoint::LocalityLbEndpoints) {
+    // For filters that read it; none is supported.
+    message.metadata = None;
+}
+
+pub(super) fn route_table(message: &mut route::RouteConfiguration) {
+    // Routes to clusters that do not exist yet are accepted always; they answer when the cluster comes.
+    message.validate_clusters = None;
+    // For filters that read it; none is supported.
+    message.metadata = None;
+}
+
+pub(super) fn virtual_host(message: &mut route::VirtualHost) {
+    // Statistics.
+    message.virtual_clusters.clear();
+    // For filters that read it; none is supported.
+    message.metadata = None;
+}
+
+pub(super) fn route(message: &mut route::Route) {
+    // For filters that read it, and for people: it names the VirtualService in the configuration dump.
+    message.metadata = None;
+    // Span names and sampling: without a tracing provider there are no spans, and a provider is refused.
+    message.decorator = None;
+    message.tracing = None;
+    // A name for Envoy's statistics.
+    message.stat_prefix.clear();
+}
+
+pub(super) fn listener(message: &mut listener::Listener) {
+    // Statistics.
+    message.stat_prefix.clear();
+    message.stats_matcher = None;
+    // For filters that read it, and for people.
+    message.metadata = None;
+    // Buffers are bounded by the flow control of each stream.
+    message.per_connection_buffer_limit_bytes = None;
+    // Every worker has a socket of its own on each bound address, which balances connections in the kernel.
+    message.reuse_port = false;
+    message.enable_reuse_port = None;
+    message.connection_balance_config = None;
+    message.max_connections_to_accept_per_socket_event = None;
+    message.tcp_backlog_size = None;
+    // There is no global connection limit and no overload manager to be exempt from.
+    message.ignore_global_conn_limit = false;
+    message.bypass_overload_manager = false;
+    // When to drain: a changed listener drains its old connections in either mode.
+    message.drain_type = 0;
+}
+
+pub(super) fn filter_chain(message: &mut listener::FilterChain) {
+    // For filters that read it, and for people.
+    message.metadata = None;
+}
+
+pub(super) fn tls_inspector(message: &mut inspector::TlsInspector) {
+    // Sizes of read buffers; a ClientHello is bounded by this proxy.
+    message.initial_read_buffer_size = None;
+    message.max_client_hello_size = None;
+}
+
+pub(super) fn connection_manager(message: &mut hcm::HttpConnectionManager) {
+    // Phases of closing: the drain of this proxy covers them.
+    message.drain_timeout = None;
+    message.drain_timeout_jitter = None;
+    message.delayed_close_timeout = None;
+    // Without a tracing provider there are no spans; with one the block stays and is refused.
+    if message
+        .tracing
+        .as_ref()
+        .is_some_and(|tracing| tracing.provider.is_none())
+    {
+        message.tracing = None;
+    }
+}
+
+pub(super) fn router(message: &mut router::Router) {
+    // Statistics and spans.
+    message.dynamic_stats = None;
+    message.start_child_span = false;
+    message.suppress_grpc_request_failure_code_stats = false;
+}
+
+pub(super) fn grpc_stats(message: &mut grpc_stats::FilterConfig) {
+    // How Envoy's own gRPC statistics are named and what they hold; Istio's metrics need the message counts alone.
+    message.emit_filter_state = false;
+    message.enable_upstream_stats = false;
+    message.replace_dots_in_grpc_service_name = false;
+    message.per_method_stat_specifier = None;
+}
+
+pub(super) fn client_tls(message: &mut tls::UpstreamTlsContext) {
+    // Only asked of RSA key exchange, which this proxy does not speak.
+    message.enforce_rsa_key_usage = None;
+    // Sizes of a cache of sessions.
+    message.max_session_keys = None;
+}
+
+pub(super) fn server_tls(message: &mut tls::DownstreamTlsContext) {
+    // Ways to resume sessions: what may be resumed is bound to the validation settings (S13).
+    message.disable_stateful_session_resumption = false;
+    message.session_timeout = None;
+    // There is one certificate, so there is nothing to choose by server name.
+    message.full_scan_certs_on_sni_mismatch = None;
+}
+

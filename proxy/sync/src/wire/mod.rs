@@ -1,0 +1,31 @@
+//! Wire to model: one file a message family.
+//!
+//! Every function takes the supported fields out of a message and ends with
+//! [`nothing_left`](at::nothing_left): what is still set then is not supported, and refuses the resource by its path.
+
+pub(crate) mod access_log;
+pub(crate) mod at;
+pub(crate) mod cluster;
+pub(crate) mod common;
+mod connection_manager;
+pub(crate) mod context;
+pub(crate) mod endpoint;
+mod http_filters;
+mod ignored;
+mod inspectors;
+pub(crate) mod listener;
+mod matcher;
+mod metadata_exchange;
+mod mutation;
+mod per_filter;
+mod protocol;
+mod retry;
+mod route_action;
+pub(crate) mod route_table;
+mod socket;
+mod stats;
+mod tcp_proxy;
+pub(crate) mod tls;
+
+#[cfg(test)]
+mod tests;

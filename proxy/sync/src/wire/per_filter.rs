@@ -1,0 +1,203 @@
+//! Settings of HTTP filters on tables, virtual hosts and routes: faults and cross-origin policies.
+
+use std::collections::HashMap;
+use std::mem::take;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::route::v3 as route;
+use envoy_types::pb::envoy::config::route::v3::cors_policy::EnabledSpecifier;
+use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelaySecifier;
+use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as cors;
+use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
+use envoy_types::pb::envoy::extensions::filters::http::fault::v3::fault_abort::ErrorType;
+use envoy_types::pb::google::protobuf::{Any, BoolValue};
+use http::{HeaderValue, StatusCode};
+use lateen_proxy_model::{CorsPolicy, Fault, FaultAbort, Percentage};
+use lateen_xds::any;
+
+use super::at::{At, Refused, nothing_left};
+use super::common::{duration, flag, fraction, must_be_unset, runtime_fraction, unpack};
+use super::matcher::{headers, string};
+
+/// Settings of one level.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PerFilter {
+    pub(super) fault: Option<Arc<Fault>>,
+    pub(super) cors: Option<Arc<CorsPolicy>>,
+}
+
+impl PerFilter {
+    /// These settings, or those of the level above.
+    pub(super) fn or(self, above: &Self) -> Self {
+        Self {
+            fault: self.fault.or_else(|| above.fault.clone()),
+            cors: self.cors.or_else(|| above.cors.clone()),
+        }
+    }
+}
+
+/// Reads the map of filter name to settings. The type of the settings decides; the names are the operator's.
+pub(super) fn read(at: &At<'_>, configs: HashMap<String, Any>) -> Result<PerFilter, Refused> {
+    let mut found = PerFilter::default();
+    for (name, packed) in configs {
+        let at = at.key(&name);
+        if any::holds::<fault::HttpFault>(&packed) {
+            found.fault = faults(&at, unpack(&at, &packed)?)?.map(Arc::new);
+        } else if any::holds::<cors::CorsPolicy>(&packed) {
+            found.cors = cors_policy(&at, unpack(&at, &packed)?)?.map(Arc::new);
+        } else {
+            let kind = any::full_name(&packed.type_url);
+            return Err(at.refuse(format!("settings of type {kind} are not supported")));
+        }
+    }
+    Ok(found)
+}
+
+/// Faults; `None` when nothing is injected.
+pub(super) fn faults(at: &At<'_>, mut message: fault::HttpFault) -> Result<Option<Fault>, Refused> {
+    // Names of runtime keys and statistics, neither of which there is.
+    for text in [
+        &mut message.delay_percent_runtime,
+        &mut message.abort_percent_runtime,
+        &mut message.delay_duration_runtime,
+        &mut message.abort_http_status_runtime,
+        &mut message.max_active_faults_runtime,
+        &mut message.response_rate_limit_percent_runtime,
+        &mut message.abort_grpc_status_runtime,
+    ] {
+        text.clear();
+    }
+    message.disable_downstream_cluster_stats = false;
+    let delay = delay(&at.field("delay"), message.delay.take())?;
+    let abort = abort(&at.field("abort"), message.abort.take())?;
+    let headers = headers(&at.field("headers"), &take(&mut message.headers))?;
+    nothing_left(at, &message)?;
+    if delay.is_none() && abort.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Fault {
+        delay,
+        abort,
+        headers,
+    }))
+}
+
+fn delay(
+    at: &At<'_>,
+    message: Option<envoy_types::pb::envoy::extensions::filters::common::fault::v3::FaultDelay>,
+) -> Result<Option<(std::time::Duration, Percentage)>, Refused> {
+    let Some(mut message) = message else {
+        return Ok(None);
+    };
+    let share = fraction(
+        &at.field("percentage"),
+        message.percentage.take().unwrap_or_default(),
+    )?;
+    let wait = match message.fault_delay_secifier.take() {
+        Some(FaultDelaySecifier::FixedDelay(value)) => {
+            duration(&at.field("fixed_delay"), Some(value))?
+        }
+        Some(FaultDelaySecifier::HeaderDelay(_)) => {
+            return Err(at.field("header_delay").unsupported());
+        }
+        None => None,
+    };
+    nothing_left(at, &message)?;
+    Ok(wait.map(|wait| (wait, share)))
+}
+
+fn abort(
+    at: &At<'_>,
+    message: Option<fault::FaultAbort>,
+) -> Result<Option<(FaultAbort, Percentage)>, Refused> {
+    let Some(mut message) = message else {
+        return Ok(None);
+    };
+    let share = fraction(
+        &at.field("percentage"),
+        message.percentage.take().unwrap_or_default(),
+    )?;
+    let kind = match message.error_type.take() {
+        Some(ErrorType::HttpStatus(code)) => {
+            let status = u16::try_from(code).ok();
+            let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+            let place = at.field("http_status");
+            FaultAbort::Http(
+                status.ok_or_else(|| place.refuse(format!("{code} is no HTTP status")))?,
+            )
+        }
+        Some(ErrorType::GrpcStatus(code)) => FaultAbort::Grpc(code),
+        Some(ErrorType::HeaderAbort(_)) => return Err(at.field("header_abort").unsupported()),
+        None => return Err(at.refuse("no error is given")),
+    };
+    nothing_left(at, &message)?;
+    Ok(Some((kind, share)))
+}
+
+/// A cross-origin policy; `None` when it is switched off.
+fn cors_policy(at: &At<'_>, mut message: cors::CorsPolicy) -> Result<Option<CorsPolicy>, Refused> {
+    let enabled = match message.filter_enabled.take() {
+        None => Percentage::ALL,
+        Some(value) => runtime_fraction(&at.field("filter_enabled"), value)?,
+    };
+    let list = at.field("allow_origin_string_match");
+    let origins = take(&mut message.allow_origin_string_match)
+        .iter()
+        .enumerate()
+        .map(|(index, matcher)| string(&list.item(index), matcher))
+        .collect::<Result<_, _>>()?;
+    let place = at.field("allow_private_network_access");
+    must_be_unset(&place, message.allow_private_network_access.take())?;
+    let policy = CorsPolicy {
+        origins,
+        methods: header(&at.field("allow_methods"), take(&mut message.allow_methods))?,
+        headers: header(&at.field("allow_headers"), take(&mut message.allow_headers))?,
+        expose: header(&at.field("expose_headers"), take(&mut message.expose_headers))?,
+        max_age: header(&at.field("max_age"), take(&mut message.max_age))?,
+        credentials: flag(message.allow_credentials.take(), false),
+        forward_unmatched_preflights: flag(message.forward_not_matching_preflights.take(), true),
+    };
+    nothing_left(at, &message)?;
+    match enabled {
+        Percentage::ALL => Ok(Some(policy)),
+        Percentage(0) => Ok(None),
+        Percentage(_) => Err(at
+            .field("filter_enabled")
+            .refuse("only 0 and 100 percent are supported")),
+    }
+}
+
+/// The same policy in the older field of a route.
+pub(super) fn older_cors(
+    at: &At<'_>,
+    message: route::CorsPolicy,
+) -> Result<Option<Arc<CorsPolicy>>, Refused> {
+    let filter_enabled = match message.enabled_specifier {
+        Some(EnabledSpecifier::FilterEnabled(value)) => Some(value),
+        None => None,
+    };
+    let newer = cors::CorsPolicy {
+        allow_origin_string_match: message.allow_origin_string_match,
+        allow_methods: message.allow_methods,
+        allow_headers: message.allow_headers,
+        expose_headers: message.expose_headers,
+        max_age: message.max_age,
+        allow_credentials: message.allow_credentials,
+        filter_enabled,
+        shadow_enabled: message.shadow_enabled,
+        allow_private_network_access: message.allow_private_network_access,
+        forward_not_matching_preflights: message
+            .forward_not_matching_preflights
+            .or(Some(BoolValue { value: true })),
+    };
+    Ok(cors_policy(at, newer)?.map(Arc::new))
+}
+
+fn header(at: &At<'_>, text: String) -> Result<Option<HeaderValue>, Refused> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    HeaderValue::try_from(&text)
+        .map(Some)
+        .map_err(|_| at.refuse(format!("{text:?} is no header value")))
+}

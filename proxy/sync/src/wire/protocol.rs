@@ -1,0 +1,173 @@
+//! HTTP options of clusters.
+
+use std::mem::take;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::cluster::v3 as cluster;
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
+use lateen_proxy_model::HttpProtocol;
+
+use super::at::{At, Refused, nothing_left};
+use super::common::{limit, number, unpack};
+use super::ignored;
+
+const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// How HTTP is spoken to a cluster.
+pub(super) struct Protocol {
+    pub(super) http: HttpProtocol,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) max_requests_per_connection: Option<u32>,
+    pub(super) max_concurrent_streams: Option<u32>,
+    /// Server name from the request's host, and its verification.
+    pub(super) auto: (bool, bool),
+}
+
+/// The cluster's typed options, or the older fields of the cluster itself.
+pub(super) fn of_cluster(
+    at: &At<'_>,
+    message: &mut cluster::Cluster,
+) -> Result<Protocol, Refused> {
+    let mut protocol = older(at, message)?;
+    let mut options = take(&mut message.typed_extension_protocol_options);
+    let at = at.field("typed_extension_protocol_options");
+    if let Some(packed) = options.remove(OPTIONS) {
+        let at = at.key(OPTIONS);
+        typed(&at, unpack(&at, &packed)?, &mut protocol)?;
+    }
+    match options.keys().next() {
+        Some(other) => Err(at.key(other).unsupported()),
+        None => Ok(protocol),
+    }
+}
+
+fn older(at: &At<'_>, message: &mut cluster::Cluster) -> Result<Protocol, Refused> {
+    let mut protocol = Protocol {
+        http: HttpProtocol::Http1,
+        idle_timeout: Some(IDLE),
+        max_requests_per_connection: number(message.max_requests_per_connection.take()),
+        max_concurrent_streams: None,
+        auto: (false, false),
+    };
+    let place = at.field("common_http_protocol_options");
+    if let Some(options) = message.common_http_protocol_options.take() {
+        common(&place, options, &mut protocol)?;
+    }
+    let place = at.field("http_protocol_options");
+    if let Some(options) = message.http_protocol_options.take() {
+        http1(&place, options)?;
+    }
+    let place = at.field("http2_protocol_options");
+    if let Some(options) = message.http2_protocol_options.take() {
+        protocol.http = HttpProtocol::Http2;
+        protocol.max_concurrent_streams = http2(&place, options)?;
+    }
+    let place = at.field("upstream_http_protocol_options");
+    if let Some(options) = message.upstream_http_protocol_options.take() {
+        protocol.auto = auto(&place, options)?;
+    }
+    if take(&mut message.protocol_selection) == 1 {
+        protocol.http = HttpProtocol::Downstream;
+    }
+    Ok(protocol)
+}
+
+fn typed(
+    at: &At<'_>,
+    mut message: upstream::HttpProtocolOptions,
+    protocol: &mut Protocol,
+) -> Result<(), Refused> {
+    if let Some(options) = message.common_http_protocol_options.take() {
+        common(&at.field("common_http_protocol_options"), options, protocol)?;
+    }
+    if let Some(options) = message.upstream_http_protocol_options.take() {
+        protocol.auto = auto(&at.field("upstream_http_protocol_options"), options)?;
+    }
+    match message.upstream_protocol_options.take() {
+        None => {}
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(config)) => {
+            let at = at.field("explicit_http_config");
+            match config.protocol_config {
+                None => return Err(at.refuse("no protocol")),
+                Some(ProtocolConfig::HttpProtocolOptions(options)) => {
+                    http1(&at.field("http_protocol_options"), options)?;
+                    protocol.http = HttpProtocol::Http1;
+                }
+                Some(ProtocolConfig::Http2ProtocolOptions(options)) => {
+                    let at = at.field("http2_protocol_options");
+                    protocol.max_concurrent_streams = http2(&at, options)?;
+                    protocol.http = HttpProtocol::Http2;
+                }
+                Some(ProtocolConfig::Http3ProtocolOptions(_)) => {
+                    return Err(at.field("http3_protocol_options").unsupported());
+                }
+            }
+        }
+        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(mut config)) => {
+            let at = at.field("use_downstream_protocol_config");
+            if let Some(options) = config.http_protocol_options.take() {
+                http1(&at.field("http_protocol_options"), options)?;
+            }
+            if let Some(options) = config.http2_protocol_options.take() {
+                let at = at.field("http2_protocol_options");
+                protocol.max_concurrent_streams = http2(&at, options)?;
+            }
+            nothing_left(&at, &config)?;
+            protocol.http = HttpProtocol::Downstream;
+        }
+        Some(UpstreamProtocolOptions::AutoConfig(_)) => {
+            return Err(at.field("auto_config").unsupported());
+        }
+    }
+    nothing_left(at, &message)
+}
+
+fn common(
+    at: &At<'_>,
+    mut options: core::HttpProtocolOptions,
+    protocol: &mut Protocol,
+) -> Result<(), Refused> {
+    let place = at.field("idle_timeout");
+    protocol.idle_timeout = limit(&place, options.idle_timeout.take(), Some(IDLE))?;
+    if let Some(most) = number(options.max_requests_per_connection.take()) {
+        protocol.max_requests_per_connection = Some(most);
+    }
+    protocol.max_requests_per_connection.take_if(|most| *most == 0);
+    nothing_left(at, &options)
+}
+
+fn auto(
+    at: &At<'_>,
+    mut options: core::UpstreamHttpProtocolOptions,
+) -> Result<(bool, bool), Refused> {
+    let auto = (
+        take(&mut options.auto_sni),
+        take(&mut options.auto_san_validation),
+    );
+    nothing_left(at, &options)?;
+    Ok(auto)
+}
+
+/// Options of HTTP/1.1 that change nothing here; others are refused.
+pub(super) fn http1(
+    at: &At<'_>,
+    mut options: core::Http1ProtocolOptions,
+) -> Result<(), Refused> {
+    ignored::http1(&mut options);
+    nothing_left(at, &options)
+}
+
+/// Options of HTTP/2: the number of concurrent streams.
+pub(super) fn http2(
+    at: &At<'_>,
+    mut options: core::Http2ProtocolOptions,
+) -> Result<Option<u32>, Refused> {
+    ignored::http2(&mut options);
+    let streams = number(options.max_concurrent_streams.take());
+    nothing_left(at, &options)?;
+    Ok(streams)
+}

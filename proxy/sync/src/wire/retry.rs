@@ -1,0 +1,126 @@
+//! Retry policies.
+
+use std::mem::take;
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::route::v3 as wire;
+use envoy_types::pb::envoy::config::route::v3::retry_policy::retry_host_predicate::ConfigType;
+use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
+use http::StatusCode;
+use lateen_proxy_model::{Backoff, RetryOn, RetryPolicy};
+use lateen_xds::any;
+
+use super::at::{At, Refused, nothing_left};
+use super::common::{duration, limit, number};
+use super::matcher::headers;
+
+const CONDITIONS: [(&str, RetryOn); 16] = [
+    ("5xx", RetryOn::FIVE_XX),
+    ("gateway-error", RetryOn::GATEWAY_ERROR),
+    ("reset", RetryOn::RESET),
+    ("reset-before-request", RetryOn::RESET_BEFORE_REQUEST),
+    ("connect-failure", RetryOn::CONNECT_FAILURE),
+    ("retriable-4xx", RetryOn::RETRIABLE_4XX),
+    ("refused-stream", RetryOn::REFUSED_STREAM),
+    ("retriable-status-codes", RetryOn::RETRIABLE_STATUS_CODES),
+    ("retriable-headers", RetryOn::RETRIABLE_HEADERS),
+    ("envoy-ratelimited", RetryOn::ENVOY_RATELIMITED),
+    ("cancelled", RetryOn::GRPC_CANCELLED),
+    ("deadline-exceeded", RetryOn::GRPC_DEADLINE_EXCEEDED),
+    ("internal", RetryOn::GRPC_INTERNAL),
+    ("resource-exhausted", RetryOn::GRPC_RESOURCE_EXHAUSTED),
+    ("unavailable", RetryOn::GRPC_UNAVAILABLE),
+    ("http3-post-connect-failure", RetryOn::HTTP3_POST_CONNECT),
+];
+
+/// Builds a retry policy.
+pub(super) fn policy(
+    at: &At<'_>,
+    message: Option<wire::RetryPolicy>,
+) -> Result<Option<Arc<RetryPolicy>>, Refused> {
+    let Some(mut message) = message else {
+        return Ok(None);
+    };
+    let on = conditions(&at.field("retry_on"), &take(&mut message.retry_on))?;
+    let retries = number(message.num_retries.take()).unwrap_or(1);
+    let place = at.field("per_try_timeout");
+    let per_try_timeout = limit(&place, message.per_try_timeout.take(), None)?;
+    let predicates = take(&mut message.retry_host_predicate);
+    let avoid_previous_hosts = !predicates.is_empty();
+    let list = at.field("retry_host_predicate");
+    for (index, predicate) in predicates.into_iter().enumerate() {
+        previous_hosts(&list.item(index), predicate)?;
+    }
+    let attempts = take(&mut message.host_selection_retry_max_attempts);
+    let list = at.field("retriable_status_codes");
+    let statuses = statuses(&list, &take(&mut message.retriable_status_codes))?;
+    let list = at.field("retriable_headers");
+    let answers = headers(&list, &take(&mut message.retriable_headers))?;
+    let backoff = backoff(&at.field("retry_back_off"), message.retry_back_off.take())?;
+    nothing_left(at, &message)?;
+    Ok(Some(Arc::new(RetryPolicy {
+        on,
+        retries,
+        per_try_timeout,
+        statuses,
+        headers: answers,
+        avoid_previous_hosts,
+        host_selection_attempts: u32::try_from(attempts).unwrap_or(0).max(1),
+        backoff,
+    })))
+}
+
+fn conditions(at: &At<'_>, text: &str) -> Result<RetryOn, Refused> {
+    let mut on = RetryOn::default();
+    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let known = CONDITIONS.iter().find(|(known, _)| *known == name);
+        let (_, bit) =
+            known.ok_or_else(|| at.refuse(format!("condition {name:?} is not supported")))?;
+        on = on.with(*bit);
+    }
+    Ok(on)
+}
+
+fn previous_hosts(
+    at: &At<'_>,
+    predicate: wire::retry_policy::RetryHostPredicate,
+) -> Result<(), Refused> {
+    let known = match &predicate.config_type {
+        Some(ConfigType::TypedConfig(packed)) => any::holds::<PreviousHostsPredicate>(packed),
+        None => predicate.name == "envoy.retry_host_predicates.previous_hosts",
+    };
+    if known {
+        return Ok(());
+    }
+    Err(at.refuse(format!("{:?} is not supported", predicate.name)))
+}
+
+fn statuses(at: &At<'_>, codes: &[u32]) -> Result<Vec<StatusCode>, Refused> {
+    codes
+        .iter()
+        .enumerate()
+        .map(|(index, code)| {
+            let status = u16::try_from(*code).ok();
+            status
+                .and_then(|status| StatusCode::from_u16(status).ok())
+                .ok_or_else(|| at.item(index).refuse(format!("{code} is no HTTP status")))
+        })
+        .collect()
+}
+
+/// 25 ms and ten times the base, unless said otherwise.
+fn backoff(
+    at: &At<'_>,
+    message: Option<wire::retry_policy::RetryBackOff>,
+) -> Result<Backoff, Refused> {
+    let message = message.unwrap_or_default();
+    let base = duration(&at.field("base_interval"), message.base_interval)?
+        .unwrap_or(Duration::from_millis(25));
+    let max = duration(&at.field("max_interval"), message.max_interval)?
+        .unwrap_or_else(|| base.saturating_mul(10));
+    if base.is_zero() || max < base {
+        return Err(at.refuse("the base must be above 0 and at most the maximum"));
+    }
+    Ok(Backoff { base, max })
+}

@@ -1,0 +1,314 @@
+//! Forwarding routes.
+
+use std::mem::take;
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::route::v3 as wire;
+use envoy_types::pb::envoy::config::route::v3::route_action::hash_policy::PolicySpecifier;
+use envoy_types::pb::envoy::config::route::v3::route_action::{
+    ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier, RequestMirrorPolicy,
+};
+use envoy_types::pb::envoy::config::route::v3::weighted_cluster::cluster_weight;
+use http::{HeaderValue, StatusCode};
+use lateen_proxy_model::{
+    ClusterChoice, CorsPolicy, HashPolicy, HostRewrite, Mirror, PathRewrite, Percentage,
+    RouteForward, WeightedCluster,
+};
+
+use super::at::{At, Refused, nothing_left};
+use super::common::{duration, flag, limit, must_be_off, number, runtime_fraction};
+use super::context::Context;
+use super::matcher::{header_name, substitution};
+use super::mutation::mutations;
+use super::{per_filter, retry};
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Builds a forwarding action, and the cross-origin policy of its older field.
+pub(super) fn forward(
+    context: &Context<'_>,
+    at: &At<'_>,
+    mut message: wire::RouteAction,
+) -> Result<(RouteForward, Option<Arc<CorsPolicy>>), Refused> {
+    let cluster_not_found = match message.cluster_not_found_response_code() {
+        ClusterNotFoundResponseCode::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ClusterNotFoundResponseCode::NotFound => StatusCode::NOT_FOUND,
+        ClusterNotFoundResponseCode::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    message.cluster_not_found_response_code = 0;
+    let place = at.field("timeout");
+    let mut timeout = limit(&place, message.timeout.take(), Some(TIMEOUT))?;
+    let place = at.field("max_grpc_timeout");
+    let mut grpc_timeout_max = duration(&place, message.max_grpc_timeout.take())?;
+    if let Some(stream) = message.max_stream_duration.take() {
+        let at = at.field("max_stream_duration");
+        stream_duration(&at, stream, &mut timeout, &mut grpc_timeout_max)?;
+    }
+    let place = at.field("cors");
+    let cors = message
+        .cors
+        .take()
+        .map(|policy| per_filter::older_cors(&place, policy))
+        .transpose()?
+        .flatten();
+    let place = at.field("idle_timeout");
+    let made = RouteForward {
+        cluster: cluster(context, at, message.cluster_specifier.take())?,
+        cluster_not_found,
+        timeout,
+        grpc_timeout_max,
+        idle_timeout: duration(&place, message.idle_timeout.take())?,
+        retry: retry::policy(&at.field("retry_policy"), message.retry_policy.take())?,
+        path_rewrite: path_rewrite(at, &mut message)?,
+        host_rewrite: host_rewrite(at, message.host_rewrite_specifier.take())?,
+        mirrors: mirrors(
+            context,
+            &at.field("request_mirror_policies"),
+            take(&mut message.request_mirror_policies),
+        )?,
+        hash: hashes(&at.field("hash_policy"), take(&mut message.hash_policy))?,
+        upgrades: upgrades(&at.field("upgrade_configs"), take(&mut message.upgrade_configs))?,
+    };
+    nothing_left(at, &message)?;
+    Ok((made, cors))
+}
+
+/// Istio's inbound routes say `max_stream_duration {0s, grpc_timeout_header_max 0s}`: no limit, any `grpc-timeout`.
+fn stream_duration(
+    at: &At<'_>,
+    message: wire::route_action::MaxStreamDuration,
+    timeout: &mut Option<Duration>,
+    grpc_timeout_max: &mut Option<Duration>,
+) -> Result<(), Refused> {
+    let place = at.field("grpc_timeout_header_offset");
+    must_be_off(&place, message.grpc_timeout_header_offset.is_some())?;
+    let place = at.field("max_stream_duration");
+    if let Some(longest) = limit(&place, message.max_stream_duration, None)? {
+        *timeout = Some(timeout.map_or(longest, |timeout| timeout.min(longest)));
+    }
+    let place = at.field("grpc_timeout_header_max");
+    if let Some(max) = duration(&place, message.grpc_timeout_header_max)? {
+        *grpc_timeout_max = Some(max);
+    }
+    Ok(())
+}
+
+fn cluster(
+    context: &Context<'_>,
+    at: &At<'_>,
+    specifier: Option<ClusterSpecifier>,
+) -> Result<ClusterChoice, Refused> {
+    match specifier {
+        Some(ClusterSpecifier::Cluster(name)) => Ok(ClusterChoice::One(context.cluster(&name))),
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+            weighted_clusters(context, &at.field("weighted_clusters"), weighted)
+        }
+        Some(ClusterSpecifier::ClusterHeader(_)) => Err(at.field("cluster_header").unsupported()),
+        Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => {
+            Err(at.field("cluster_specifier_plugin").unsupported())
+        }
+        Some(ClusterSpecifier::InlineClusterSpecifierPlugin(_)) => {
+            Err(at.field("inline_cluster_specifier_plugin").unsupported())
+        }
+        None => Err(at.field("cluster").refuse("missing")),
+    }
+}
+
+fn weighted_clusters(
+    context: &Context<'_>,
+    at: &At<'_>,
+    mut message: wire::WeightedCluster,
+) -> Result<ClusterChoice, Refused> {
+    // Without a runtime there is nothing its prefix could name.
+    message.runtime_key_prefix.clear();
+    let list = at.field("clusters");
+    let mut clusters = Vec::with_capacity(message.clusters.len());
+    let mut total: u32 = 0;
+    for (index, one) in take(&mut message.clusters).into_iter().enumerate() {
+        let at = list.item(index);
+        let candidate = weighted_cluster(context, &at, one)?;
+        total = total
+            .checked_add(candidate.weight)
+            .ok_or_else(|| at.field("weight").refuse("the sum of weights is too large"))?;
+        clusters.push(candidate);
+    }
+    if total == 0 {
+        return Err(list.refuse("the sum of weights must be above 0"));
+    }
+    message.total_weight.take_if(|value| value.value == total);
+    nothing_left(at, &message)?;
+    Ok(ClusterChoice::Weighted { clusters, total })
+}
+
+fn weighted_cluster(
+    context: &Context<'_>,
+    at: &At<'_>,
+    mut message: wire::weighted_cluster::ClusterWeight,
+) -> Result<WeightedCluster, Refused> {
+    let name = take(&mut message.name);
+    if name.is_empty() {
+        return Err(at.field("name").refuse("missing"));
+    }
+    let host_rewrite = match message.host_rewrite_specifier.take() {
+        None => None,
+        Some(cluster_weight::HostRewriteSpecifier::HostRewriteLiteral(text)) => {
+            Some(literal_host(&at.field("host_rewrite_literal"), text)?)
+        }
+    };
+    let made = WeightedCluster {
+        cluster: context.cluster(&name),
+        weight: number(message.weight.take()).unwrap_or(0),
+        request_headers: mutations(
+            at,
+            ("request_headers_to_add", take(&mut message.request_headers_to_add)),
+            ("request_headers_to_remove", take(&mut message.request_headers_to_remove)),
+        )?,
+        response_headers: mutations(
+            at,
+            ("response_headers_to_add", take(&mut message.response_headers_to_add)),
+            ("response_headers_to_remove", take(&mut message.response_headers_to_remove)),
+        )?,
+        host_rewrite,
+    };
+    nothing_left(at, &message)?;
+    Ok(made)
+}
+
+fn path_rewrite(
+    at: &At<'_>,
+    message: &mut wire::RouteAction,
+) -> Result<Option<PathRewrite>, Refused> {
+    let prefix = take(&mut message.prefix_rewrite);
+    let regex = message.regex_rewrite.take();
+    match (prefix.is_empty(), regex) {
+        (true, None) => Ok(None),
+        (false, None) => Ok(Some(PathRewrite::Prefix(prefix.into()))),
+        (true, Some(rewrite)) => {
+            let (pattern, replacement) = substitution(&at.field("regex_rewrite"), &rewrite)?;
+            Ok(Some(PathRewrite::Regex {
+                pattern,
+                replacement,
+            }))
+        }
+        (false, Some(_)) => Err(at
+            .field("regex_rewrite")
+            .refuse("cannot stand beside prefix_rewrite")),
+    }
+}
+
+fn host_rewrite(
+    at: &At<'_>,
+    specifier: Option<HostRewriteSpecifier>,
+) -> Result<Option<HostRewrite>, Refused> {
+    match specifier {
+        None => Ok(None),
+        Some(HostRewriteSpecifier::HostRewriteLiteral(text)) => {
+            literal_host(&at.field("host_rewrite_literal"), text).map(Some)
+        }
+        Some(HostRewriteSpecifier::AutoHostRewrite(on)) => {
+            Ok(on.value.then_some(HostRewrite::Auto))
+        }
+        Some(HostRewriteSpecifier::HostRewriteHeader(_)) => {
+            Err(at.field("host_rewrite_header").unsupported())
+        }
+        Some(HostRewriteSpecifier::HostRewritePathRegex(_)) => {
+            Err(at.field("host_rewrite_path_regex").unsupported())
+        }
+        Some(HostRewriteSpecifier::HostRewrite(_)) => Err(at.field("host_rewrite").unsupported()),
+    }
+}
+
+fn literal_host(at: &At<'_>, text: String) -> Result<HostRewrite, Refused> {
+    HeaderValue::try_from(&text)
+        .map(HostRewrite::Literal)
+        .map_err(|_| at.refuse(format!("{text:?} is no host")))
+}
+
+fn mirrors(
+    context: &Context<'_>,
+    at: &At<'_>,
+    policies: Vec<RequestMirrorPolicy>,
+) -> Result<Vec<Mirror>, Refused> {
+    policies
+        .into_iter()
+        .enumerate()
+        .map(|(index, mut message)| {
+            let at = at.item(index);
+            let name = take(&mut message.cluster);
+            if name.is_empty() {
+                return Err(at.field("cluster").refuse("missing"));
+            }
+            // Spans are not made, so there is nothing to sample.
+            message.trace_sampled = None;
+            let fraction = match message.runtime_fraction.take() {
+                Some(value) => runtime_fraction(&at.field("runtime_fraction"), value)?,
+                None => Percentage::ALL,
+            };
+            let shadow_suffix = !take(&mut message.disable_shadow_host_suffix_append);
+            nothing_left(&at, &message)?;
+            Ok(Mirror {
+                cluster: context.cluster(&name),
+                fraction,
+                shadow_suffix,
+            })
+        })
+        .collect()
+}
+
+fn hashes(
+    at: &At<'_>,
+    policies: Vec<wire::route_action::HashPolicy>,
+) -> Result<Vec<HashPolicy>, Refused> {
+    policies
+        .into_iter()
+        .enumerate()
+        .map(|(index, message)| {
+            let at = at.item(index);
+            must_be_off(&at.field("terminal"), message.terminal)?;
+            hash(&at, message.policy_specifier)
+        })
+        .collect()
+}
+
+fn hash(at: &At<'_>, specifier: Option<PolicySpecifier>) -> Result<HashPolicy, Refused> {
+    match specifier {
+        Some(PolicySpecifier::Header(header)) => {
+            let at = at.field("header");
+            must_be_off(&at.field("regex_rewrite"), header.regex_rewrite.is_some())?;
+            let name = header_name(&at.field("header_name"), &header.header_name)?;
+            Ok(HashPolicy::Header(name))
+        }
+        Some(PolicySpecifier::Cookie(cookie)) => {
+            let at = at.field("cookie");
+            must_be_off(&at.field("attributes"), !cookie.attributes.is_empty())?;
+            Ok(HashPolicy::Cookie {
+                ttl: duration(&at.field("ttl"), cookie.ttl)?,
+                name: cookie.name.into(),
+                path: cookie.path.into(),
+            })
+        }
+        Some(PolicySpecifier::ConnectionProperties(properties)) if properties.source_ip => {
+            Ok(HashPolicy::SourceIp)
+        }
+        Some(PolicySpecifier::QueryParameter(query)) => Ok(HashPolicy::Query(query.name.into())),
+        Some(PolicySpecifier::ConnectionProperties(_)) | None => Err(at.refuse("empty")),
+        Some(PolicySpecifier::FilterState(_)) => Err(at.field("filter_state").unsupported()),
+    }
+}
+
+fn upgrades(
+    at: &At<'_>,
+    configs: Vec<wire::route_action::UpgradeConfig>,
+) -> Result<Vec<Box<str>>, Refused> {
+    let mut allowed = Vec::new();
+    for (index, config) in configs.into_iter().enumerate() {
+        let at = at.item(index);
+        must_be_off(&at.field("connect_config"), config.connect_config.is_some())?;
+        if !flag(config.enabled, true) {
+            return Err(at.field("enabled").refuse("false is not supported"));
+        }
+        allowed.push(config.upgrade_type.to_ascii_lowercase().into());
+    }
+    Ok(allowed)
+}

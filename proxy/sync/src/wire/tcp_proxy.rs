@@ -1,0 +1,76 @@
+//! TCP proxying.
+
+use std::mem::take;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
+use lateen_proxy_model::{ClusterChoice, HeaderMutations, TcpProxy, WeightedCluster};
+
+use super::at::{At, Refused, nothing_left};
+use super::common::{limit, must_be_off, number};
+use super::context::Context;
+use super::{access_log, endpoint};
+
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Builds a TCP proxy.
+pub(super) fn read(
+    context: &Context<'_>,
+    at: &At<'_>,
+    mut message: wire::TcpProxy,
+) -> Result<TcpProxy, Refused> {
+    let place = at.field("idle_timeout");
+    let idle_timeout = limit(&place, message.idle_timeout.take(), Some(IDLE))?;
+    let attempts = number(message.max_connect_attempts.take()).unwrap_or(1);
+    let made = TcpProxy {
+        stat_prefix: take(&mut message.stat_prefix).into(),
+        cluster: cluster(context, at, message.cluster_specifier.take())?,
+        idle_timeout,
+        max_connect_attempts: attempts.max(1),
+        access_log: access_log::read(
+            context,
+            &at.field("access_log"),
+            take(&mut message.access_log),
+        )?,
+        metadata_match: endpoint::metadata(message.metadata_match.take().as_ref()),
+    };
+    nothing_left(at, &message)?;
+    Ok(made)
+}
+
+fn cluster(
+    context: &Context<'_>,
+    at: &At<'_>,
+    specifier: Option<ClusterSpecifier>,
+) -> Result<ClusterChoice, Refused> {
+    let weighted = match specifier {
+        Some(ClusterSpecifier::Cluster(name)) => {
+            return Ok(ClusterChoice::One(context.cluster(&name)));
+        }
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted,
+        None => return Err(at.field("cluster").refuse("missing")),
+    };
+    let at = at.field("weighted_clusters");
+    let list = at.field("clusters");
+    let mut total: u32 = 0;
+    let mut clusters = Vec::with_capacity(weighted.clusters.len());
+    for (index, one) in weighted.clusters.into_iter().enumerate() {
+        let at = list.item(index);
+        must_be_off(&at.field("metadata_match"), one.metadata_match.is_some())?;
+        total = total
+            .checked_add(one.weight)
+            .ok_or_else(|| at.field("weight").refuse("the sum of weights is too large"))?;
+        clusters.push(WeightedCluster {
+            cluster: context.cluster(&one.name),
+            weight: one.weight,
+            request_headers: HeaderMutations::default(),
+            response_headers: HeaderMutations::default(),
+            host_rewrite: None,
+        });
+    }
+    if total == 0 {
+        return Err(list.refuse("the sum of weights must be above 0"));
+    }
+    Ok(ClusterChoice::Weighted { clusters, total })
+}

@@ -1,0 +1,265 @@
+//! The proxy's own counters and gauges: the part of Envoy's statistics that a mesh keeps by default.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use crate::labels::escape_into;
+
+/// Names every mesh proxy shows from its start, at 0 (contract/telemetry.md, "Envoy native stats kept by default").
+const COUNTERS: [&str; 20] = [
+    "cluster_manager.cds.update_attempt",
+    "cluster_manager.cds.update_failure",
+    "cluster_manager.cds.update_rejected",
+    "cluster_manager.cds.update_success",
+    "cluster_manager.cluster_added",
+    "cluster_manager.cluster_modified",
+    "cluster_manager.cluster_removed",
+    "cluster_manager.cluster_updated",
+    "listener_manager.lds.update_attempt",
+    "listener_manager.lds.update_failure",
+    "listener_manager.lds.update_rejected",
+    "listener_manager.lds.update_success",
+    "listener_manager.listener_added",
+    "listener_manager.listener_create_failure",
+    "listener_manager.listener_create_success",
+    "listener_manager.listener_modified",
+    "listener_manager.listener_removed",
+    "listener_manager.listener_stopped",
+    "server.envoy_bug_failures",
+    "server.debug_assertion_failures",
+];
+
+const GAUGES: [&str; 15] = [
+    "cluster_manager.active_clusters",
+    "cluster_manager.warming_clusters",
+    "listener_manager.total_filter_chains_draining",
+    "listener_manager.total_listeners_active",
+    "listener_manager.total_listeners_draining",
+    "listener_manager.total_listeners_warming",
+    "listener_manager.workers_started",
+    "server.concurrency",
+    "server.days_until_first_cert_expiring",
+    "server.live",
+    "server.memory_allocated",
+    "server.memory_physical_size",
+    "server.state",
+    "server.total_connections",
+    "server.uptime",
+];
+
+/// A monotonic counter; clones count into the same value.
+#[derive(Clone, Debug, Default)]
+pub struct Counter(Arc<AtomicU64>);
+
+/// A value that goes up and down; clones set the same value.
+#[derive(Clone, Debug, Default)]
+pub struct Gauge(Arc<AtomicU64>);
+
+/// All named statistics of the process. Asking for a name again gives the same value.
+#[derive(Debug)]
+pub struct Stats {
+    table: Mutex<BTreeMap<String, Stat>>,
+}
+
+#[derive(Debug)]
+struct Stat {
+    kind: Kind,
+    /// Prometheus family, and its labels with braces (or nothing).
+    family: String,
+    labels: String,
+    value: Arc<AtomicU64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        let stats = Self {
+            table: Mutex::default(),
+        };
+        for name in COUNTERS {
+            stats.counter(name);
+        }
+        for name in GAUGES {
+            stats.gauge(name);
+        }
+        stats
+    }
+}
+
+impl Stats {
+    /// The counter of this Envoy name (`listener_manager.lds.update_success`), shown as `envoy_<name with _>`.
+    pub fn counter(&self, name: &str) -> Counter {
+        Counter(self.value(name.to_owned(), Kind::Counter, || {
+            (family(name), String::new())
+        }))
+    }
+
+    /// The gauge of this Envoy name.
+    pub fn gauge(&self, name: &str) -> Gauge {
+        Gauge(self.value(name.to_owned(), Kind::Gauge, || {
+            (family(name), String::new())
+        }))
+    }
+
+    /// A counter of one of many like objects: `counter_of("cluster", ("cluster_name", "xds-grpc"), "upstream_cx_total")`
+    /// is `cluster.xds-grpc.upstream_cx_total`, in Prometheus `envoy_cluster_upstream_cx_total{cluster_name="xds-grpc"}`.
+    pub fn counter_of(&self, group: &str, tag: (&str, &str), name: &str) -> Counter {
+        Counter(self.tagged(group, tag, name, Kind::Counter))
+    }
+
+    /// A gauge of one of many like objects, named as in [`Stats::counter_of`].
+    pub fn gauge_of(&self, group: &str, tag: (&str, &str), name: &str) -> Gauge {
+        Gauge(self.tagged(group, tag, name, Kind::Gauge))
+    }
+
+    /// Appends `name: value` lines, sorted, as the admin page `stats` shows them.
+    pub fn render_plain(&self, out: &mut String) {
+        for (name, stat) in &*self.table.lock() {
+            let _ = writeln!(out, "{name}: {}", stat.value.load(Relaxed));
+        }
+    }
+
+    /// Appends Prometheus text, one `# TYPE` line a family.
+    pub fn render_prometheus(&self, out: &mut String) {
+        let table = self.table.lock();
+        let mut families: BTreeMap<&str, Vec<&Stat>> = BTreeMap::new();
+        for stat in table.values() {
+            families.entry(&stat.family).or_default().push(stat);
+        }
+        for (family, members) in families {
+            if let Some(first) = members.first() {
+                let _ = writeln!(out, "# TYPE {family} {}", first.kind.as_str());
+            }
+            for stat in members {
+                let _ = writeln!(out, "{family}{} {}", stat.labels, stat.value.load(Relaxed));
+            }
+        }
+    }
+
+    fn tagged(
+        &self,
+        group: &str,
+        (tag, value): (&str, &str),
+        name: &str,
+        kind: Kind,
+    ) -> Arc<AtomicU64> {
+        self.value(format!("{group}.{value}.{name}"), kind, || {
+            let mut labels = format!("{{{tag}=\"");
+            escape_into(value, &mut labels);
+            labels.push_str("\"}");
+            (family(&format!("{group}.{name}")), labels)
+        })
+    }
+
+    fn value(
+        &self,
+        name: String,
+        kind: Kind,
+        names: impl FnOnce() -> (String, String),
+    ) -> Arc<AtomicU64> {
+        let mut table = self.table.lock();
+        let stat = table.entry(name).or_insert_with(|| {
+            let (family, labels) = names();
+            Stat {
+                kind,
+                family,
+                labels,
+                value: Arc::default(),
+            }
+        });
+        Arc::clone(&stat.value)
+    }
+}
+
+impl Counter {
+    /// Adds one.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Adds `by`.
+    pub fn add(&self, by: u64) {
+        self.0.fetch_add(by, Relaxed);
+    }
+
+    /// The count so far.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Gauge {
+    /// Sets the value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// Adds `by`.
+    pub fn add(&self, by: u64) {
+        self.0.fetch_add(by, Relaxed);
+    }
+
+    /// Takes `by` away, not below 0.
+    pub fn sub(&self, by: u64) {
+        let _ = self
+            .0
+            .fetch_update(Relaxed, Relaxed, |value| Some(value.saturating_sub(by)));
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+        }
+    }
+}
+
+fn family(name: &str) -> String {
+    let plain = name.chars().map(|c| {
+        if c.is_ascii_alphanumeric() || c == '_' {
+            c
+        } else {
+            '_'
+        }
+    });
+    "envoy_".chars().chain(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stats;
+
+    #[test]
+    fn names_map_to_envoys_prometheus_families() {
+        let stats = Stats::default();
+        stats
+            .counter_of("cluster", ("cluster_name", "xds-grpc"), "upstream_cx_total")
+            .add(2);
+        stats.counter("listener_manager.lds.update_success").inc();
+        let mut text = String::new();
+        stats.render_prometheus(&mut text);
+        assert!(text.contains("envoy_cluster_upstream_cx_total{cluster_name=\"xds-grpc\"} 2\n"));
+        assert!(text.contains("# TYPE envoy_listener_manager_lds_update_success counter\nenvoy_listener_manager_lds_update_success 1\n"));
+        let mut plain = String::new();
+        stats.render_plain(&mut plain);
+        assert!(plain.contains("cluster.xds-grpc.upstream_cx_total: 2\n"));
+    }
+}

@@ -1,0 +1,52 @@
+//! The server's side of a handshake.
+
+use std::time::Duration;
+
+use lateen_proxy_model::ServerTls;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use crate::{PeerCertificate, TlsError, compile};
+
+/// A downstream connection after its handshake.
+pub type ServerStream<S> = TlsStream<S>;
+
+/// Terminates TLS on `stream` with the settings of a filter chain; also gives the client's verified certificate.
+///
+/// A client whose protocols do not overlap with ours goes on without ALPN.
+pub async fn accept<S>(
+    tls: &ServerTls,
+    stream: S,
+    timeout: Option<Duration>,
+) -> Result<(ServerStream<S>, Option<PeerCertificate>), TlsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let compiled = compile::server(tls)?;
+    let handshake = async {
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let overlaps = start.client_hello().alpn().is_none_or(|mut offered| {
+            offered.any(|protocol| tls.alpn.iter().any(|ours| ours == protocol))
+        });
+        let config = if overlaps {
+            &compiled.config
+        } else {
+            &compiled.config_without_alpn
+        };
+        start.into_stream(config.clone()).await
+    };
+    let stream = match timeout {
+        Some(limit) => tokio::time::timeout(limit, handshake)
+            .await
+            .map_err(|_| TlsError::TimedOut)?,
+        None => handshake.await,
+    }
+    .map_err(TlsError::Handshake)?;
+    let leaf = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first());
+    let peer = leaf.and_then(PeerCertificate::parse);
+    Ok((stream, peer))
+}
