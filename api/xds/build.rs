@@ -7,7 +7,6 @@ use std::{env, fs};
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
-use tonic_prost_build::manual;
 
 #[path = "build/prune.rs"]
 mod prune;
@@ -34,7 +33,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let own = protox::compile(PROTOS, ["proto"])?;
     compile_messages(own.clone())?;
-    compile_ads_service();
     let envoy = FileDescriptorSet::decode(
         fs::read(envoy_types_dir()?.join("src/generated/types.bin"))?.as_slice(),
     )?;
@@ -59,42 +57,6 @@ fn compile_messages(own: FileDescriptorSet) -> Result<(), Box<dyn Error>> {
         .include_file("messages.rs")
         .compile_fds_with_config(own, config)?;
     Ok(())
-}
-
-/// The ADS server over responses that share encoded bytes (`ads` module); requests are envoy-types' own.
-fn compile_ads_service() {
-    let method = |name: &str, route: &str, kind: &str, response: &str| {
-        manual::Method::builder()
-            .name(name)
-            .route_name(route)
-            .input_type(format!(
-                "::envoy_types::pb::envoy::service::discovery::v3::{kind}"
-            ))
-            .output_type(format!("crate::ads::{response}"))
-            .codec_path("::tonic_prost::ProstCodec")
-            .client_streaming()
-            .server_streaming()
-            .build()
-    };
-    let service = manual::Service::builder()
-        .name("AggregatedDiscoveryService")
-        .package("envoy.service.discovery.v3")
-        .method(method(
-            "stream_aggregated_resources",
-            "StreamAggregatedResources",
-            "DiscoveryRequest",
-            "Response",
-        ))
-        .method(method(
-            "delta_aggregated_resources",
-            "DeltaAggregatedResources",
-            "DeltaDiscoveryRequest",
-            "DeltaResponse",
-        ))
-        .build();
-    manual::Builder::new()
-        .build_client(false)
-        .compile(&[service]);
 }
 
 /// Where cargo keeps the envoy-types package that this build uses; it ships the descriptor set.

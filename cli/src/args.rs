@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Completion(CompletionArgs),
 }
 
-/// A command's own arguments beside the general flags.
+// A command's own arguments beside the general flags. No documentation comment: it would become the command's help.
 #[derive(Debug, Args)]
 pub(crate) struct With<T: Args> {
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub(crate) struct With<T: Args> {
     pub(crate) globals: Globals,
 }
 
-/// Flags of several commands, as they were given.
+// Flags of several commands, as they were given. No documentation comment here either.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "General options")]
 pub(crate) struct Globals {

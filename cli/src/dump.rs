@@ -145,11 +145,12 @@ pub(crate) fn number(value: &Value, name: &str) -> Option<u64> {
 }
 
 /// Fields whose keys are the user's own, not field names.
-const FREE: [&str; 5] = [
+const FREE: [&str; 6] = [
     "filter_metadata",
     "filterMetadata",
     "json_format",
     "jsonFormat",
+    "static_layer",
     "fields",
 ];
 /// Fields that map names to messages.
@@ -166,13 +167,22 @@ const MAPS: [&str; 6] = [
 pub(crate) fn camel_case(value: &Value) -> Value {
     match value {
         Value::Array(list) => Value::Array(list.iter().map(camel_case).collect()),
-        Value::Object(map) => Value::Object(
-            map.iter()
-                .map(|(key, inner)| (json_name(key), camel_field(key, inner)))
-                .collect(),
-        ),
+        Value::Object(map) if is_typed_struct(map) => value.clone(),
+        Value::Object(map) => {
+            let fields = map
+                .iter()
+                .map(|(key, inner)| (json_name(key), camel_field(key, inner)));
+            Value::Object(fields.collect())
+        }
         other => other.clone(),
     }
+}
+
+/// Whether the message carries another one as free JSON.
+fn is_typed_struct(map: &Map<String, Value>) -> bool {
+    map.get("@type")
+        .and_then(Value::as_str)
+        .is_some_and(|url| url.ends_with(".TypedStruct"))
 }
 
 fn camel_field(key: &str, value: &Value) -> Value {

@@ -65,7 +65,7 @@ fn exit_codes_are_those_of_istioctl() {
             &["kube-inject", "-f", "-"],
             "kind: Pod\nspec: [",
             65,
-            "Error: standard input:2:",
+            "Error: standard input:3:1: not YAML: ",
         ),
         (
             &["kube-inject", "-f", "-"],

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -90,9 +90,10 @@ impl Mesh {
             .env("LATEEN_MESH", &self.name))
     }
 
-    /// Runs a command in the first container of a pod; `pod` may be the start of its name.
-    pub fn exec(&self, pod: &str, command: &[&str]) -> Result<Output> {
-        let mut arguments = vec!["exec", pod, "--"];
+    /// Runs a command in the first container of a Deployment's pod.
+    pub fn exec(&self, deployment: &str, command: &[&str]) -> Result<Output> {
+        let workload = format!("deployment/{deployment}");
+        let mut arguments = vec!["exec", &workload, "--"];
         arguments.extend(command);
         self.local(&arguments)
     }
@@ -146,11 +147,24 @@ impl Mesh {
     /// The URL at which the ingress gateway is reached from this machine.
     pub fn ingress(&self) -> Result<String> {
         let status = self.status()?;
-        status
-            .get("ingress")
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-            .context("the status names no ingress")
+        let address = status.get("ingress").and_then(Value::as_str).context("the status names no ingress")?;
+        Ok(format!("http://{address}"))
+    }
+
+    /// A pod whose name begins so, as `pod/NAME`.
+    pub fn pod(&self, beginning: &str) -> Result<String> {
+        let status = self.status()?;
+        let pods = status.get("pods").and_then(Value::as_array).context("the status names no pods")?;
+        let mut names = pods.iter().filter_map(|pod| pod.get("name").and_then(Value::as_str));
+        let name = names.find(|name| name.starts_with(beginning));
+        Ok(format!("pod/{}", name.with_context(|| format!("no pod is named {beginning}…"))?))
+    }
+
+    /// Starts a command in the mesh's own network namespace, where its bridge is.
+    pub fn on_node(&self, command: &[&str]) -> Result<Child> {
+        let mut lateenctl = Command::new(&self.lateenctl);
+        lateenctl.args(["local", "exec", "--name", &self.name, "--node", "--"]).args(command);
+        Ok(lateenctl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
     }
 
     /// Takes the mesh down.

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -61,26 +60,20 @@ struct Seen {
     plain_http: usize,
 }
 
-/// Captures port 9080 of every pod while `work` runs.
+/// Captures port 9080 of every pod on the mesh's bridge while `work` runs.
 fn capture(mesh: &Mesh, work: impl FnOnce() -> Result<()>) -> Result<Seen> {
     let file = tempfile::NamedTempFile::new()?;
     let path = file.path().display().to_string();
-    let mut tcpdump = on_the_bridge(
-        mesh,
-        &[
-            "tcpdump",
-            "-i",
-            &bridge(mesh)?,
-            "-U",
-            "-s",
-            "0",
-            "-w",
-            &path,
-            "tcp",
-            "port",
-            "9080",
-        ],
-    )?;
+    let bridge = mesh
+        .status()?
+        .get("bridge")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .context("no bridge")?;
+    let filter = [
+        "-i", &bridge, "-U", "-s", "0", "-w", &path, "tcp", "port", "9080",
+    ];
+    let mut tcpdump = mesh.on_node(&[&["tcpdump"], &filter[..]].concat())?;
     let begun = eventually(SOON, || {
         ensure!(
             std::fs::metadata(&path)?.len() >= 24,
@@ -89,11 +82,8 @@ fn capture(mesh: &Mesh, work: impl FnOnce() -> Result<()>) -> Result<Seen> {
         Ok(())
     });
     let worked = begun.and_then(|()| work());
-    // Whatever was sent is in the file once the kernel's buffer was drained; tcpdump drains it when it is ended.
-    std::thread::sleep(Duration::from_millis(200));
-    Command::new("kill")
-        .args(["-INT", &tcpdump.id().to_string()])
-        .status()?;
+    // tcpdump writes what the kernel still holds when it is asked to end.
+    mesh.on_node(&["pkill", "-INT", "-f", &path])?.wait()?;
     tcpdump.wait()?;
     worked?;
     let bytes = std::fs::read(&path)?;
@@ -107,31 +97,6 @@ fn capture(mesh: &Mesh, work: impl FnOnce() -> Result<()>) -> Result<Seen> {
         tls_records: count(&[0x17, 0x03, 0x03]),
         plain_http: count(b"GET /reviews") + count(b"HTTP/1.1 200"),
     })
-}
-
-fn bridge(mesh: &Mesh) -> Result<String> {
-    let status = mesh.status()?;
-    status
-        .pointer("/network/bridge")
-        .and_then(Value::as_str)
-        .map(str::to_owned)
-        .context("the status names no bridge")
-}
-
-/// Starts a command where the mesh's bridge is.
-fn on_the_bridge(mesh: &Mesh, command: &[&str]) -> Result<Child> {
-    let status = mesh.status()?;
-    let pid = status
-        .pointer("/network/pid")
-        .and_then(Value::as_u64)
-        .context("the status names no network namespace")?;
-    let child = Command::new("nsenter")
-        .args([&format!("--net=/proc/{pid}/ns/net"), "--"])
-        .args(command)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    Ok(child)
 }
 
 #[test]
@@ -282,7 +247,7 @@ fn no_request_fails_during_route_changes_a_pod_deletion_and_a_rolling_restart() 
             .unwrap()
             .ok()
             .unwrap();
-        mesh.local(&["delete", "pod", "reviews-v2"])
+        mesh.local(&["delete", &mesh.pod("reviews-v2").unwrap()])
             .unwrap()
             .ok()
             .unwrap();
@@ -346,7 +311,10 @@ fn the_mesh_lives_on_without_its_control_plane() {
     })
     .unwrap();
 
-    mesh.local(&["release", "istiod"]).unwrap().ok().unwrap();
+    mesh.local(&["kill", "deployment/istiod", "--signal", "CONT"])
+        .unwrap()
+        .ok()
+        .unwrap();
     eventually(SOON * 3, || {
         let status = mesh.lateenctl(&["proxy-status", "-v", "1"])?.ok()?.stdout;
         let rows: Vec<&str> = status.lines().skip(1).collect();

@@ -5,7 +5,7 @@
 //! - [`structs`]: `google.protobuf.Struct` to JSON and back;
 //! - [`node`]: who a proxy says it is;
 //! - [`json`]: proto JSON both ways, with a pool that lives only while it is used;
-//! - [`pb`]: messages that are Istio's alone, [`ads`]: the ADS service over shared bytes.
+//! - [`pb`]: messages that are Istio's alone, [`ads`]: ADS responses over shared bytes.
 
 pub mod ads;
 pub mod any;

@@ -24,6 +24,8 @@ const PROXY_ADMIN: u16 = 15000;
 const CONTROL_PLANE_DEBUG: u16 = 8080;
 /// Largest page that is read, in bytes.
 const MAX_PAGE: usize = 256 << 20;
+/// Looks at the folder of a mesh that nobody holds any more before it is taken for gone.
+const DOWN_REST: u32 = 50;
 /// Time a page gets.
 const PAGE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -80,7 +82,11 @@ impl Mesh {
         if state.is_claimed() && state.control_socket().exists() {
             Ok(Self { state })
         } else {
-            let root = state.root().parent().unwrap_or_else(|| state.root()).to_owned();
+            let root = state
+                .root()
+                .parent()
+                .unwrap_or_else(|| state.root())
+                .to_owned();
             Err(StateError::Absent(state.name().as_str().to_owned(), root).into())
         }
     }
@@ -101,9 +107,12 @@ impl Mesh {
     /// # Errors
     /// [`ClientError::Socket`] when the mesh does not answer.
     pub async fn supervisor_process(&self) -> Result<i32, ClientError> {
-        let stream = UnixStream::connect(self.state.control_socket()).await.map_err(|e| self.socket(e))?;
+        let stream = UnixStream::connect(self.state.control_socket())
+            .await
+            .map_err(|e| self.socket(e))?;
         let peer = stream.peer_cred().map_err(|e| self.socket(e))?;
-        peer.pid().ok_or_else(|| ClientError::Answer("no process id".to_owned()))
+        peer.pid()
+            .ok_or_else(|| ClientError::Answer("no process id".to_owned()))
     }
 
     /// State of the mesh and its pods.
@@ -135,7 +144,10 @@ impl Mesh {
     /// # Errors
     /// [`ClientError::Refused`] when there is no such pod.
     pub async fn delete_pod(&self, pod: &str) -> Result<Vec<String>, ClientError> {
-        self.ask(&Request::DeletePod { pod: pod.to_owned() }).await
+        self.ask(&Request::DeletePod {
+            pod: pod.to_owned(),
+        })
+        .await
     }
 
     /// Replaces the pods of a workload (`deployment/NAME`) one by one.
@@ -143,23 +155,41 @@ impl Mesh {
     /// # Errors
     /// [`ClientError::Refused`] when there is no such workload.
     pub async fn restart(&self, workload: &str) -> Result<Vec<String>, ClientError> {
-        self.ask(&Request::Restart { workload: workload.to_owned() }).await
+        self.ask(&Request::Restart {
+            workload: workload.to_owned(),
+        })
+        .await
     }
 
     /// Sends a signal, such as `KILL`, to the first process of a container.
     ///
     /// # Errors
     /// [`ClientError::Refused`] when the container is not there or does not run.
-    pub async fn signal(&self, pod: &str, container: Option<&str>, signal: &str) -> Result<(), ClientError> {
+    pub async fn signal(
+        &self,
+        pod: &str,
+        container: Option<&str>,
+        signal: &str,
+    ) -> Result<(), ClientError> {
         let container = container.map(str::to_owned);
-        self.ask(&Request::Signal { pod: pod.to_owned(), container, signal: signal.to_owned() }).await
+        self.ask(&Request::Signal {
+            pod: pod.to_owned(),
+            container,
+            signal: signal.to_owned(),
+        })
+        .await
     }
 
     /// A token of a service account, good for an hour, signed with the mesh's key.
     ///
     /// # Errors
     /// [`ClientError`] when the mesh does not answer.
-    pub async fn token(&self, namespace: &str, service_account: &str, audience: &str) -> Result<String, ClientError> {
+    pub async fn token(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        audience: &str,
+    ) -> Result<String, ClientError> {
         self.ask(&Request::Token {
             namespace: namespace.to_owned(),
             service_account: service_account.to_owned(),
@@ -174,8 +204,15 @@ impl Mesh {
     /// [`ClientError`] when the mesh does not answer.
     pub async fn down(&self) -> Result<(), ClientError> {
         self.ask::<Value>(&Request::Down).await?;
-        while self.state.is_claimed() {
+        // The lock goes a moment before the folder.
+        let mut rest = DOWN_REST;
+        while self.state.root().exists() && rest > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
+            rest = if self.state.is_claimed() {
+                DOWN_REST
+            } else {
+                rest - 1
+            };
         }
         Ok(())
     }
@@ -185,22 +222,41 @@ impl Mesh {
     /// # Errors
     /// [`ClientError::Refused`] when there is no such pod or nothing listens.
     pub async fn dial(&self, pod: &str, port: u16) -> Result<Stream, ClientError> {
-        self.open(&Request::Dial { pod: pod.to_owned(), port }).await
+        self.open(&Request::Dial {
+            pod: pod.to_owned(),
+            port,
+        })
+        .await
     }
 
     /// Opens a connection to a port of a Service.
     ///
     /// # Errors
     /// [`ClientError::Refused`] when there is no such Service or no pod behind it is ready.
-    pub async fn dial_service(&self, name: &str, namespace: &str, port: u16) -> Result<Stream, ClientError> {
-        self.open(&Request::DialService { name: name.to_owned(), namespace: namespace.to_owned(), port }).await
+    pub async fn dial_service(
+        &self,
+        name: &str,
+        namespace: &str,
+        port: u16,
+    ) -> Result<Stream, ClientError> {
+        self.open(&Request::DialService {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            port,
+        })
+        .await
     }
 
     /// A page of a proxy's admin interface (15000), such as `/config_dump`.
     ///
     /// # Errors
     /// [`ClientError`] when the proxy cannot be reached or answers with a failure.
-    pub async fn proxy_admin(&self, pod: &str, method: Method, path: &str) -> Result<Bytes, ClientError> {
+    pub async fn proxy_admin(
+        &self,
+        pod: &str,
+        method: Method,
+        path: &str,
+    ) -> Result<Bytes, ClientError> {
         self.page(pod, PROXY_ADMIN, method, path).await
     }
 
@@ -209,7 +265,13 @@ impl Mesh {
     /// # Errors
     /// [`ClientError`] when lateend cannot be reached or answers with a failure.
     pub async fn istiod_http(&self, path: &str) -> Result<Bytes, ClientError> {
-        self.page(&format!("{ISTIOD}.{SYSTEM}"), CONTROL_PLANE_DEBUG, Method::GET, path).await
+        self.page(
+            &format!("{ISTIOD}.{SYSTEM}"),
+            CONTROL_PLANE_DEBUG,
+            Method::GET,
+            path,
+        )
+        .await
     }
 
     /// Runs a command in a container (the pod's first app container unless named), or with no pod in the mesh's own network
@@ -225,9 +287,11 @@ impl Mesh {
         mut stdout: impl AsyncWrite + Unpin,
         mut stderr: impl AsyncWrite + Unpin,
     ) -> Result<i32, ClientError> {
-        let has_input = stdin.is_some();
-        let request =
-            Request::Exec { pod: pod.map(str::to_owned), container: container.map(str::to_owned), command, stdin: has_input };
+        let request = Request::Exec {
+            pod: pod.map(str::to_owned),
+            container: container.map(str::to_owned),
+            command,
+        };
         let (mut reader, mut writer) = tokio::io::split(self.open(&request).await?);
         let input = async {
             if let Some(stdin) = stdin {
@@ -260,20 +324,47 @@ impl Mesh {
     ///
     /// # Errors
     /// [`ClientError::Refused`] when there is no such container.
-    pub async fn logs(&self, pod: &str, container: Option<&str>, follow: bool, tail: Option<usize>) -> Result<Stream, ClientError> {
-        self.open(&Request::Logs { pod: pod.to_owned(), container: container.map(str::to_owned), follow, tail }).await
+    pub async fn logs(
+        &self,
+        pod: &str,
+        container: Option<&str>,
+        follow: bool,
+        tail: Option<usize>,
+    ) -> Result<Stream, ClientError> {
+        self.open(&Request::Logs {
+            pod: pod.to_owned(),
+            container: container.map(str::to_owned),
+            follow,
+            tail,
+        })
+        .await
     }
 
     /// A page that a port of a pod's loopback serves over HTTP.
     ///
     /// # Errors
     /// [`ClientError`] when nothing answers there, or with a failure.
-    pub async fn page(&self, pod: &str, port: u16, method: Method, path: &str) -> Result<Bytes, ClientError> {
+    pub async fn page(
+        &self,
+        pod: &str,
+        port: u16,
+        method: Method,
+        path: &str,
+    ) -> Result<Bytes, ClientError> {
         let stream = self.dial(pod, port).await?;
         let name = format!("{pod}:{port}{path}");
         let headers = [("host".to_owned(), format!("localhost:{port}"))];
-        let answer = tokio::time::timeout(PAGE_LIMIT, exchange(stream, method, path, &headers, MAX_PAGE)).await;
-        let answer = answer.map_err(|_| ClientError::Refused(format!("{name}: no answer within {} s", PAGE_LIMIT.as_secs())))?;
+        let answer = tokio::time::timeout(
+            PAGE_LIMIT,
+            exchange(stream, method, path, &headers, MAX_PAGE),
+        )
+        .await;
+        let answer = answer.map_err(|_| {
+            ClientError::Refused(format!(
+                "{name}: no answer within {} s",
+                PAGE_LIMIT.as_secs()
+            ))
+        })?;
         let (status, body) = answer.map_err(|e| ClientError::Page(name.clone(), e))?;
         if status.is_success() {
             return Ok(body);
@@ -292,13 +383,19 @@ impl Mesh {
     }
 
     async fn send(&self, request: &Request) -> Result<(Stream, Value), ClientError> {
-        let mut stream = UnixStream::connect(self.state.control_socket()).await.map_err(|e| self.socket(e))?;
-        let mut line = serde_json::to_vec(request).map_err(|e| ClientError::Answer(e.to_string()))?;
+        let mut stream = UnixStream::connect(self.state.control_socket())
+            .await
+            .map_err(|e| self.socket(e))?;
+        let mut line =
+            serde_json::to_vec(request).map_err(|e| ClientError::Answer(e.to_string()))?;
         line.push(b'\n');
         stream.write_all(&line).await.map_err(|e| self.socket(e))?;
         let mut stream = BufReader::new(stream);
         let mut answer = String::new();
-        stream.read_line(&mut answer).await.map_err(|e| self.socket(e))?;
+        stream
+            .read_line(&mut answer)
+            .await
+            .map_err(|e| self.socket(e))?;
         match serde_json::from_str(&answer) {
             Ok(Answer::Ok(value)) => Ok((stream, value)),
             Ok(Answer::Error(message)) => Err(ClientError::Refused(message)),
@@ -311,7 +408,10 @@ impl Mesh {
     }
 }
 
-async fn feed(mut stdin: impl AsyncRead + Unpin, writer: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+async fn feed(
+    mut stdin: impl AsyncRead + Unpin,
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let length = stdin.read(&mut buffer).await?;

@@ -57,7 +57,10 @@ pub(crate) fn resolv_conf(server: Ipv4Addr, namespace: &str) -> String {
 ///
 /// # Errors
 /// What binding the two sockets says.
-pub(crate) async fn serve(address: SocketAddr, zone: watch::Receiver<Arc<Zone>>) -> std::io::Result<SocketAddr> {
+pub(crate) async fn serve(
+    address: SocketAddr,
+    zone: watch::Receiver<Arc<Zone>>,
+) -> std::io::Result<SocketAddr> {
     let udp = UdpSocket::bind(address).await?;
     let bound = udp.local_addr()?;
     let tcp = TcpListener::bind(bound).await?;
@@ -102,7 +105,10 @@ async fn serve_tcp(listener: TcpListener, zone: watch::Receiver<Arc<Zone>>) {
     }
 }
 
-async fn serve_stream(mut stream: TcpStream, zone: &watch::Receiver<Arc<Zone>>) -> std::io::Result<()> {
+async fn serve_stream(
+    mut stream: TcpStream,
+    zone: &watch::Receiver<Arc<Zone>>,
+) -> std::io::Result<()> {
     loop {
         let length = tokio::time::timeout(IDLE, stream.read_u16()).await??;
         let mut question = vec![0; usize::from(length)];
@@ -141,7 +147,9 @@ fn answer(zone: &Zone, question: &[u8], carrier: Carrier) -> Option<Vec<u8>> {
     }
     response.queries.clone_from(&request.queries);
     let bytes = response.to_vec().ok()?;
-    let limit = request.edns.as_ref().map_or(MAX_PLAIN_UDP, |e| usize::from(e.max_payload()).max(MAX_PLAIN_UDP));
+    let limit = request.edns.as_ref().map_or(MAX_PLAIN_UDP, |e| {
+        usize::from(e.max_payload()).max(MAX_PLAIN_UDP)
+    });
     if carrier == Carrier::Udp && bytes.len() > limit {
         return response.truncate().to_vec().ok();
     }
@@ -169,7 +177,10 @@ fn fill(zone: &Zone, query: &Query, response: &mut Message) {
                 return;
             }
             Some(Target::Alias(alias)) => {
-                let (Ok(owner), Ok(target)) = (Name::from_str(&format!("{name}.")), Name::from_str(&format!("{alias}."))) else {
+                let (Ok(owner), Ok(target)) = (
+                    Name::from_str(&format!("{name}.")),
+                    Name::from_str(&format!("{alias}.")),
+                ) else {
                     response.metadata.response_code = ResponseCode::ServFail;
                     return;
                 };
@@ -181,16 +192,26 @@ fn fill(zone: &Zone, query: &Query, response: &mut Message) {
 }
 
 fn push_addresses(name: &str, addresses: &[Ipv4Addr], response: &mut Message) {
-    let Ok(owner) = Name::from_str(&format!("{name}.")) else { return };
+    let Ok(owner) = Name::from_str(&format!("{name}.")) else {
+        return;
+    };
     for address in addresses {
-        response.add_answer(Record::from_rdata(owner.clone(), TTL, RData::A(A(*address))));
+        response.add_answer(Record::from_rdata(
+            owner.clone(),
+            TTL,
+            RData::A(A(*address)),
+        ));
     }
 }
 
 /// A name above known ones exists without records (RFC 8020); any other does not exist.
 fn unknown(zone: &Zone, name: &str) -> ResponseCode {
     let suffix = format!(".{name}");
-    if zone.keys().any(|known| known.ends_with(&suffix)) { ResponseCode::NoError } else { ResponseCode::NXDomain }
+    if zone.keys().any(|known| known.ends_with(&suffix)) {
+        ResponseCode::NoError
+    } else {
+        ResponseCode::NXDomain
+    }
 }
 
 fn plain(name: &Name) -> String {
@@ -209,9 +230,18 @@ mod tests {
 
     fn zone() -> Zone {
         Zone::from([
-            ("reviews.default.svc.cluster.local".to_owned(), Target::Addresses(vec![Ipv4Addr::new(10, 96, 0, 10)])),
-            ("many.default.svc.cluster.local".to_owned(), Target::Addresses((0..200).map(|i| Ipv4Addr::new(10, 244, 1, i)).collect())),
-            ("alias.default.svc.cluster.local".to_owned(), Target::Alias("reviews.default.svc.cluster.local".to_owned())),
+            (
+                "reviews.default.svc.cluster.local".to_owned(),
+                Target::Addresses(vec![Ipv4Addr::new(10, 96, 0, 10)]),
+            ),
+            (
+                "many.default.svc.cluster.local".to_owned(),
+                Target::Addresses((0..200).map(|i| Ipv4Addr::new(10, 244, 1, i)).collect()),
+            ),
+            (
+                "alias.default.svc.cluster.local".to_owned(),
+                Target::Alias("reviews.default.svc.cluster.local".to_owned()),
+            ),
         ])
     }
 
@@ -225,13 +255,43 @@ mod tests {
     #[test]
     fn names() {
         let table = [
-            ("reviews.default.svc.cluster.local.", RecordType::A, ResponseCode::NoError, 1),
-            ("REVIEWS.default.svc.cluster.local.", RecordType::A, ResponseCode::NoError, 1),
-            ("reviews.default.svc.cluster.local.", RecordType::AAAA, ResponseCode::NoError, 0),
-            ("default.svc.cluster.local.", RecordType::A, ResponseCode::NoError, 0),
-            ("absent.default.svc.cluster.local.", RecordType::A, ResponseCode::NXDomain, 0),
+            (
+                "reviews.default.svc.cluster.local.",
+                RecordType::A,
+                ResponseCode::NoError,
+                1,
+            ),
+            (
+                "REVIEWS.default.svc.cluster.local.",
+                RecordType::A,
+                ResponseCode::NoError,
+                1,
+            ),
+            (
+                "reviews.default.svc.cluster.local.",
+                RecordType::AAAA,
+                ResponseCode::NoError,
+                0,
+            ),
+            (
+                "default.svc.cluster.local.",
+                RecordType::A,
+                ResponseCode::NoError,
+                0,
+            ),
+            (
+                "absent.default.svc.cluster.local.",
+                RecordType::A,
+                ResponseCode::NXDomain,
+                0,
+            ),
             ("example.com.", RecordType::A, ResponseCode::NXDomain, 0),
-            ("alias.default.svc.cluster.local.", RecordType::A, ResponseCode::NoError, 2),
+            (
+                "alias.default.svc.cluster.local.",
+                RecordType::A,
+                ResponseCode::NoError,
+                2,
+            ),
         ];
         for (name, kind, code, answers) in table {
             let response = ask(name, kind, Carrier::Tcp);
@@ -242,9 +302,22 @@ mod tests {
 
     #[test]
     fn a_long_answer_is_cut_over_udp_only() {
-        let cut = ask("many.default.svc.cluster.local.", RecordType::A, Carrier::Udp);
+        let cut = ask(
+            "many.default.svc.cluster.local.",
+            RecordType::A,
+            Carrier::Udp,
+        );
         assert!(cut.metadata.truncation && cut.answers.is_empty());
-        assert_eq!(ask("many.default.svc.cluster.local.", RecordType::A, Carrier::Tcp).answers.len(), 200);
+        assert_eq!(
+            ask(
+                "many.default.svc.cluster.local.",
+                RecordType::A,
+                Carrier::Tcp
+            )
+            .answers
+            .len(),
+            200
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::dns::{Target, Zone, service_name};
 use crate::facts::NODE;
-use crate::pod::{PodEntry, Phase};
+use crate::pod::{Phase, PodEntry};
 use crate::translation::{Transport, VirtualPort};
 
 /// What Services see of a pod.
@@ -33,14 +33,26 @@ impl Backend {
             return None;
         }
         let (ready, terminating) = (entry.is_ready(), entry.deletion().is_some());
-        Some(Self { pod: entry.plan.pod.clone(), ip: entry.ip, ready, terminating })
+        Some(Self {
+            pod: entry.plan.pod.clone(),
+            ip: entry.ip,
+            ready,
+            terminating,
+        })
     }
 
     fn is_selected(&self, service: &Service) -> bool {
-        let selector = service.spec.as_ref().and_then(|s| s.selector.as_ref()).filter(|s| !s.is_empty());
+        let selector = service
+            .spec
+            .as_ref()
+            .and_then(|s| s.selector.as_ref())
+            .filter(|s| !s.is_empty());
         let labels = self.pod.metadata.labels.as_ref();
         self.pod.metadata.namespace == service.metadata.namespace
-            && selector.is_some_and(|s| s.iter().all(|(k, v)| labels.and_then(|l| l.get(k)) == Some(v)))
+            && selector.is_some_and(|s| {
+                s.iter()
+                    .all(|(k, v)| labels.and_then(|l| l.get(k)) == Some(v))
+            })
     }
 
     /// Takes new connections.
@@ -52,17 +64,30 @@ impl Backend {
 /// Endpoint slices of a Service: one for each set of port numbers among its pods.
 #[must_use]
 pub(crate) fn slices(service: &Service, backends: &[Backend]) -> Vec<Value> {
-    let Some(spec) = &service.spec else { return Vec::new() };
+    let Some(spec) = &service.spec else {
+        return Vec::new();
+    };
     let not_ready_too = spec.publish_not_ready_addresses == Some(true);
     let mut groups: BTreeMap<Vec<Option<u16>>, Vec<&Backend>> = BTreeMap::new();
     for backend in backends.iter().filter(|b| b.is_selected(service)) {
-        let numbers = spec.ports.iter().flatten().map(|port| target(port, &backend.pod)).collect();
+        let numbers = spec
+            .ports
+            .iter()
+            .flatten()
+            .map(|port| target(port, &backend.pod))
+            .collect();
         groups.entry(numbers).or_default().push(backend);
     }
     let name = service.metadata.name.as_deref().unwrap_or_default();
     let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
     let slice = |(index, (numbers, members)): (usize, (Vec<Option<u16>>, Vec<&Backend>))| {
-        let ports: Vec<Value> = spec.ports.iter().flatten().zip(&numbers).filter_map(|(p, n)| slice_port(p, *n)).collect();
+        let ports: Vec<Value> = spec
+            .ports
+            .iter()
+            .flatten()
+            .zip(&numbers)
+            .filter_map(|(p, n)| slice_port(p, *n))
+            .collect();
         let endpoints: Vec<Value> = members.iter().map(|b| endpoint(b, not_ready_too)).collect();
         json!({
             "apiVersion": "discovery.k8s.io/v1",
@@ -122,9 +147,14 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
         Some(IntOrString::String(name)) => {
             let spec = pod.spec.as_ref()?;
             // A native sidecar is an init container and may serve ports too.
-            let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+            let containers = spec
+                .containers
+                .iter()
+                .chain(spec.init_containers.iter().flatten());
             let mut ports = containers.flat_map(|c| c.ports.iter().flatten());
-            let found = ports.find(|p| p.name.as_deref() == Some(name)).map(|p| p.container_port);
+            let found = ports
+                .find(|p| p.name.as_deref() == Some(name))
+                .map(|p| p.container_port);
             u16::try_from(found?).ok()
         }
     }
@@ -133,11 +163,16 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
 /// Translated ports of all Services that have an address.
 #[must_use]
 pub(crate) fn virtual_ports(services: &[Service], backends: &[Backend]) -> Vec<VirtualPort> {
-    services.iter().flat_map(|service| service_ports(service, backends)).collect()
+    services
+        .iter()
+        .flat_map(|service| service_ports(service, backends))
+        .collect()
 }
 
 fn service_ports(service: &Service, backends: &[Backend]) -> Vec<VirtualPort> {
-    let Some((spec, address)) = service.spec.as_ref().zip(address(service)) else { return Vec::new() };
+    let Some((spec, address)) = service.spec.as_ref().zip(address(service)) else {
+        return Vec::new();
+    };
     let members: Vec<&Backend> = backends.iter().filter(|b| b.is_selected(service)).collect();
     let not_ready_too = spec.publish_not_ready_addresses == Some(true);
     let mut chosen: Vec<&&Backend> = members.iter().filter(|b| b.takes(not_ready_too)).collect();
@@ -151,9 +186,18 @@ fn service_ports(service: &Service, backends: &[Backend]) -> Vec<VirtualPort> {
             Some("UDP") => Transport::Udp,
             Some(_) => return None,
         };
-        let endpoints = chosen.iter().filter_map(|b| Some(SocketAddrV4::new(b.ip, target(port, &b.pod)?))).collect();
+        let endpoints = chosen
+            .iter()
+            .filter_map(|b| Some(SocketAddrV4::new(b.ip, target(port, &b.pod)?)))
+            .collect();
         let sticky = spec.session_affinity.as_deref() == Some("ClientIP");
-        Some(VirtualPort { address, port: u16::try_from(port.port).ok()?, transport, sticky, endpoints })
+        Some(VirtualPort {
+            address,
+            port: u16::try_from(port.port).ok()?,
+            transport,
+            sticky,
+            endpoints,
+        })
     });
     ports.collect()
 }
@@ -164,22 +208,42 @@ pub(crate) fn zone(services: &[Service], backends: &[Backend]) -> Zone {
     let mut zone = Zone::new();
     for service in services {
         let name = service.metadata.name.as_deref().unwrap_or_default();
-        let full = service_name(name, service.metadata.namespace.as_deref().unwrap_or_default());
+        let full = service_name(
+            name,
+            service.metadata.namespace.as_deref().unwrap_or_default(),
+        );
         let spec = service.spec.clone().unwrap_or_default();
         if spec.type_.as_deref() == Some("ExternalName") {
-            zone.insert(full, Target::Alias(spec.external_name.unwrap_or_default().trim_end_matches('.').to_owned()));
+            zone.insert(
+                full,
+                Target::Alias(
+                    spec.external_name
+                        .unwrap_or_default()
+                        .trim_end_matches('.')
+                        .to_owned(),
+                ),
+            );
         } else if let Some(address) = address(service) {
             zone.insert(full, Target::Addresses(vec![address]));
         } else {
             let not_ready_too = spec.publish_not_ready_addresses == Some(true);
-            let members: Vec<&Backend> = backends.iter().filter(|b| b.is_selected(service) && b.takes(not_ready_too)).collect();
+            let members: Vec<&Backend> = backends
+                .iter()
+                .filter(|b| b.is_selected(service) && b.takes(not_ready_too))
+                .collect();
             for member in &members {
                 let pod = member.pod.spec.as_ref();
-                if let Some(host) = pod.filter(|s| s.subdomain.as_deref() == Some(name)).and_then(|s| s.hostname.as_ref()) {
+                if let Some(host) = pod
+                    .filter(|s| s.subdomain.as_deref() == Some(name))
+                    .and_then(|s| s.hostname.as_ref())
+                {
                     zone.insert(format!("{host}.{full}"), Target::Addresses(vec![member.ip]));
                 }
             }
-            zone.insert(full, Target::Addresses(members.iter().map(|b| b.ip).collect()));
+            zone.insert(
+                full,
+                Target::Addresses(members.iter().map(|b| b.ip).collect()),
+            );
         }
     }
     zone
@@ -205,19 +269,41 @@ mod tests {
             "metadata": {"name": format!("p{ip}"), "namespace": "default", "uid": "u", "labels": {"app": "reviews", "x": "y"}},
             "spec": {"hostname": format!("h{ip}"), "subdomain": "reviews", "containers": [{"name": "c", "ports": [{"name": "web", "containerPort": 9080}]}]}
         });
-        Backend { pod: serde_json::from_value(pod).expect("pod"), ip: Ipv4Addr::new(10, 244, 0, ip), ready, terminating }
+        Backend {
+            pod: serde_json::from_value(pod).expect("pod"),
+            ip: Ipv4Addr::new(10, 244, 0, ip),
+            ready,
+            terminating,
+        }
     }
 
     fn plain() -> Service {
-        service(json!({"clusterIP": "10.96.0.9", "selector": {"app": "reviews"}, "ports": [{"name": "http", "port": 80, "targetPort": "web"}]}))
+        service(
+            json!({"clusterIP": "10.96.0.9", "selector": {"app": "reviews"}, "ports": [{"name": "http", "port": 80, "targetPort": "web"}]}),
+        )
     }
 
     #[test]
     fn conditions_follow_readiness_and_termination() {
-        let slices = slices(&plain(), &[backend(1, true, false), backend(2, false, false), backend(3, true, true)]);
+        let slices = slices(
+            &plain(),
+            &[
+                backend(1, true, false),
+                backend(2, false, false),
+                backend(3, true, true),
+            ],
+        );
         assert_eq!(slices.len(), 1);
-        assert_eq!(slices[0]["ports"], json!([{"name": "http", "port": 9080, "protocol": "TCP"}]));
-        let conditions: Vec<Value> = slices[0]["endpoints"].as_array().expect("list").iter().map(|e| e["conditions"].clone()).collect();
+        assert_eq!(
+            slices[0]["ports"],
+            json!([{"name": "http", "port": 9080, "protocol": "TCP"}])
+        );
+        let conditions: Vec<Value> = slices[0]["endpoints"]
+            .as_array()
+            .expect("list")
+            .iter()
+            .map(|e| e["conditions"].clone())
+            .collect();
         assert_eq!(
             conditions,
             [
@@ -230,17 +316,35 @@ mod tests {
 
     #[test]
     fn an_ending_pod_serves_only_when_no_other_does() {
-        let both = virtual_ports(&[plain()], &[backend(1, true, false), backend(3, true, true)]);
-        assert_eq!(both[0].endpoints, ["10.244.0.1:9080".parse().expect("address")]);
+        let both = virtual_ports(
+            &[plain()],
+            &[backend(1, true, false), backend(3, true, true)],
+        );
+        assert_eq!(
+            both[0].endpoints,
+            ["10.244.0.1:9080".parse().expect("address")]
+        );
         let last = virtual_ports(&[plain()], &[backend(3, true, true)]);
-        assert_eq!(last[0].endpoints, ["10.244.0.3:9080".parse().expect("address")]);
-        assert!(virtual_ports(&[plain()], &[backend(2, false, false)])[0].endpoints.is_empty());
+        assert_eq!(
+            last[0].endpoints,
+            ["10.244.0.3:9080".parse().expect("address")]
+        );
+        assert!(
+            virtual_ports(&[plain()], &[backend(2, false, false)])[0]
+                .endpoints
+                .is_empty()
+        );
     }
 
     #[test]
     fn headless_services_name_their_pods() {
-        let headless = service(json!({"clusterIP": "None", "selector": {"app": "reviews"}, "ports": [{"port": 80}]}));
-        let zone = zone(&[headless], &[backend(1, true, false), backend(2, false, false)]);
+        let headless = service(
+            json!({"clusterIP": "None", "selector": {"app": "reviews"}, "ports": [{"port": 80}]}),
+        );
+        let zone = zone(
+            &[headless],
+            &[backend(1, true, false), backend(2, false, false)],
+        );
         let one = Target::Addresses(vec![Ipv4Addr::new(10, 244, 0, 1)]);
         assert_eq!(zone.get("reviews.default.svc.cluster.local"), Some(&one));
         assert_eq!(zone.get("h1.reviews.default.svc.cluster.local"), Some(&one));

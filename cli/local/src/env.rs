@@ -64,7 +64,10 @@ impl Environment {
     /// Value of a variable.
     #[must_use]
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// All variables in order.
@@ -81,7 +84,9 @@ impl Environment {
         while let Some(at) = rest.find('$') {
             let (before, from) = rest.split_at(at);
             out.push_str(before);
-            let name = from.strip_prefix("$(").and_then(|inner| inner.split_once(')'));
+            let name = from
+                .strip_prefix("$(")
+                .and_then(|inner| inner.split_once(')'));
             if let Some(after) = from.strip_prefix("$$") {
                 out.push('$');
                 rest = after;
@@ -105,15 +110,32 @@ impl Environment {
 ///
 /// # Errors
 /// [`EnvError`] naming what a variable asks for and does not get.
-pub(crate) fn resolve(mut env: Environment, container: &Container, all: &[Container], facts: &PodFacts, settings: &Settings) -> Result<Environment, EnvError> {
+pub(crate) fn resolve(
+    mut env: Environment,
+    container: &Container,
+    all: &[Container],
+    facts: &PodFacts,
+    settings: &Settings,
+) -> Result<Environment, EnvError> {
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
-        let map = source.config_map_ref.as_ref().map(|r| ("ConfigMap", &settings.config_maps, &r.name, r.optional));
-        let secret = source.secret_ref.as_ref().map(|r| ("Secret", &settings.secrets, &r.name, r.optional));
+        let map = source
+            .config_map_ref
+            .as_ref()
+            .map(|r| ("ConfigMap", &settings.config_maps, &r.name, r.optional));
+        let secret = source
+            .secret_ref
+            .as_ref()
+            .map(|r| ("Secret", &settings.secrets, &r.name, r.optional));
         for (kind, store, name, optional) in map.into_iter().chain(secret) {
-            let Some(data) = find(store, kind, name, optional, facts)? else { continue };
+            let Some(data) = find(store, kind, name, optional, facts)? else {
+                continue;
+            };
             for (key, value) in data {
-                env.set(&format!("{prefix}{key}"), String::from_utf8_lossy(value).into_owned());
+                env.set(
+                    &format!("{prefix}{key}"),
+                    String::from_utf8_lossy(value).into_owned(),
+                );
             }
         }
     }
@@ -144,7 +166,13 @@ fn from_source(
         return resource(selector, all, &own.name).map(Some).map_err(fact);
     }
     if let Some(r) = &source.config_map_key_ref {
-        let data = find(&settings.config_maps, "ConfigMap", &r.name, r.optional, facts)?;
+        let data = find(
+            &settings.config_maps,
+            "ConfigMap",
+            &r.name,
+            r.optional,
+            facts,
+        )?;
         return key(data, "ConfigMap", &r.name, &r.key, r.optional);
     }
     if let Some(r) = &source.secret_key_ref {
@@ -156,19 +184,37 @@ fn from_source(
 
 type Store = BTreeMap<(String, String), Data>;
 
-fn find<'a>(store: &'a Store, kind: &'static str, name: &str, optional: Option<bool>, facts: &PodFacts) -> Result<Option<&'a Data>, EnvError> {
+fn find<'a>(
+    store: &'a Store,
+    kind: &'static str,
+    name: &str,
+    optional: Option<bool>,
+    facts: &PodFacts,
+) -> Result<Option<&'a Data>, EnvError> {
     match store.get(&(facts.namespace.clone(), name.to_owned())) {
-        None if optional != Some(true) => {
-            Err(EnvError::Absent { kind, name: name.to_owned(), namespace: facts.namespace.clone() })
-        }
+        None if optional != Some(true) => Err(EnvError::Absent {
+            kind,
+            name: name.to_owned(),
+            namespace: facts.namespace.clone(),
+        }),
         found => Ok(found),
     }
 }
 
-fn key(data: Option<&Data>, kind: &'static str, name: &str, key: &str, optional: Option<bool>) -> Result<Option<String>, EnvError> {
+fn key(
+    data: Option<&Data>,
+    kind: &'static str,
+    name: &str,
+    key: &str,
+    optional: Option<bool>,
+) -> Result<Option<String>, EnvError> {
     match data.map(|d| d.get(key)) {
         Some(Some(value)) => Ok(Some(String::from_utf8_lossy(value).into_owned())),
-        Some(None) if optional != Some(true) => Err(EnvError::Key { kind, name: name.to_owned(), key: key.to_owned() }),
+        Some(None) if optional != Some(true) => Err(EnvError::Key {
+            kind,
+            name: name.to_owned(),
+            key: key.to_owned(),
+        }),
         _ => Ok(None),
     }
 }
@@ -179,15 +225,28 @@ mod tests {
 
     #[test]
     fn references_expand() {
-        let env = Environment::new([("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())]);
-        let table = [("$(A)-$(B)", "1-2"), ("$(C)", "$(C)"), ("$$(A)", "$(A)"), ("$A $", "$A $"), ("$(A", "$(A"), ("é$(A)", "é1")];
+        let env = Environment::new([
+            ("A".to_owned(), "1".to_owned()),
+            ("B".to_owned(), "2".to_owned()),
+        ]);
+        let table = [
+            ("$(A)-$(B)", "1-2"),
+            ("$(C)", "$(C)"),
+            ("$$(A)", "$(A)"),
+            ("$A $", "$A $"),
+            ("$(A", "$(A"),
+            ("é$(A)", "é1"),
+        ];
         for (text, expanded) in table {
             assert_eq!(env.expand(text), expanded, "{text}");
         }
     }
 
     fn facts() -> PodFacts {
-        PodFacts::of(&k8s_openapi::api::core::v1::Pod::default(), std::net::Ipv4Addr::LOCALHOST)
+        PodFacts::of(
+            &k8s_openapi::api::core::v1::Pod::default(),
+            std::net::Ipv4Addr::LOCALHOST,
+        )
     }
 
     #[test]
@@ -197,11 +256,24 @@ mod tests {
         }))
         .expect("container");
         let mut settings = Settings::default();
-        let ask = |settings: &Settings| resolve(Environment::default(), &container, &[], &facts(), settings);
-        assert!(matches!(ask(&settings), Err(EnvError::Absent { kind: "ConfigMap", .. })));
-        settings.config_maps.insert((String::new(), "m".to_owned()), Data::new());
+        let ask = |settings: &Settings| {
+            resolve(Environment::default(), &container, &[], &facts(), settings)
+        };
+        assert!(matches!(
+            ask(&settings),
+            Err(EnvError::Absent {
+                kind: "ConfigMap",
+                ..
+            })
+        ));
+        settings
+            .config_maps
+            .insert((String::new(), "m".to_owned()), Data::new());
         assert!(matches!(ask(&settings), Err(EnvError::Key { .. })));
-        settings.config_maps.insert((String::new(), "m".to_owned()), Data::from([("k".to_owned(), b"v".to_vec())]));
+        settings.config_maps.insert(
+            (String::new(), "m".to_owned()),
+            Data::from([("k".to_owned(), b"v".to_vec())]),
+        );
         assert_eq!(ask(&settings).expect("resolved").value("X"), Some("v"));
     }
 }

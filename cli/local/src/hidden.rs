@@ -26,7 +26,9 @@ pub const CONTAINER: &str = "__local-container";
 /// Runs a hidden command when the arguments, after the program's name, are one; a `main` calls this before all else.
 #[must_use]
 pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
-    let [command, path] = arguments else { return None };
+    let [command, path] = arguments else {
+        return None;
+    };
     let path = Path::new(path);
     match command.to_str()? {
         INIT => Some(init(path)),
@@ -42,13 +44,19 @@ pub fn run(arguments: &[OsString]) -> Option<ExitCode> {
 pub(crate) fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     // A process that logs already keeps its way.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(false)
+        .try_init();
 }
 
 /// Starts the supervisor and collects all processes that end without a parent. When this process ends, so does every other one
 /// of the mesh.
 fn init(path: &Path) -> ExitCode {
-    let started = std::env::current_exe().and_then(|exe| Command::new(exe).arg(SUPERVISE).arg(path).spawn());
+    let started =
+        std::env::current_exe().and_then(|exe| Command::new(exe).arg(SUPERVISE).arg(path).spawn());
     let child = match started {
         Ok(child) => child,
         Err(error) => {

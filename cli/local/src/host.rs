@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::io::Read as _;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -65,7 +65,11 @@ pub(crate) enum HostError {
 ///
 /// # Errors
 /// [`HostError`] when it cannot start or when it ended with a failure.
-pub(crate) async fn run(launch: Launch, events: mpsc::Sender<Event>, stop: impl Future<Output = ()>) -> Result<(), HostError> {
+pub(crate) async fn run(
+    launch: Launch,
+    events: mpsc::Sender<Event>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), HostError> {
     let privilege = preflight::check()?;
     let state = StateDir::open(&launch.state)?;
     let lock = state.claim()?;
@@ -84,19 +88,30 @@ async fn claimed(
 ) -> Result<(), HostError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, launch.port)).await;
     let listener = listener.map_err(|e| HostError::Port(launch.port, e))?;
-    let port = listener.local_addr().map_err(|e| HostError::Port(launch.port, e))?.port();
-    let spec = MeshSpec { ingress: format!("127.0.0.1:{port}"), ..launch.spec.clone() };
-    let text = serde_json::to_vec(&spec).map_err(|e| HostError::Start("state of the mesh", e.into()))?;
-    crate::state::write_atomic(&state.spec(), &text, 0o600).map_err(|e| HostError::Start("state of the mesh", e))?;
-    let mut child = start(state, unshare).map_err(|e| HostError::Start("the namespaces of the mesh could not be made", e))?;
+    let port = listener
+        .local_addr()
+        .map_err(|e| HostError::Port(launch.port, e))?
+        .port();
+    let spec = MeshSpec {
+        ingress: format!("127.0.0.1:{port}"),
+        ..launch.spec.clone()
+    };
+    let text =
+        serde_json::to_vec(&spec).map_err(|e| HostError::Start("state of the mesh", e.into()))?;
+    crate::state::write_atomic(&state.spec(), &text, 0o600)
+        .map_err(|e| HostError::Start("state of the mesh", e))?;
+    let mut child = start(state, unshare)
+        .map_err(|e| HostError::Start("the namespaces of the mesh could not be made", e))?;
+    // Kept open for as long as the mesh is to run; its end tells the supervisor to take everything down.
+    let lifeline = child.stdin.take();
     let forward = tokio::spawn(forward(listener, state.clone()));
-    let reader = tokio::spawn(read_events(child.stdout.take(), events));
-    let log = tokio::spawn(read_log(child.stderr.take(), launch.detached.then(|| state.log())));
+    let file = launch.detached.then(|| state.log());
+    let reader = tokio::spawn(read_events(child.stdout.take(), events, file.clone()));
+    let log = tokio::spawn(read_log(child.stderr.take(), file));
     let status = tokio::select! {
         status = child.wait() => status,
         () = stop => {
-            // The end of its input tells the supervisor to take everything down.
-            drop(child.stdin.take());
+            drop(lifeline);
             match tokio::time::timeout(DOWN_LIMIT, child.wait()).await {
                 Ok(status) => status,
                 Err(_) => {
@@ -110,7 +125,15 @@ async fn claimed(
     let _ = reader.await;
     let said = log.await.unwrap_or_default();
     let status = status.map_err(|e| HostError::Start("the supervisor", e))?;
-    if status.success() { Ok(()) } else { Err(HostError::Ended(if said.is_empty() { format!(" ({status})") } else { format!(":\n{said}") })) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(HostError::Ended(if said.is_empty() {
+            format!(" ({status})")
+        } else {
+            format!(":\n{said}")
+        }))
+    }
 }
 
 fn start(state: &StateDir, unshare: &[&str]) -> std::io::Result<Child> {
@@ -130,24 +153,38 @@ fn start(state: &StateDir, unshare: &[&str]) -> std::io::Result<Child> {
         .spawn()
 }
 
-async fn read_events(stdout: Option<tokio::process::ChildStdout>, events: mpsc::Sender<Event>) {
+/// Passes events on; in the background, what people should know goes to the log too.
+async fn read_events(
+    stdout: Option<tokio::process::ChildStdout>,
+    events: mpsc::Sender<Event>,
+    log: Option<PathBuf>,
+) {
     let Some(stdout) = stdout else { return };
     let mut lines = BufReader::new(stdout).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        if let Ok(event) = serde_json::from_str(&line) {
-            let _ = events.send(event).await;
+        let Ok(event) = serde_json::from_str(&line) else {
+            continue;
+        };
+        if let (Some(path), Event::Note(text)) = (&log, &event)
+            && let Some(mut file) = append(path).await
+        {
+            let _ = file.write_all(format!("{text}\n").as_bytes()).await;
+            let _ = file.flush().await;
         }
+        let _ = events.send(event).await;
     }
 }
 
 /// Passes the supervisor's log on; gives its last lines.
-async fn read_log(stderr: Option<tokio::process::ChildStderr>, file: Option<PathBuf>) -> String {
-    let Some(stderr) = stderr else { return String::new() };
-    let mut out: Box<dyn tokio::io::AsyncWrite + Send + Unpin> = match file {
+async fn read_log(stderr: Option<tokio::process::ChildStderr>, log: Option<PathBuf>) -> String {
+    let Some(stderr) = stderr else {
+        return String::new();
+    };
+    let mut out: Box<dyn tokio::io::AsyncWrite + Send + Unpin> = match log {
         None => Box::new(tokio::io::stderr()),
-        Some(path) => match tokio::fs::File::create(path).await {
-            Ok(file) => Box::new(file),
-            Err(_) => Box::new(tokio::io::sink()),
+        Some(path) => match append(&path).await {
+            Some(file) => Box::new(file),
+            None => Box::new(tokio::io::sink()),
         },
     };
     let mut last = std::collections::VecDeque::new();
@@ -161,6 +198,15 @@ async fn read_log(stderr: Option<tokio::process::ChildStderr>, file: Option<Path
         }
     }
     last.into_iter().collect::<Vec<_>>().join("\n")
+}
+
+async fn append(path: &Path) -> Option<tokio::fs::File> {
+    tokio::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .await
+        .ok()
 }
 
 /// Carries connections of this machine to the ingress gateway.
@@ -192,7 +238,10 @@ async fn carry(mut client: TcpStream, mesh: &Mesh) -> anyhow::Result<()> {
 
 /// Waits for SIGINT or SIGTERM.
 pub(crate) async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -207,8 +256,16 @@ pub(crate) fn detached_main() -> ExitCode {
     log_to_stderr();
     let _ = nix::unistd::setsid();
     let mut text = String::new();
-    let launch = std::io::stdin().read_to_string(&mut text).ok().and_then(|_| serde_json::from_str::<Launch>(&text).ok());
-    let (Some(launch), Ok(runtime)) = (launch, tokio::runtime::Builder::new_current_thread().enable_all().build()) else {
+    let launch = std::io::stdin()
+        .read_to_string(&mut text)
+        .ok()
+        .and_then(|_| serde_json::from_str::<Launch>(&text).ok());
+    let (Some(launch), Ok(runtime)) = (
+        launch,
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build(),
+    ) else {
         return ExitCode::FAILURE;
     };
     runtime.block_on(async {

@@ -35,18 +35,25 @@ pub(crate) async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut request = Request::builder().method(method).uri(target).header("connection", "close");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("connection", "close");
     for (name, value) in headers {
         request = request.header(name, value);
     }
     let request = request.body(Empty::<Bytes>::new())?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), limit).collect().await;
-        Ok((status, body.map_err(|e| HttpError::Body(e.to_string()))?.to_bytes()))
+        Ok((
+            status,
+            body.map_err(|e| HttpError::Body(e.to_string()))?.to_bytes(),
+        ))
     }
     .await;
     driver.abort();

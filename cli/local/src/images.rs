@@ -11,8 +11,12 @@ pub(crate) const ANNOTATION: &str = "lateen.dev/binary";
 /// Name of the map in a sample's `local` folder.
 pub(crate) const MAP_FILE: &str = "images.yaml";
 /// Images every mesh knows.
-const OWN: [(&str, &str); 4] =
-    [("proxyv2", "lateen-proxy"), ("lateen-proxy", "lateen-proxy"), ("lateend", "lateend"), ("pilot", "lateend")];
+const OWN: [(&str, &str); 4] = [
+    ("proxyv2", "lateen-proxy"),
+    ("lateen-proxy", "lateen-proxy"),
+    ("lateend", "lateend"),
+    ("pilot", "lateend"),
+];
 
 /// What an image stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +62,9 @@ pub(crate) enum ImageError {
         container: String,
     },
     /// The program it maps to is not there.
-    #[error("container \"{container}\" needs the program {binary:?} (image {image:?}), which is neither in {beside} nor in PATH; build it first")]
+    #[error(
+        "container \"{container}\" needs the program {binary:?} (image {image:?}), which is neither in {beside} nor in PATH; build it first"
+    )]
     Missing {
         /// The image as written.
         image: String,
@@ -78,7 +84,9 @@ pub(crate) enum MapError {
     #[error("--set {0:?}: write it as IMAGE=BINARY")]
     Argument(String),
     /// A file of another form.
-    #[error("{0}: {1}: write each line as `image: binary`, or `image: {{binary: NAME, args: [..], env: {{..}}}}`")]
+    #[error(
+        "{0}: {1}: write each line as `image: binary`, or `image: {{binary: NAME, args: [..], env: {{..}}}}`"
+    )]
     File(PathBuf, String),
 }
 
@@ -113,7 +121,11 @@ impl ImageMap {
         let entries: BTreeMap<String, Entry> = serde_json::from_value(content).map_err(fail)?;
         for (name, entry) in entries {
             let image = match entry {
-                Entry::Name(binary) => Image { binary, args: Vec::new(), env: BTreeMap::new() },
+                Entry::Name(binary) => Image {
+                    binary,
+                    args: Vec::new(),
+                    env: BTreeMap::new(),
+                },
                 Entry::Full(image) => image,
             };
             self.0.entry(name).or_insert(image);
@@ -125,12 +137,22 @@ impl ImageMap {
     ///
     /// # Errors
     /// [`ImageError`] naming the image, the container and how to map it.
-    pub(crate) fn resolve(&self, image: &str, container: &str, annotations: &BTreeMap<String, String>) -> Result<Program, ImageError> {
+    pub(crate) fn resolve(
+        &self,
+        image: &str,
+        container: &str,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Program, ImageError> {
         let own = annotations.get(&format!("{ANNOTATION}.{container}"));
         // The pod's annotation means the app; the mesh's own containers keep their program.
-        let shared = annotations.get(ANNOTATION).filter(|_| !container.starts_with("istio-"));
+        let shared = annotations
+            .get(ANNOTATION)
+            .filter(|_| !container.starts_with("istio-"));
         let name = image_name(image);
-        let known = OWN.iter().find(|(known, _)| *known == name).map(|(_, binary)| *binary);
+        let known = OWN
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, binary)| *binary);
         let chosen = match (own.or(shared), self.0.get(name), known) {
             (Some(binary), _, _) => plain(binary),
             (None, Some(image), _) => image.clone(),
@@ -141,7 +163,11 @@ impl ImageMap {
                     name: name.to_owned(),
                     container: container.to_owned(),
                 })?;
-                return Ok(Program { file, args: Vec::new(), env: BTreeMap::new() });
+                return Ok(Program {
+                    file,
+                    args: Vec::new(),
+                    env: BTreeMap::new(),
+                });
             }
         };
         let file = locate(&chosen.binary).ok_or_else(|| ImageError::Missing {
@@ -150,7 +176,11 @@ impl ImageMap {
             container: container.to_owned(),
             beside: own_folder().unwrap_or_default().display().to_string(),
         })?;
-        Ok(Program { file, args: chosen.args, env: chosen.env })
+        Ok(Program {
+            file,
+            args: chosen.args,
+            env: chosen.env,
+        })
     }
 
     fn insert(&mut self, image: &str, binary: &str) {
@@ -159,7 +189,11 @@ impl ImageMap {
 }
 
 fn plain(binary: &str) -> Image {
-    Image { binary: binary.to_owned(), args: Vec::new(), env: BTreeMap::new() }
+    Image {
+        binary: binary.to_owned(),
+        args: Vec::new(),
+        env: BTreeMap::new(),
+    }
 }
 
 /// The last part of an image's path, without tag and digest.
@@ -178,14 +212,25 @@ pub(crate) fn locate(binary: &str) -> Option<PathBuf> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = own_folder().into_iter().chain(std::env::split_paths(&path));
-    folders.map(|f| f.join(binary)).find(|p| is_program(p)).and_then(|p| std::fs::canonicalize(p).ok())
+    folders
+        .map(|f| f.join(binary))
+        .find(|p| is_program(p))
+        .and_then(|p| std::fs::canonicalize(p).ok())
 }
 
 /// Maps that belong to a sample: `local/images.yaml` or `platform/local/images.yaml` in the source's folder or one of the two above.
 #[must_use]
 pub(crate) fn maps_near(source: &Path) -> Vec<PathBuf> {
-    let folders = source.ancestors().skip(usize::from(!source.is_dir())).take(3);
-    let places = folders.flat_map(|f| [f.join("local").join(MAP_FILE), f.join("platform/local").join(MAP_FILE)]);
+    let folders = source
+        .ancestors()
+        .skip(usize::from(!source.is_dir()))
+        .take(3);
+    let places = folders.flat_map(|f| {
+        [
+            f.join("local").join(MAP_FILE),
+            f.join("platform/local").join(MAP_FILE),
+        ]
+    });
     places.filter(|p| p.is_file()).collect()
 }
 
@@ -195,7 +240,8 @@ fn own_folder() -> Option<PathBuf> {
 
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -208,7 +254,10 @@ mod tests {
             ("lateen/proxyv2:0.1.0", "proxyv2"),
             ("registry:5000/a/b", "b"),
             ("b@sha256:00", "b"),
-            ("docker.io/istio/examples-bookinfo-reviews-v1:1.20", "examples-bookinfo-reviews-v1"),
+            (
+                "docker.io/istio/examples-bookinfo-reviews-v1:1.20",
+                "examples-bookinfo-reviews-v1",
+            ),
         ] {
             assert_eq!(image_name(image), name);
         }
@@ -217,15 +266,35 @@ mod tests {
     #[test]
     fn annotations_come_before_maps_and_an_unknown_image_says_how_to_map_it() {
         let mut map = ImageMap::default();
-        map.read(Path::new("images.yaml"), serde_json::json!({"app": {"binary": "sh", "args": ["-c", "true"]}, "b": "sh"})).expect("map");
+        map.read(
+            Path::new("images.yaml"),
+            serde_json::json!({"app": {"binary": "sh", "args": ["-c", "true"]}, "b": "sh"}),
+        )
+        .expect("map");
         let none = BTreeMap::new();
-        assert_eq!(map.resolve("x/app:1", "c", &none).expect("mapped").args, ["-c", "true"]);
+        assert_eq!(
+            map.resolve("x/app:1", "c", &none).expect("mapped").args,
+            ["-c", "true"]
+        );
         let annotated = BTreeMap::from([(format!("{ANNOTATION}.c"), "cat".to_owned())]);
-        assert!(map.resolve("x/app:1", "c", &annotated).expect("annotated").args.is_empty());
-        let unknown = map.resolve("x/nothing-like-it:1", "c", &none).expect_err("unknown");
-        assert!(unknown.to_string().contains("--set nothing-like-it=BINARY"), "{unknown}");
-        map.set("nothing-like-it=no-such-program-here").expect("set");
-        let missing = map.resolve("x/nothing-like-it:1", "c", &none).expect_err("missing");
+        assert!(
+            map.resolve("x/app:1", "c", &annotated)
+                .expect("annotated")
+                .args
+                .is_empty()
+        );
+        let unknown = map
+            .resolve("x/nothing-like-it:1", "c", &none)
+            .expect_err("unknown");
+        assert!(
+            unknown.to_string().contains("--set nothing-like-it=BINARY"),
+            "{unknown}"
+        );
+        map.set("nothing-like-it=no-such-program-here")
+            .expect("set");
+        let missing = map
+            .resolve("x/nothing-like-it:1", "c", &none)
+            .expect_err("missing");
         assert!(matches!(missing, ImageError::Missing { .. }));
         assert!(map.set("x").is_err());
     }

@@ -46,5 +46,7 @@ pub use state::{MeshName, StateDir, StateError};
 
 /// Takes a lock; a panic elsewhere while it was held does not matter to what these locks guard.
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -28,7 +28,10 @@ struct Lines {
 
 impl Default for LogBuffer {
     fn default() -> Self {
-        Self { inner: Mutex::default(), changed: watch::Sender::new(0) }
+        Self {
+            inner: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
     }
 }
 
@@ -39,7 +42,9 @@ impl LogBuffer {
         inner.bytes += line.len();
         inner.lines.push_back(line);
         while inner.bytes > MAX_BYTES {
-            let Some(old) = inner.lines.pop_front() else { break };
+            let Some(old) = inner.lines.pop_front() else {
+                break;
+            };
             inner.bytes -= old.len();
             inner.first += 1;
         }
@@ -56,6 +61,11 @@ impl LogBuffer {
         (lines, inner.first + inner.lines.len() as u64)
     }
 
+    /// The last line.
+    pub(crate) fn last(&self) -> Option<String> {
+        crate::lock(&self.inner).lines.back().cloned()
+    }
+
     /// Told about each new line.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
@@ -65,8 +75,7 @@ impl LogBuffer {
     pub(crate) async fn collect(&self, output: impl AsyncRead + Unpin) {
         let mut reader = BufReader::new(output);
         let mut line = Vec::new();
-        loop {
-            let Ok(available) = reader.fill_buf().await else { break };
+        while let Ok(available) = reader.fill_buf().await {
             if available.is_empty() {
                 break;
             }
@@ -93,11 +102,18 @@ mod tests {
     async fn lines_are_numbered_and_bounded() {
         let log = LogBuffer::default();
         log.collect(&b"one\ntwo\nthree"[..]).await;
-        assert_eq!(log.read_from(1), (vec!["two".to_owned(), "three".to_owned()], 3));
+        assert_eq!(
+            log.read_from(1),
+            (vec!["two".to_owned(), "three".to_owned()], 3)
+        );
         for _ in 0..100 {
             log.push("x".repeat(MAX_LINE));
         }
         let (lines, next) = log.read_from(0);
-        assert!(lines.len() <= MAX_BYTES / MAX_LINE && next == 103, "{} {next}", lines.len());
+        assert!(
+            lines.len() <= MAX_BYTES / MAX_LINE && next == 103,
+            "{} {next}",
+            lines.len()
+        );
     }
 }

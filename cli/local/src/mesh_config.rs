@@ -24,8 +24,13 @@ pub(crate) fn read(file: Option<(&str, &str)>) -> Result<LocalMeshConfig, Proble
         merge(&mut value, users(name, text)?);
     }
     let config = MeshConfig::default().overlay(&value);
-    let config = config.map_err(|e| Problem::file_error(file.map_or("mesh config", |(name, _)| name), e.to_string()))?;
-    Ok(LocalMeshConfig { config, text: value.to_string() })
+    let config = config.map_err(|e| {
+        Problem::file_error(file.map_or("mesh config", |(name, _)| name), e.to_string())
+    })?;
+    Ok(LocalMeshConfig {
+        config,
+        text: value.to_string(),
+    })
 }
 
 fn users(name: &str, text: &str) -> Result<Value, Problem> {
@@ -39,13 +44,21 @@ fn users(name: &str, text: &str) -> Result<Value, Problem> {
         severity: Severity::Error,
     };
     let documents = yaml::parse(text).map_err(|e| problem(e.at, None, e.kind.to_string()))?;
-    let Some(document) = documents.iter().find(|d| !d.is_empty()) else { return Ok(json!({})) };
+    let Some(document) = documents.iter().find(|d| !d.is_empty()) else {
+        return Ok(json!({}));
+    };
     let field = |path: String| (!path.is_empty()).then_some(path);
     // Read once for its positions: a wrong field is named with its line.
-    let typed = yaml::read_with(&document.root, |reader| MeshConfig::default().overlay(reader));
+    let typed = yaml::read_with(&document.root, |reader| {
+        MeshConfig::default().overlay(reader)
+    });
     let (_, ignored) = typed.map_err(|e| problem(e.at, field(e.path), e.message))?;
     if let Some(unknown) = ignored.into_iter().next() {
-        return Err(problem(unknown.at, field(unknown.path), "unknown field: correct its name or take it out".to_owned()));
+        return Err(problem(
+            unknown.at,
+            field(unknown.path),
+            "unknown field: correct its name or take it out".to_owned(),
+        ));
     }
     yaml::read(&document.root).map_err(|e| problem(e.at, field(e.path), e.message))
 }
@@ -64,14 +77,25 @@ mod tests {
     fn the_users_fields_replace_ours() {
         let ours = read(None).expect("ours");
         assert_eq!(ours.config.access_log_file, "/dev/stdout");
-        let users = read(Some(("mesh.yaml", "accessLogFile: \"\"\nrootNamespace: x\n"))).expect("users");
-        assert_eq!((users.config.access_log_file.as_str(), users.config.root_namespace.as_str()), ("", "x"));
+        let users = read(Some((
+            "mesh.yaml",
+            "accessLogFile: \"\"\nrootNamespace: x\n",
+        )))
+        .expect("users");
+        assert_eq!(
+            (
+                users.config.access_log_file.as_str(),
+                users.config.root_namespace.as_str()
+            ),
+            ("", "x")
+        );
         assert!(users.text.contains("prometheus"));
     }
 
     #[test]
     fn an_unknown_field_is_named_with_its_line() {
-        let problem = read(Some(("mesh.yaml", "accessLogFile: x\naccesLogFormat: y\n"))).expect_err("unknown");
+        let problem = read(Some(("mesh.yaml", "accessLogFile: x\naccesLogFormat: y\n")))
+            .expect_err("unknown");
         assert!(problem.to_string().starts_with("mesh.yaml:2:"), "{problem}");
     }
 }

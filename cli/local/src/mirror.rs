@@ -21,7 +21,11 @@ impl Mirror {
     /// Mirrors into a folder that is there and empty.
     #[must_use]
     pub(crate) const fn new(folder: PathBuf) -> Self {
-        Self { folder, names: BTreeMap::new(), written: BTreeMap::new() }
+        Self {
+            folder,
+            names: BTreeMap::new(),
+            written: BTreeMap::new(),
+        }
     }
 
     /// Brings the folder up to date; files that do not change are not touched.
@@ -31,14 +35,26 @@ impl Mirror {
     pub(crate) fn write(&mut self, documents: &Documents) -> io::Result<()> {
         let mut files: BTreeMap<Arc<str>, Vec<&Document>> = BTreeMap::new();
         for document in documents.values().filter(|d| d.object.key.kind.is_istio()) {
-            files.entry(Arc::clone(&document.file)).or_default().push(document);
+            files
+                .entry(Arc::clone(&document.file))
+                .or_default()
+                .push(document);
         }
-        let wanted: BTreeMap<String, String> =
-            files.into_iter().map(|(file, documents)| (self.name(&file), render(documents))).collect();
-        for (name, text) in wanted.iter().filter(|(name, text)| self.written.get(*name) != Some(*text)) {
+        let wanted: BTreeMap<String, String> = files
+            .into_iter()
+            .map(|(file, documents)| (self.name(&file), render(documents)))
+            .collect();
+        for (name, text) in wanted
+            .iter()
+            .filter(|(name, text)| self.written.get(*name) != Some(*text))
+        {
             write_atomic(&self.folder.join(name), text.as_bytes(), 0o644)?;
         }
-        for gone in self.written.keys().filter(|name| !wanted.contains_key(*name)) {
+        for gone in self
+            .written
+            .keys()
+            .filter(|name| !wanted.contains_key(*name))
+        {
             std::fs::remove_file(self.folder.join(gone))?;
         }
         self.written = wanted;
@@ -50,8 +66,15 @@ impl Mirror {
         if let Some(name) = self.names.get(file) {
             return name.clone();
         }
-        let base = Path::new(file.as_ref()).file_name().map_or_else(|| "input.yaml".to_owned(), |n| n.to_string_lossy().into_owned());
-        let base = if base.contains('.') && !base.starts_with('.') { base } else { format!("{}.yaml", base.trim_start_matches('.')) };
+        let base = Path::new(file.as_ref()).file_name().map_or_else(
+            || "input.yaml".to_owned(),
+            |n| n.to_string_lossy().into_owned(),
+        );
+        let base = if base.contains('.') && !base.starts_with('.') {
+            base
+        } else {
+            format!("{}.yaml", base.trim_start_matches('.'))
+        };
         let taken = |name: &String| self.names.values().any(|known| known == name);
         let mut name = base.clone();
         let mut number = 2;
@@ -93,9 +116,14 @@ fn body(document: &Document) -> (String, u32) {
     if let Some((text, first)) = &document.text {
         return (text.trim_end_matches('\n').to_owned() + "\n", *first);
     }
-    let Some(source) = &document.object.source else { return (String::new(), 1) };
+    let Some(source) = &document.object.source else {
+        return (String::new(), 1);
+    };
     let value: Option<serde_json::Value> = lateen_api::yaml::read(&source.node).ok();
-    (value.map(|v| v.to_string()).unwrap_or_default(), source.line)
+    (
+        value.map(|v| v.to_string()).unwrap_or_default(),
+        source.line,
+    )
 }
 
 #[cfg(test)]
@@ -108,9 +136,14 @@ mod tests {
     #[test]
     fn mirrored_lines_are_the_users_lines() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let file = |name: &str| SourceFile { name: name.to_owned(), text: TEXT.to_owned() };
+        let file = |name: &str| SourceFile {
+            name: name.to_owned(),
+            text: TEXT.to_owned(),
+        };
         let mut mirror = Mirror::new(dir.path().to_owned());
-        mirror.write(&parse(&[file("a/x.yaml")], "default").expect("parsed")).expect("written");
+        mirror
+            .write(&parse(&[file("a/x.yaml")], "default").expect("parsed"))
+            .expect("written");
         let text = std::fs::read_to_string(dir.path().join("x.yaml")).expect("mirrored");
         assert!(!text.contains("kind: Service"), "{text}");
         for kind in ["VirtualService", "Gateway"] {

@@ -75,7 +75,14 @@ impl Addresses {
     }
 
     const fn new(range: &'static str, prefix: [u8; 2]) -> Self {
-        Self { range, prefix, inner: Mutex::new(Pool { next: 10, taken: BTreeSet::new() }) }
+        Self {
+            range,
+            prefix,
+            inner: Mutex::new(Pool {
+                next: 10,
+                taken: BTreeSet::new(),
+            }),
+        }
     }
 
     /// Takes a free address.
@@ -97,13 +104,18 @@ impl Addresses {
     /// Takes a given address; false when it lies outside the range or is taken.
     pub(crate) fn take_this(&self, address: Ipv4Addr) -> bool {
         let [a, b, c, d] = address.octets();
-        [a, b] == self.prefix && crate::lock(&self.inner).taken.insert(u16::from_be_bytes([c, d]))
+        [a, b] == self.prefix
+            && crate::lock(&self.inner)
+                .taken
+                .insert(u16::from_be_bytes([c, d]))
     }
 
     /// Gives an address back.
     pub(crate) fn release(&self, address: Ipv4Addr) {
         let [_, _, c, d] = address.octets();
-        crate::lock(&self.inner).taken.remove(&u16::from_be_bytes([c, d]));
+        crate::lock(&self.inner)
+            .taken
+            .remove(&u16::from_be_bytes([c, d]));
     }
 
     const fn address(&self, host: u16) -> Ipv4Addr {
@@ -181,7 +193,10 @@ pub(crate) async fn run(tool: &str, arguments: &[&str], input: &str) -> Result<(
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(NetworkError::Failed(format!("{tool} {}", arguments.join(" ")), said))
+    Err(NetworkError::Failed(
+        format!("{tool} {}", arguments.join(" ")),
+        said,
+    ))
 }
 
 #[cfg(test)]

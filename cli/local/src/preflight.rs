@@ -6,8 +6,13 @@ use std::path::Path;
 use nix::unistd::{Uid, User};
 
 /// Tools that the mesh calls, and the Debian package of each.
-const TOOLS: [(&str, &str); 5] =
-    [("unshare", "util-linux"), ("nsenter", "util-linux"), ("ip", "iproute2"), ("nft", "nftables"), ("iptables", "iptables")];
+const TOOLS: [(&str, &str); 5] = [
+    ("unshare", "util-linux"),
+    ("nsenter", "util-linux"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("iptables", "iptables"),
+];
 /// Ids that a user namespace must have: the proxies' 1337 and the apps' 65532 among them.
 const NEEDED_IDS: u64 = 65_536;
 
@@ -38,7 +43,14 @@ impl Privilege {
     #[must_use]
     pub(crate) const fn unshare(self) -> &'static [&'static str] {
         match self {
-            Self::Root => &["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"],
+            Self::Root => &[
+                "--net",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+            ],
             Self::UserNamespace => &[
                 "--user",
                 "--map-root-user",
@@ -60,19 +72,31 @@ impl Privilege {
 /// All that is missing, with what to do about it.
 pub(crate) fn check() -> Result<Privilege, Missing> {
     if !cfg!(target_os = "linux") {
-        return Err(Missing(vec!["network namespaces: a local mesh runs on Linux only".to_owned()]));
+        return Err(Missing(vec![
+            "network namespaces: a local mesh runs on Linux only".to_owned(),
+        ]));
     }
     let mut missing: Vec<String> = TOOLS
         .iter()
         .filter(|(tool, _)| !is_there(tool))
-        .map(|(tool, package)| format!("the program {tool} (Debian and Ubuntu: apt-get install {package})"))
+        .map(|(tool, package)| {
+            format!("the program {tool} (Debian and Ubuntu: apt-get install {package})")
+        })
         .collect();
     let user = Uid::effective();
-    let privilege = if user.is_root() { Privilege::Root } else { Privilege::UserNamespace };
+    let privilege = if user.is_root() {
+        Privilege::Root
+    } else {
+        Privilege::UserNamespace
+    };
     if privilege == Privilege::UserNamespace {
         missing.extend(user_namespaces(user));
     }
-    if missing.is_empty() { Ok(privilege) } else { Err(Missing(missing)) }
+    if missing.is_empty() {
+        Ok(privilege)
+    } else {
+        Err(Missing(missing))
+    }
 }
 
 fn user_namespaces(user: Uid) -> Vec<String> {
@@ -85,13 +109,24 @@ fn user_namespaces(user: Uid) -> Vec<String> {
         let value = std::fs::read_to_string(format!("/proc/sys/{setting}")).unwrap_or_default();
         if value.trim() == forbids {
             let name = setting.replace('/', ".");
-            missing.push(format!("user namespaces: {name} is {forbids}; run with sudo, or change the setting"));
+            missing.push(format!(
+                "user namespaces: {name} is {forbids}; run with sudo, or change the setting"
+            ));
         }
     }
-    for tool in ["newuidmap", "newgidmap"].into_iter().filter(|t| !is_there(t)) {
-        missing.push(format!("the program {tool} (Debian and Ubuntu: apt-get install uidmap), or run with sudo"));
+    for tool in ["newuidmap", "newgidmap"]
+        .into_iter()
+        .filter(|t| !is_there(t))
+    {
+        missing.push(format!(
+            "the program {tool} (Debian and Ubuntu: apt-get install uidmap), or run with sudo"
+        ));
     }
-    let name = User::from_uid(user).ok().flatten().map(|u| u.name).unwrap_or_default();
+    let name = User::from_uid(user)
+        .ok()
+        .flatten()
+        .map(|u| u.name)
+        .unwrap_or_default();
     for file in ["/etc/subuid", "/etc/subgid"] {
         let table = std::fs::read_to_string(file).unwrap_or_default();
         if ids(&table, &name, user.as_raw()) < NEEDED_IDS {
@@ -121,7 +156,10 @@ pub(crate) fn search_path() -> String {
 }
 
 fn is_there(tool: &str) -> bool {
-    search_path().split(':').filter(|f| !f.is_empty()).any(|folder| Path::new(folder).join(tool).is_file())
+    search_path()
+        .split(':')
+        .filter(|f| !f.is_empty())
+        .any(|folder| Path::new(folder).join(tool).is_file())
 }
 
 #[cfg(test)]
@@ -138,6 +176,9 @@ mod tests {
 
     #[test]
     fn missing_things_are_listed() {
-        assert_eq!(Missing(vec!["x".to_owned()]).to_string(), "this machine cannot run a local mesh yet:\n  - x");
+        assert_eq!(
+            Missing(vec!["x".to_owned()]).to_string(),
+            "this machine cannot run a local mesh yet:\n  - x"
+        );
     }
 }

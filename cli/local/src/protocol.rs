@@ -40,8 +40,6 @@ pub(crate) enum Request {
         container: Option<String>,
         /// Command and arguments.
         command: Vec<String>,
-        /// Standard input follows.
-        stdin: bool,
     },
     /// Output of a container. After the answer: lines of text.
     Logs {

@@ -39,11 +39,21 @@ impl Publisher {
     /// Writes to a folder of its own.
     #[must_use]
     pub(crate) const fn new(folder: PathBuf, zone: watch::Sender<Arc<Zone>>) -> Self {
-        Self { folder, written: BTreeMap::new(), rules: None, zone }
+        Self {
+            folder,
+            written: BTreeMap::new(),
+            rules: None,
+            zone,
+        }
     }
 
     /// Publishes whenever a pod or the declared objects change; tells the number of the change that is out.
-    pub(crate) async fn run(mut self, pods: Arc<Pods>, mut declared: watch::Receiver<Arc<Declared>>, published: watch::Sender<u64>) {
+    pub(crate) async fn run(
+        mut self,
+        pods: Arc<Pods>,
+        mut declared: watch::Receiver<Arc<Declared>>,
+        published: watch::Sender<u64>,
+    ) {
         let mut changed = pods.watch();
         loop {
             let version = *changed.borrow_and_update();
@@ -62,29 +72,48 @@ impl Publisher {
         if let Err(error) = self.write_files(declared, entries, &backends) {
             tracing::error!(folder = %self.folder.display(), %error, "running state could not be written");
         }
-        self.zone.send_replace(Arc::new(zone(&declared.services, &backends)));
+        self.zone
+            .send_replace(Arc::new(zone(&declared.services, &backends)));
         let rules = virtual_ports(&declared.services, &backends);
         if self.rules.as_ref() != Some(&rules) {
             match translation::apply(&rules).await {
                 Ok(()) => self.rules = Some(rules),
-                Err(error) => tracing::error!(%error, "addresses of Services could not be translated"),
+                Err(error) => {
+                    tracing::error!(%error, "addresses of Services could not be translated")
+                }
             }
         }
     }
 
-    fn write_files(&mut self, declared: &Declared, entries: &[Arc<PodEntry>], backends: &[Backend]) -> io::Result<()> {
+    fn write_files(
+        &mut self,
+        declared: &Declared,
+        entries: &[Arc<PodEntry>],
+        backends: &[Backend],
+    ) -> io::Result<()> {
         let services = declared.services.iter().map(|s| object("v1", "Service", s));
         let pods = entries.iter().map(|e| pod_object(e));
         let endpoint_slices = declared.services.iter().flat_map(|s| slices(s, backends));
-        let objects = declared.objects.iter().cloned().chain(services).chain(pods).chain(endpoint_slices);
-        let wanted: BTreeMap<String, Vec<u8>> =
-            objects.map(|o| Ok((file_name(&o), serde_json::to_vec_pretty(&o)?))).collect::<io::Result<_>>()?;
+        let objects = declared
+            .objects
+            .iter()
+            .cloned()
+            .chain(services)
+            .chain(pods)
+            .chain(endpoint_slices);
+        let wanted: BTreeMap<String, Vec<u8>> = objects
+            .map(|o| Ok((file_name(&o), serde_json::to_vec_pretty(&o)?)))
+            .collect::<io::Result<_>>()?;
         for (name, content) in &wanted {
             if self.written.get(name) != Some(content) {
                 write_atomic(&self.folder.join(name), content, 0o644)?;
             }
         }
-        for gone in self.written.keys().filter(|name| !wanted.contains_key(*name)) {
+        for gone in self
+            .written
+            .keys()
+            .filter(|name| !wanted.contains_key(*name))
+        {
             std::fs::remove_file(self.folder.join(gone))?;
         }
         self.written = wanted;
@@ -106,7 +135,12 @@ pub(crate) fn object(api_version: &str, kind: &str, object: &impl serde::Seriali
 fn file_name(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_ascii_lowercase();
     let meta = &object["metadata"];
-    format!("{}.{}.{}.json", text(&object["kind"]), text(&meta["namespace"]), text(&meta["name"]))
+    format!(
+        "{}.{}.{}.json",
+        text(&object["kind"]),
+        text(&meta["namespace"]),
+        text(&meta["name"])
+    )
 }
 
 /// The pod as an API server would show it.
@@ -114,10 +148,16 @@ fn pod_object(entry: &PodEntry) -> Value {
     let mut pod = object("v1", "Pod", &entry.plan.pod);
     let deletion = entry.deletion();
     if let Some(meta) = pod["metadata"].as_object_mut() {
-        meta.insert("creationTimestamp".to_owned(), json!(seconds(entry.created)));
+        meta.insert(
+            "creationTimestamp".to_owned(),
+            json!(seconds(entry.created)),
+        );
         if let Some(deletion) = deletion {
             meta.insert("deletionTimestamp".to_owned(), json!(seconds(deletion.at)));
-            meta.insert("deletionGracePeriodSeconds".to_owned(), json!(deletion.grace.as_secs()));
+            meta.insert(
+                "deletionGracePeriodSeconds".to_owned(),
+                json!(deletion.grace.as_secs()),
+            );
         }
     }
     if let Some(spec) = pod["spec"].as_object_mut() {
@@ -136,8 +176,18 @@ fn status(entry: &PodEntry) -> Value {
     if let (Some(since), Some(map)) = (entry.ready_since(), condition_ready.as_object_mut()) {
         map.insert("lastTransitionTime".to_owned(), json!(seconds(since)));
     }
-    let containers: Vec<Value> = entry.containers().iter().filter(|c| !c.init).map(container_status).collect();
-    let inits: Vec<Value> = entry.containers().iter().filter(|c| c.init).map(container_status).collect();
+    let containers: Vec<Value> = entry
+        .containers()
+        .iter()
+        .filter(|c| !c.init)
+        .map(container_status)
+        .collect();
+    let inits: Vec<Value> = entry
+        .containers()
+        .iter()
+        .filter(|c| c.init)
+        .map(container_status)
+        .collect();
     json!({
         "phase": entry.phase().as_str(),
         "podIP": entry.ip,
@@ -152,10 +202,18 @@ fn status(entry: &PodEntry) -> Value {
 
 fn container_status(status: &crate::pod::ContainerStatus) -> Value {
     let state = match &status.state {
-        ContainerState::Waiting { reason, message } => json!({ "waiting": { "reason": reason, "message": message } }),
-        ContainerState::Running { since, .. } => json!({ "running": { "startedAt": seconds(*since) } }),
+        ContainerState::Waiting { reason, message } => {
+            json!({ "waiting": { "reason": reason, "message": message } })
+        }
+        ContainerState::Running { since, .. } => {
+            json!({ "running": { "startedAt": seconds(*since) } })
+        }
         ContainerState::Terminated { exit_code, at } => {
-            let reason = if *exit_code == 0 { "Completed" } else { "Error" };
+            let reason = if *exit_code == 0 {
+                "Completed"
+            } else {
+                "Error"
+            };
             json!({ "terminated": { "exitCode": exit_code, "reason": reason, "finishedAt": seconds(*at) } })
         }
     };

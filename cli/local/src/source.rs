@@ -50,8 +50,12 @@ impl Source {
     /// # Errors
     /// A problem that names the file when it is not there.
     pub(crate) fn new(name: &str) -> Result<Self, Problem> {
-        let path = std::fs::canonicalize(name).map_err(|e| Problem::file_error(name, e.to_string()))?;
-        Ok(Self { name: name.to_owned(), path })
+        let path =
+            std::fs::canonicalize(name).map_err(|e| Problem::file_error(name, e.to_string()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            path,
+        })
     }
 
     /// Files of this source: itself, or what a folder holds directly, in order of the names.
@@ -64,7 +68,10 @@ impl Source {
             let path = entry?.path();
             if path.is_file() && is_manifest(&path) {
                 let base = path.file_name().unwrap_or_default().to_string_lossy();
-                files.push((format!("{}/{base}", self.name.trim_end_matches('/')), path.clone()));
+                files.push((
+                    format!("{}/{base}", self.name.trim_end_matches('/')),
+                    path.clone(),
+                ));
             }
         }
         files.sort();
@@ -97,7 +104,11 @@ pub(crate) fn read(sources: &[Source]) -> Result<Vec<SourceFile>, Vec<Problem>> 
             }
         }
     }
-    if problems.is_empty() { Ok(files) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(files)
+    } else {
+        Err(problems)
+    }
 }
 
 /// Objects of all files.
@@ -114,16 +125,30 @@ pub(crate) fn parse(files: &[SourceFile], namespace: &str) -> Result<Documents, 
         let texts = texts(&file.text);
         for object in parsed.objects {
             let line = object.source.as_ref().map_or(0, |s| s.line);
-            let text = texts.iter().find(|(at, ..)| *at == line).map(|(_, text, first)| (Arc::clone(text), *first));
+            let text = texts
+                .iter()
+                .find(|(at, ..)| *at == line)
+                .map(|(_, text, first)| (Arc::clone(text), *first));
             let key = object.key.clone();
             if let Some(other) = documents.get(&key) {
                 problems.push(duplicate(&other.object, &object));
             } else {
-                documents.insert(key, Document { object, file: Arc::clone(&name), text });
+                documents.insert(
+                    key,
+                    Document {
+                        object,
+                        file: Arc::clone(&name),
+                        text,
+                    },
+                );
             }
         }
     }
-    if problems.is_empty() { Ok(documents) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(documents)
+    } else {
+        Err(problems)
+    }
 }
 
 /// Documents of a text: line of the root node, text, and line of the text's begin.
@@ -132,7 +157,11 @@ fn texts(text: &str) -> Vec<(u32, Arc<str>, u32)> {
     let one = |document: yaml::Document| {
         let body = text.get(document.body.clone())?;
         let first = text.get(..document.body.start)?.matches('\n').count() + 1;
-        Some((document.root.at.line, Arc::from(body), u32::try_from(first).ok()?))
+        Some((
+            document.root.at.line,
+            Arc::from(body),
+            u32::try_from(first).ok()?,
+        ))
     };
     documents.into_iter().filter_map(one).collect()
 }
@@ -140,13 +169,17 @@ fn texts(text: &str) -> Vec<(u32, Arc<str>, u32)> {
 fn read_file(path: &Path) -> Result<String, String> {
     let size = path.metadata().map_err(|e| e.to_string())?.len();
     if size > MAX_FILE {
-        return Err(format!("the file has {size} bytes; at most {MAX_FILE} are read"));
+        return Err(format!(
+            "the file has {size} bytes; at most {MAX_FILE} are read"
+        ));
     }
     std::fs::read_to_string(path).map_err(|e| e.to_string())
 }
 
 fn is_manifest(path: &Path) -> bool {
-    path.extension().and_then(|e| e.to_str()).is_some_and(|e| matches!(e, "yaml" | "yml" | "json"))
+    path.extension()
+        .and_then(|e| e.to_str())
+        .is_some_and(|e| matches!(e, "yaml" | "yml" | "json"))
 }
 
 #[cfg(test)]
@@ -154,15 +187,22 @@ mod tests {
     use super::*;
 
     fn file(name: &str, text: &str) -> SourceFile {
-        SourceFile { name: name.to_owned(), text: text.to_owned() }
+        SourceFile {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        }
     }
 
     #[test]
     fn the_same_object_in_two_files_names_both() {
         let text = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n";
-        let problems = parse(&[file("one.yaml", text), file("two.yaml", text)], "default").expect_err("twice");
+        let problems =
+            parse(&[file("one.yaml", text), file("two.yaml", text)], "default").expect_err("twice");
         let said = problems[0].to_string();
-        assert!(said.contains("two.yaml:1") && said.contains("one.yaml:1"), "{said}");
+        assert!(
+            said.contains("two.yaml:1") && said.contains("one.yaml:1"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -171,7 +211,10 @@ mod tests {
         let documents = parse(&[file("one.yaml", text)], "default").expect("parsed");
         for document in documents.values() {
             let (body, first) = document.text.clone().expect("text");
-            let at = body.lines().position(|l| l.starts_with("apiVersion")).expect("begin");
+            let at = body
+                .lines()
+                .position(|l| l.starts_with("apiVersion"))
+                .expect("begin");
             let line = document.object.source.as_ref().expect("source").line;
             assert_eq!(first as usize + at, line as usize, "{body:?}");
         }
@@ -179,6 +222,11 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        assert!(Source::new("/no/such/file.yaml").expect_err("absent").to_string().starts_with("/no/such/file.yaml: "));
+        assert!(
+            Source::new("/no/such/file.yaml")
+                .expect_err("absent")
+                .to_string()
+                .starts_with("/no/such/file.yaml: ")
+        );
     }
 }

@@ -34,7 +34,9 @@ pub struct StateLock {
 #[derive(Debug, Error)]
 pub enum StateError {
     /// The name is no RFC 1123 label or is too long.
-    #[error("mesh name {0:?}: use lower-case letters, digits and '-', at most {MAX_NAME} characters")]
+    #[error(
+        "mesh name {0:?}: use lower-case letters, digits and '-', at most {MAX_NAME} characters"
+    )]
     Name(String),
     /// Another process runs a mesh of this name.
     #[error(
@@ -42,10 +44,14 @@ pub enum StateError {
     )]
     Running(String),
     /// The supervisor of an ended mesh still takes its pods down.
-    #[error("mesh \"{0}\" is still being taken down by process state under {1}; try again in a moment")]
+    #[error(
+        "mesh \"{0}\" is still being taken down by process state under {1}; try again in a moment"
+    )]
     Ending(String, PathBuf),
     /// No mesh of this name is there.
-    #[error("no mesh named \"{0}\" is running (looked under {1}); start one with `lateenctl local up`")]
+    #[error(
+        "no mesh named \"{0}\" is running (looked under {1}); start one with `lateenctl local up`"
+    )]
     Absent(String, PathBuf),
     /// A file operation failed.
     #[error("{0}: {1}")]
@@ -94,8 +100,14 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Name`] when the last part of the path is no mesh name.
     pub fn open(root: &Path) -> Result<Self, StateError> {
-        let name = root.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        Ok(Self { name: MeshName::new(name)?, root: root.to_owned() })
+        let name = root
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default();
+        Ok(Self {
+            name: MeshName::new(name)?,
+            root: root.to_owned(),
+        })
     }
 
     /// Name of the mesh.
@@ -140,6 +152,18 @@ impl StateDir {
         self.root.join("ca")
     }
 
+    /// Client certificate of the operator's tools, kept up to date: `cert-chain.pem`, `key.pem`, `root-cert.pem`.
+    #[must_use]
+    pub fn operator(&self) -> PathBuf {
+        self.root.join("operator")
+    }
+
+    /// Folder in which lateend keeps the operator's certificate; the supervisor copies it to [`Self::operator`].
+    #[must_use]
+    pub(crate) fn operator_source(&self) -> PathBuf {
+        self.root.join("operator-source")
+    }
+
     /// Signing key of the mesh's service account tokens.
     #[must_use]
     pub fn signing_key(&self) -> PathBuf {
@@ -158,7 +182,9 @@ impl StateDir {
     /// [`StateError::Running`] while another process holds it, [`StateError::Io`] when the folder cannot be made.
     pub fn claim(&self) -> Result<StateLock, StateError> {
         private_dir(&self.root)?;
-        let lock = self.lock("lock")?.ok_or_else(|| StateError::Running(self.name.0.clone()))?;
+        let lock = self
+            .lock("lock")?
+            .ok_or_else(|| StateError::Running(self.name.0.clone()))?;
         self.await_orphan()?;
         self.clear()?;
         Ok(lock)
@@ -184,12 +210,19 @@ impl StateDir {
     /// # Errors
     /// [`StateError::Io`] when something cannot be removed.
     pub fn clear(&self) -> Result<(), StateError> {
-        for entry in fs::read_dir(&self.root).map_err(|e| self.io(&self.root, e))?.flatten() {
+        for entry in fs::read_dir(&self.root)
+            .map_err(|e| self.io(&self.root, e))?
+            .flatten()
+        {
             let path = entry.path();
             if entry.file_name() == "lock" {
                 continue;
             }
-            let done = if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let done = if path.is_dir() && !path.is_symlink() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
             done.map_err(|e| self.io(&path, e))?;
         }
         Ok(())
@@ -197,7 +230,11 @@ impl StateDir {
 
     /// Removes the whole folder; only for the holder of the lock. What cannot be removed stays.
     pub fn remove(&self) {
-        if let Err(error) = fs::remove_dir_all(&self.root) {
+        let removed = self
+            .clear()
+            .map_err(|e| e.to_string())
+            .and_then(|()| fs::remove_dir_all(&self.root).map_err(|e| e.to_string()));
+        if let Err(error) = removed {
             tracing::warn!(path = %self.root.display(), %error, "state of the mesh could not be removed");
         }
     }
@@ -217,7 +254,12 @@ impl StateDir {
     /// Takes one of the mesh's locks; `None` when it is held.
     fn lock(&self, file: &str) -> Result<Option<StateLock>, StateError> {
         let path = self.root.join(file);
-        let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let opened = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path);
         let opened = opened.map_err(|e| self.io(&path, e))?;
         match opened.try_lock() {
             Ok(()) => Ok(Some(StateLock { _file: opened })),
@@ -237,7 +279,11 @@ impl StateDir {
 /// [`StateError::Io`] with the path.
 pub(crate) fn private_dir(path: &Path) -> Result<(), StateError> {
     let fail = |e| StateError::Io(path.to_owned(), e);
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(fail)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(fail)
 }
 
@@ -284,6 +330,13 @@ mod tests {
         drop(lock);
         let _again = state.claim().expect("claim after a crash");
         assert!(!state.control_socket().exists());
-        assert_eq!(fs::metadata(state.root()).expect("stat").permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(state.root())
+                .expect("stat")
+                .permissions()
+                .mode()
+                & 0o777,
+            0o700
+        );
     }
 }

@@ -71,13 +71,19 @@ impl TokenIssuer {
         let point = pair.der_bytes().to_vec();
         let x = point.get(1..33).ok_or_else(|| fail(&"not a P-256 key"))?;
         let key_id = URL_SAFE_NO_PAD.encode(x.get(..12).unwrap_or_default());
-        Ok(Self { key: EncodingKey::from_ec_der(&pair.serialize_der()), key_id, point })
+        Ok(Self {
+            key: EncodingKey::from_ec_der(&pair.serialize_der()),
+            key_id,
+            point,
+        })
     }
 
     /// The public key as a JSON Web Key Set (RFC 7517).
     #[must_use]
     pub(crate) fn key_set(&self) -> Value {
-        let part = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(self.point.get(range).unwrap_or_default());
+        let part = |range: std::ops::Range<usize>| {
+            URL_SAFE_NO_PAD.encode(self.point.get(range).unwrap_or_default())
+        };
         json!({ "keys": [{
             "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig",
             "kid": self.key_id, "x": part(1..33), "y": part(33..65),
@@ -87,15 +93,25 @@ impl TokenIssuer {
     /// Value of the control plane's `JWT_RULE`: whom it believes and whose key it checks with.
     #[must_use]
     pub(crate) fn rule(&self) -> String {
-        json!({ "issuer": ISSUER, "jwks": self.key_set().to_string(), "audiences": [AUDIENCE] }).to_string()
+        json!({ "issuer": ISSUER, "jwks": self.key_set().to_string(), "audiences": [AUDIENCE] })
+            .to_string()
     }
 
     /// A token for a service account, with the claims a cluster writes.
     ///
     /// # Errors
     /// [`TokenError::Sign`] when the key cannot sign.
-    pub(crate) fn issue(&self, subject: &Subject, audiences: &[String], seconds: u64, now: SystemTime) -> Result<String, TokenError> {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    pub(crate) fn issue(
+        &self,
+        subject: &Subject,
+        audiences: &[String],
+        seconds: u64,
+        now: SystemTime,
+    ) -> Result<String, TokenError> {
+        let now = now
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO)
+            .as_secs();
         let mut kubernetes = json!({
             "namespace": subject.namespace,
             "serviceaccount": { "name": subject.service_account, "uid": format!("{}.{}", subject.namespace, subject.service_account) },
@@ -140,22 +156,36 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let path = dir.path().join("identity/signing.pem");
         let issuer = TokenIssuer::open(&path).expect("issuer");
-        assert_eq!(TokenIssuer::open(&path).expect("again").key_set(), issuer.key_set());
+        assert_eq!(
+            TokenIssuer::open(&path).expect("again").key_set(),
+            issuer.key_set()
+        );
         let subject = Subject {
             namespace: "default".to_owned(),
             service_account: "bookinfo-reviews".to_owned(),
             pod: Some(("reviews-1".to_owned(), "u-1".to_owned())),
         };
-        let token = issuer.issue(&subject, &[AUDIENCE.to_owned()], 43_200, SystemTime::now()).expect("token");
+        let token = issuer
+            .issue(&subject, &[AUDIENCE.to_owned()], 43_200, SystemTime::now())
+            .expect("token");
         let rule: Value = serde_json::from_str(&issuer.rule()).expect("rule");
-        let keys: JwkSet = serde_json::from_str(rule["jwks"].as_str().expect("jwks")).expect("key set");
+        let keys: JwkSet =
+            serde_json::from_str(rule["jwks"].as_str().expect("jwks")).expect("key set");
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_audience(&[AUDIENCE]);
         validation.set_issuer(&[ISSUER]);
         let key = DecodingKey::from_jwk(keys.keys.first().expect("one key")).expect("key");
-        let claims = jsonwebtoken::decode::<Value>(&token, &key, &validation).expect("valid").claims;
-        assert_eq!(claims["sub"], "system:serviceaccount:default:bookinfo-reviews");
+        let claims = jsonwebtoken::decode::<Value>(&token, &key, &validation)
+            .expect("valid")
+            .claims;
+        assert_eq!(
+            claims["sub"],
+            "system:serviceaccount:default:bookinfo-reviews"
+        );
         assert_eq!(claims["kubernetes.io"]["pod"]["name"], "reviews-1");
-        assert_eq!(claims["exp"].as_u64(), claims["iat"].as_u64().map(|t| t + 43_200));
+        assert_eq!(
+            claims["exp"].as_u64(),
+            claims["iat"].as_u64().map(|t| t + 43_200)
+        );
     }
 }

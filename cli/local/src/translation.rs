@@ -1,5 +1,6 @@
 //! From a Service's address to one of its ready pods: nftables rules in the mesh's network namespace, as kube-proxy would write.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -48,17 +49,38 @@ pub(crate) fn ruleset(ports: &[VirtualPort]) -> String {
     let refuse = format!(
         "    ip daddr {SERVICE_RANGE} meta l4proto tcp reject with tcp reset\n    ip daddr {SERVICE_RANGE} reject\n"
     );
+    let hairpin = hairpin(ports);
     let mut text = String::from("table ip lateen\ndelete table ip lateen\ntable ip lateen {\n");
     for (chain, hook, kind, priority, rules) in [
         ("pods", "prerouting", "nat", "dstnat", &translate),
         ("host", "output", "nat", "-100", &translate),
+        ("hairpin", "postrouting", "nat", "srcnat", &hairpin),
         ("unserved", "forward", "filter", "filter", &refuse),
         ("unserved_host", "output", "filter", "filter", &refuse),
     ] {
-        let _ = write!(text, "  chain {chain} {{\n    type {kind} hook {hook} priority {priority}; policy accept;\n{rules}  }}\n");
+        let _ = write!(
+            text,
+            "  chain {chain} {{\n    type {kind} hook {hook} priority {priority}; policy accept;\n{rules}  }}\n"
+        );
     }
     text.push_str("}\n");
     text
+}
+
+/// A pod that is sent to itself must not see its own address as the sender's: it would answer past the translation.
+fn hairpin(ports: &[VirtualPort]) -> String {
+    let pods: BTreeSet<Ipv4Addr> = ports
+        .iter()
+        .flat_map(|p| p.endpoints.iter().map(|e| *e.ip()))
+        .collect();
+    if pods.is_empty() {
+        return String::new();
+    }
+    let pairs: Vec<String> = pods.iter().map(|pod| format!("{pod} . {pod}")).collect();
+    format!(
+        "    ip saddr . ip daddr {{ {} }} masquerade\n",
+        pairs.join(", ")
+    )
 }
 
 fn rule(text: &mut String, port: &VirtualPort) {
@@ -67,9 +89,17 @@ fn rule(text: &mut String, port: &VirtualPort) {
         Transport::Udp => "udp",
     };
     let count = port.endpoints.len();
-    let choice = if port.sticky { format!("jhash ip saddr mod {count}") } else { format!("numgen random mod {count}") };
-    let targets: Vec<String> =
-        port.endpoints.iter().enumerate().map(|(i, e)| format!("{i} : {} . {}", e.ip(), e.port())).collect();
+    let choice = if port.sticky {
+        format!("jhash ip saddr mod {count}")
+    } else {
+        format!("numgen random mod {count}")
+    };
+    let targets: Vec<String> = port
+        .endpoints
+        .iter()
+        .enumerate()
+        .map(|(i, e)| format!("{i} : {} . {}", e.ip(), e.port()))
+        .collect();
     let _ = writeln!(
         text,
         "    ip daddr {} {transport} dport {} dnat ip to {choice} map {{ {} }}",
@@ -89,7 +119,10 @@ mod tests {
             port: 80,
             transport: Transport::Tcp,
             sticky,
-            endpoints: endpoints.iter().map(|e| e.parse().expect("address")).collect(),
+            endpoints: endpoints
+                .iter()
+                .map(|e| e.parse().expect("address"))
+                .collect(),
         }
     }
 
@@ -97,7 +130,11 @@ mod tests {
     fn ready_pods_share_a_services_address() {
         let text = ruleset(&[port(&["10.244.0.10:8080", "10.244.0.11:8080"], false)]);
         let rule = "ip daddr 10.96.0.10 tcp dport 80 dnat ip to numgen random mod 2 map { 0 : 10.244.0.10 . 8080, 1 : 10.244.0.11 . 8080 }";
-        assert_eq!(text.matches(rule).count(), 2, "for pods and for the supervisor: {text}");
+        assert_eq!(
+            text.matches(rule).count(),
+            2,
+            "for pods and for the supervisor: {text}"
+        );
     }
 
     #[test]

@@ -98,7 +98,8 @@ pub(crate) fn next_steps(plan: &WorkloadPlan, pods: &[PodView]) -> Vec<Step> {
 
 fn rolling(plan: &WorkloadPlan, pods: &[PodView], surge: usize, unavailable: usize) -> Vec<Step> {
     let live: Vec<&PodView> = pods.iter().filter(|p| !p.deleting).collect();
-    let (new, mut old): (Vec<&PodView>, Vec<&PodView>) = live.iter().partition(|p| p.revision == plan.revision);
+    let (new, mut old): (Vec<&PodView>, Vec<&PodView>) =
+        live.iter().partition(|p| p.revision == plan.revision);
     let room = (plan.replicas + surge).saturating_sub(live.len());
     let mut steps = if new.len() > plan.replicas {
         scale(plan.replicas, &new, new.len())
@@ -121,9 +122,16 @@ fn rolling(plan: &WorkloadPlan, pods: &[PodView], surge: usize, unavailable: usi
 }
 
 fn recreate(plan: &WorkloadPlan, pods: &[PodView]) -> Vec<Step> {
-    let old: Vec<&PodView> = pods.iter().filter(|p| p.revision != plan.revision).collect();
+    let old: Vec<&PodView> = pods
+        .iter()
+        .filter(|p| p.revision != plan.revision)
+        .collect();
     if !old.is_empty() {
-        return old.iter().filter(|p| !p.deleting).map(|p| Step::Delete(p.key.clone())).collect();
+        return old
+            .iter()
+            .filter(|p| !p.deleting)
+            .map(|p| Step::Delete(p.key.clone()))
+            .collect();
     }
     let fixed_name = plan.template.metadata.name.is_some();
     let live: Vec<&PodView> = pods.iter().filter(|p| !p.deleting).collect();
@@ -139,13 +147,19 @@ fn scale(wanted: usize, live: &[&PodView], present: usize) -> Vec<Step> {
     }
     let mut sorted = live.to_vec();
     sorted.sort_by_key(|p| p.available);
-    sorted.iter().take(live.len().saturating_sub(wanted)).map(|p| Step::Delete(p.key.clone())).collect()
+    sorted
+        .iter()
+        .take(live.len().saturating_sub(wanted))
+        .map(|p| Step::Delete(p.key.clone()))
+        .collect()
 }
 
 fn ordinal(plan: &WorkloadPlan, pods: &[PodView], parallel: bool) -> Vec<Step> {
     let name = |index: usize| format!("{}-{index}", plan.key.name);
     let names: Vec<String> = (0..plan.replicas).map(name).collect();
-    let surplus = pods.iter().filter(|p| !p.deleting && !names.contains(&p.key.name));
+    let surplus = pods
+        .iter()
+        .filter(|p| !p.deleting && !names.contains(&p.key.name));
     if let Some(last) = surplus.max_by_key(|p| p.key.name.clone()) {
         return vec![Step::Delete(last.key.clone())];
     }
@@ -159,21 +173,35 @@ fn ordinal(plan: &WorkloadPlan, pods: &[PodView], parallel: bool) -> Vec<Step> {
             return creates;
         }
     }
-    if !creates.is_empty() || pods.iter().any(|p| p.deleting || !p.available && p.revision == plan.revision) {
+    if !creates.is_empty()
+        || pods
+            .iter()
+            .any(|p| p.deleting || !p.available && p.revision == plan.revision)
+    {
         return creates;
     }
-    let outdated = names.iter().rev().find_map(|n| pods.iter().find(|p| p.key.name == *n && p.revision != plan.revision));
-    outdated.map(|p| vec![Step::Delete(p.key.clone())]).unwrap_or_default()
+    let outdated = names.iter().rev().find_map(|n| {
+        pods.iter()
+            .find(|p| p.key.name == *n && p.revision != plan.revision)
+    });
+    outdated
+        .map(|p| vec![Step::Delete(p.key.clone())])
+        .unwrap_or_default()
 }
 
 fn job(plan: &WorkloadPlan, pods: &[PodView], wanted: usize, retries: usize) -> Vec<Step> {
     let count = |phase: Phase| pods.iter().filter(|p| p.phase == phase).count();
     let (done, failed) = (count(Phase::Succeeded), count(Phase::Failed));
-    let running = pods.iter().filter(|p| !p.deleting && matches!(p.phase, Phase::Pending | Phase::Running)).count();
+    let running = pods
+        .iter()
+        .filter(|p| !p.deleting && matches!(p.phase, Phase::Pending | Phase::Running))
+        .count();
     if failed > retries {
         return Vec::new();
     }
-    let missing = wanted.saturating_sub(done + running).min(plan.replicas.saturating_sub(running));
+    let missing = wanted
+        .saturating_sub(done + running)
+        .min(plan.replicas.saturating_sub(running));
     vec![Step::Create(None); missing]
 }
 
@@ -182,7 +210,11 @@ mod tests {
     use super::*;
 
     fn plan(replicas: usize, strategy: Strategy) -> WorkloadPlan {
-        let key = WorkloadKey { kind: "Deployment".to_owned(), namespace: "n".to_owned(), name: "w".to_owned() };
+        let key = WorkloadKey {
+            kind: "Deployment".to_owned(),
+            namespace: "n".to_owned(),
+            name: "w".to_owned(),
+        };
         WorkloadPlan {
             key,
             revision: "new".to_owned(),
@@ -195,23 +227,47 @@ mod tests {
     }
 
     fn pod(name: &str, revision: &str, available: bool) -> PodView {
-        let key = PodKey { namespace: "n".to_owned(), name: name.to_owned() };
-        PodView { key, revision: revision.to_owned(), available, deleting: false, phase: Phase::Running }
+        let key = PodKey {
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        };
+        PodView {
+            key,
+            revision: revision.to_owned(),
+            available,
+            deleting: false,
+            phase: Phase::Running,
+        }
     }
 
     fn delete(name: &str) -> Step {
-        Step::Delete(PodKey { namespace: "n".to_owned(), name: name.to_owned() })
+        Step::Delete(PodKey {
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        })
     }
 
-    const ROLL: Strategy = Strategy::Rolling { surge: 1, unavailable: 0 };
+    const ROLL: Strategy = Strategy::Rolling {
+        surge: 1,
+        unavailable: 0,
+    };
 
     #[test]
     fn an_old_pod_ends_only_when_a_new_one_is_ready() {
         let plan = plan(1, ROLL);
         assert_eq!(next_steps(&plan, &[]), [Step::Create(None)]);
-        assert_eq!(next_steps(&plan, &[pod("a", "old", true)]), [Step::Create(None)]);
-        assert_eq!(next_steps(&plan, &[pod("a", "old", true), pod("b", "new", false)]), []);
-        assert_eq!(next_steps(&plan, &[pod("a", "old", true), pod("b", "new", true)]), [delete("a")]);
+        assert_eq!(
+            next_steps(&plan, &[pod("a", "old", true)]),
+            [Step::Create(None)]
+        );
+        assert_eq!(
+            next_steps(&plan, &[pod("a", "old", true), pod("b", "new", false)]),
+            []
+        );
+        assert_eq!(
+            next_steps(&plan, &[pod("a", "old", true), pod("b", "new", true)]),
+            [delete("a")]
+        );
         assert_eq!(next_steps(&plan, &[pod("b", "new", true)]), []);
     }
 
@@ -236,21 +292,46 @@ mod tests {
         let create = |name: &str| Step::Create(Some(name.to_owned()));
         assert_eq!(next_steps(&plan, &[]), [create("w-0")]);
         assert_eq!(next_steps(&plan, &[pod("w-0", "new", false)]), []);
-        assert_eq!(next_steps(&plan, &[pod("w-0", "new", true)]), [create("w-1")]);
+        assert_eq!(
+            next_steps(&plan, &[pod("w-0", "new", true)]),
+            [create("w-1")]
+        );
         let old = [pod("w-0", "old", true), pod("w-1", "old", true)];
         assert_eq!(next_steps(&plan, &old), [delete("w-1")]);
-        let three = [pod("w-0", "new", true), pod("w-1", "new", true), pod("w-2", "new", true)];
+        let three = [
+            pod("w-0", "new", true),
+            pod("w-1", "new", true),
+            pod("w-2", "new", true),
+        ];
         assert_eq!(next_steps(&plan, &three), [delete("w-2")]);
     }
 
     #[test]
     fn a_job_replaces_failed_pods_until_its_limit() {
-        let plan = plan(1, Strategy::Completions { wanted: 1, retries: 1 });
+        let plan = plan(
+            1,
+            Strategy::Completions {
+                wanted: 1,
+                retries: 1,
+            },
+        );
         let with = |phases: &[Phase]| -> Vec<PodView> {
-            phases.iter().map(|phase| PodView { phase: *phase, ..pod("j", "new", false) }).collect()
+            phases
+                .iter()
+                .map(|phase| PodView {
+                    phase: *phase,
+                    ..pod("j", "new", false)
+                })
+                .collect()
         };
-        assert_eq!(next_steps(&plan, &with(&[Phase::Failed])), [Step::Create(None)]);
-        assert_eq!(next_steps(&plan, &with(&[Phase::Failed, Phase::Failed])), []);
+        assert_eq!(
+            next_steps(&plan, &with(&[Phase::Failed])),
+            [Step::Create(None)]
+        );
+        assert_eq!(
+            next_steps(&plan, &with(&[Phase::Failed, Phase::Failed])),
+            []
+        );
         assert_eq!(next_steps(&plan, &with(&[Phase::Succeeded])), []);
     }
 }

@@ -35,7 +35,13 @@ pub(crate) struct KubeInjectArgs {
     #[arg(long = "valuesFile", value_name = "FILE")]
     values_file: Option<PathBuf>,
     /// The control plane's revision
-    #[arg(short, long, value_name = "REVISION", default_value = "")]
+    #[arg(
+        short,
+        long,
+        value_name = "REVISION",
+        default_value = "",
+        hide_default_value = true
+    )]
     revision: String,
     /// Where images come from, in place of the values' hub
     #[arg(long, value_name = "HUB")]

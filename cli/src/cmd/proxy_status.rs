@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::args::Scope;
-use crate::dump::{at, field, items, text};
+use crate::dump::{at, camel_case, field, items, text};
 use crate::failure::Failure;
 use crate::mesh::Mesh;
 use crate::output::{self, Format};
@@ -64,8 +64,7 @@ pub(crate) async fn run(args: &ProxyStatusArgs, scope: &Scope) -> Result<(), Fai
         .filter(|client| in_namespace(client, &scope.namespace))
         .collect();
     if let Some(form) = args.output.structured() {
-        let list = Value::Array(wanted.into_iter().cloned().collect());
-        return output::print(&output::render(&list, form));
+        return output::print(&output::render(&responses(&wanted, &istiod), form));
     }
     let mut proxies: Vec<Proxy> = wanted
         .into_iter()
@@ -78,6 +77,20 @@ pub(crate) async fn run(args: &ProxyStatusArgs, scope: &Scope) -> Result<(), Fai
         verbose_table(&proxies, Timestamp::now())
     };
     output::print(&table.text())
+}
+
+/// The discovery response of each control plane, as the debug type `istio.io/debug/syncz` has it.
+fn responses(clients: &[&Value], istiod: &str) -> Value {
+    let resources = clients.iter().map(|client| {
+        let mut resource = camel_case(client);
+        resource["@type"] = json!("type.googleapis.com/envoy.service.status.v3.ClientConfig");
+        resource
+    });
+    json!({istiod: {
+        "resources": resources.collect::<Vec<_>>(),
+        "typeUrl": "istio.io/debug/syncz",
+        "controlPlane": {"identifier": istiod},
+    }})
 }
 
 /// The client configs of an answer: a list, or a discovery response that holds them.
@@ -274,8 +287,6 @@ pub(crate) fn age(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn client(id: &str, configs: Value) -> Value {
@@ -340,6 +351,17 @@ NAME                  CLUSTER        CDS             ECDS        EDS         LDS
 web.shop              Kubernetes     SYNCED (3m)     IGNORED     IGNORED     STALE (60m)     IGNORED     NOT SENT     istiod-0     0.1.0
 gate.istio-system     Kubernetes     ERROR           IGNORED     IGNORED     IGNORED         IGNORED     IGNORED      istiod-0     0.1.0
 "
+        );
+    }
+
+    #[test]
+    fn structured_output_is_a_discovery_response_a_control_plane() {
+        let client =
+            json!({"node": {"id": "web.shop"}, "generic_xds_configs": [{"type_url": "t"}]});
+        assert_eq!(
+            responses(&[&client], "istiod-0")["istiod-0"]["resources"],
+            json!([{"node": {"id": "web.shop"}, "genericXdsConfigs": [{"typeUrl": "t"}],
+                "@type": "type.googleapis.com/envoy.service.status.v3.ClientConfig"}])
         );
     }
 

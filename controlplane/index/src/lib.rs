@@ -16,7 +16,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lateen_api::object::Object;
+use lateen_api::object::{Object, Problem, Severity};
 use lateen_controlplane_model::affected::Affected;
 use lateen_controlplane_model::change::Batch;
 use lateen_controlplane_model::destination::Destinations;
@@ -137,6 +137,27 @@ impl Index {
         Arc::new(self.snapshot.clone())
     }
 
+    /// A rejection with the place of its field in the file it was read from, as a problem for people. The rest of the object is in use,
+    /// so it is a warning.
+    #[must_use]
+    pub fn explain(&self, rejection: &Rejection) -> Problem {
+        let (namespace, name) = rejection.object.split_once('/').unwrap_or_default();
+        let id: Id = (namespace.into(), name.into());
+        match self.store.config_object(&rejection.kind, &id) {
+            Some(object) => object.problem(
+                Severity::Warning,
+                &rejection.field,
+                rejection.reason.clone(),
+            ),
+            None => Problem {
+                object: Some(format!("{} {}", rejection.kind, rejection.object)),
+                field: Some(rejection.field.clone()),
+                severity: Severity::Warning,
+                ..Problem::file_error("", rejection.reason.clone())
+            },
+        }
+    }
+
     fn publish(&mut self, affected: Affected) -> Option<Step> {
         if self.published {
             self.pending.merge(&affected);
@@ -145,18 +166,28 @@ impl Index {
             return None;
         }
         let pending = std::mem::take(&mut self.pending);
-        let affected = if self.published { pending } else { Affected::everything() };
+        let affected = if self.published {
+            pending
+        } else {
+            Affected::everything()
+        };
         self.published = true;
         self.counter += 1;
         self.snapshot.version = format!("{}/{}", self.settings.started, self.counter).into();
-        Some(Step { snapshot: self.snapshot(), affected })
+        Some(Step {
+            snapshot: self.snapshot(),
+            affected,
+        })
     }
 
     /// Joins what is stale and says what that changed.
     fn join(&mut self, stale: Stale) -> Affected {
         let mut affected = Affected::default();
         self.declare(&stale);
-        for change in self.claims.settle(&mut self.snapshot.services, &mut self.snapshot.endpoints) {
+        for change in self
+            .claims
+            .settle(&mut self.snapshot.services, &mut self.snapshot.endpoints)
+        {
             causes::host(&change, &mut affected);
         }
         self.join_routes(&stale, &mut affected);
@@ -175,13 +206,15 @@ impl Index {
         for id in stale.endpoints.difference(&stale.services) {
             let endpoints = self.kubernetes_endpoints(id);
             if self.external(id).is_none() {
-                self.claims.supply(&(Registry::Kubernetes, id.clone()), |_| endpoints.clone());
+                self.claims
+                    .supply(&(Registry::Kubernetes, id.clone()), |_| endpoints.clone());
             }
         }
         for id in &stale.entries {
             let mut rejections = Vec::new();
             let services = self.entry_services(id, &mut rejections);
-            self.claims.declare(&(Registry::ServiceEntry, id.clone()), services);
+            self.claims
+                .declare(&(Registry::ServiceEntry, id.clone()), services);
             if rejections.is_empty() {
                 self.entry_rejections.remove(id);
             } else {
@@ -208,24 +241,50 @@ impl Index {
     /// The name a Service of type ExternalName stands for.
     fn external(&self, id: &Id) -> Option<&str> {
         let kube = self.store.services.get(id)?.spec.as_service()?;
-        kube.spec.as_ref().filter(|spec| spec.type_.as_deref() == Some("ExternalName"))?.external_name.as_deref()
+        kube.spec
+            .as_ref()
+            .filter(|spec| spec.type_.as_deref() == Some("ExternalName"))?
+            .external_name
+            .as_deref()
     }
 
     fn kubernetes_endpoints(&self, id: &Id) -> Vec<Endpoint> {
-        let pods = |name: &str| self.store.pods.get(&(Arc::clone(&id.0), name.into())).cloned();
-        let slices = self.store.slices.get(id).into_iter().flat_map(|slices| slices.values());
+        let pods = |name: &str| {
+            self.store
+                .pods
+                .get(&(Arc::clone(&id.0), name.into()))
+                .cloned()
+        };
+        let slices = self
+            .store
+            .slices
+            .get(id)
+            .into_iter()
+            .flat_map(|slices| slices.values());
         slices
             .filter_map(|object| object.spec.as_endpoint_slice())
             .flat_map(|slice| kubernetes::slice_endpoints(slice, &id.0, pods))
             .collect()
     }
 
-    fn entry_services(&self, id: &Id, rejections: &mut Vec<Rejection>) -> Vec<(Service, Vec<Endpoint>)> {
-        let Some(object) = self.store.entries.get(id) else { return Vec::new() };
-        let Some(spec) = object.spec.as_service_entry() else { return Vec::new() };
+    fn entry_services(
+        &self,
+        id: &Id,
+        rejections: &mut Vec<Rejection>,
+    ) -> Vec<(Service, Vec<Endpoint>)> {
+        let Some(object) = self.store.entries.get(id) else {
+            return Vec::new();
+        };
+        let Some(spec) = object.spec.as_service_entry() else {
+            return Vec::new();
+        };
         let candidates = Candidates {
-            pods: in_namespace(&self.store.pods, &id.0).map(|(_, pod)| pod).collect(),
-            entries: in_namespace(&self.store.workload_entries, &id.0).map(|(_, info)| info).collect(),
+            pods: in_namespace(&self.store.pods, &id.0)
+                .map(|(_, pod)| pod)
+                .collect(),
+            entries: in_namespace(&self.store.workload_entries, &id.0)
+                .map(|(_, info)| info)
+                .collect(),
             cluster: &self.cluster,
         };
         let services = entry::services(object, spec, &self.snapshot.mesh.config, rejections);
@@ -243,7 +302,9 @@ impl Index {
             return;
         }
         let mesh = Arc::clone(&self.snapshot.mesh);
-        let changes = self.routes.update(&stale.virtual_services, &self.store.virtual_services, &mesh);
+        let changes =
+            self.routes
+                .update(&stale.virtual_services, &self.store.virtual_services, &mesh);
         self.collect_rejections();
         if changes.is_empty() {
             return;
@@ -255,11 +316,21 @@ impl Index {
     }
 
     fn join_destinations(&mut self, stale: &Stale, affected: &mut Affected) {
-        let namespaces: BTreeSet<&Arc<str>> = stale.destination_rules.iter().map(|(namespace, _)| namespace).collect();
+        let namespaces: BTreeSet<&Arc<str>> = stale
+            .destination_rules
+            .iter()
+            .map(|(namespace, _)| namespace)
+            .collect();
         let mesh = Arc::clone(&self.snapshot.mesh);
         for namespace in namespaces {
             let rules: Vec<Arc<Rule<_>>> = in_namespace(&self.store.destination_rules, namespace)
-                .filter_map(|(_, object)| Some(rules::destination_rule(object, object.spec.as_destination_rule()?, &mesh)))
+                .filter_map(|(_, object)| {
+                    Some(rules::destination_rule(
+                        object,
+                        object.spec.as_destination_rule()?,
+                        &mesh,
+                    ))
+                })
                 .map(Arc::new)
                 .collect();
             let before = self.snapshot.destinations.row(namespace);
@@ -273,18 +344,24 @@ impl Index {
         let mesh = Arc::clone(&self.snapshot.mesh);
         let root = mesh.root_namespace();
         if !stale.gateways.is_empty() {
-            let mut rules = read(&self.store.gateways, |object| Some(rules::gateway(object, object.spec.as_gateway()?)));
+            let mut rules = read(&self.store.gateways, |object| {
+                Some(rules::gateway(object, object.spec.as_gateway()?))
+            });
             rules.sort_by(|a, b| a.order(b));
             self.snapshot.gateways = rules.into();
             causes::gateways(affected);
         }
         if !stale.sidecars.is_empty() {
-            let rules = read(&self.store.sidecars, |object| Some(rules::sidecar(object, object.spec.as_sidecar()?, &mesh)));
+            let rules = read(&self.store.sidecars, |object| {
+                Some(rules::sidecar(object, object.spec.as_sidecar()?, &mesh))
+            });
             self.snapshot.sidecars = Arc::new(Sidecars::new(rules, root));
             causes::sidecars(&stale.sidecars, root, affected);
         }
         if !stale.peers.is_empty() {
-            let rules = read(&self.store.peers, |object| Some(rules::peer(object, object.spec.as_peer_authentication()?)));
+            let rules = read(&self.store.peers, |object| {
+                Some(rules::peer(object, object.spec.as_peer_authentication()?))
+            });
             self.snapshot.peers = Arc::new(PeerPolicies::new(rules, root));
             causes::peers(&stale.peers, root, affected);
         }
@@ -293,7 +370,9 @@ impl Index {
     fn join_secrets(&mut self, stale: &Stale, affected: &mut Affected) {
         for id in &stale.secrets {
             let object = self.store.secrets.get(id);
-            let data = object.and_then(|object| rules::secret(object.spec.as_secret()?)).map(Arc::new);
+            let data = object
+                .and_then(|object| rules::secret(object.spec.as_secret()?))
+                .map(Arc::new);
             if self.snapshot.secrets.value(&id.0, &id.1) == data.as_ref() {
                 continue;
             }
@@ -306,13 +385,26 @@ impl Index {
     }
 
     fn collect_rejections(&mut self) {
-        let mut all: Vec<Rejection> = self.entry_rejections.values().flatten().chain(self.routes.rejections()).cloned().collect();
+        let mut all: Vec<Rejection> = self
+            .entry_rejections
+            .values()
+            .flatten()
+            .chain(self.routes.rejections())
+            .cloned()
+            .collect();
         all.sort();
         self.snapshot.rejections = all.into();
     }
 }
 
 /// Every object of a kind as a rule.
-fn read<T>(objects: &BTreeMap<Id, Arc<Object>>, read: impl Fn(&Object) -> Option<Rule<T>>) -> Vec<Arc<Rule<T>>> {
-    objects.values().filter_map(|object| read(object)).map(Arc::new).collect()
+fn read<T>(
+    objects: &BTreeMap<Id, Arc<Object>>,
+    read: impl Fn(&Object) -> Option<Rule<T>>,
+) -> Vec<Arc<Rule<T>>> {
+    objects
+        .values()
+        .filter_map(|object| read(object))
+        .map(Arc::new)
+        .collect()
 }

@@ -26,6 +26,12 @@ pub(crate) struct Routes {
     rejections: BTreeMap<Id, Vec<Rejection>>,
 }
 
+/// A rule in effect before and after.
+pub(crate) type RouteChange = (
+    Option<Arc<Rule<VirtualService>>>,
+    Option<Arc<Rule<VirtualService>>>,
+);
+
 fn rule<T>(object: &Object, export_to: Visibility, spec: T) -> Rule<T> {
     Rule {
         namespace: object.key.namespace.as_str().into(),
@@ -40,15 +46,27 @@ fn rule<T>(object: &Object, export_to: Visibility, spec: T) -> Rule<T> {
 fn virtual_service(object: &Object, spec: &VirtualService, mesh: &Mesh) -> Rule<VirtualService> {
     let mut spec = spec.clone();
     routing::qualify(&mut spec, &object.key.namespace, &mesh.domain);
-    let export = Visibility::parse(&spec.export_to, &mesh.config.default_virtual_service_export_to, &object.key.namespace);
+    let export = Visibility::parse(
+        &spec.export_to,
+        &mesh.config.default_virtual_service_export_to,
+        &object.key.namespace,
+    );
     rule(object, export, spec)
 }
 
 /// A DestinationRule with its host in full.
-pub(crate) fn destination_rule(object: &Object, spec: &DestinationRule, mesh: &Mesh) -> Rule<DestinationRule> {
+pub(crate) fn destination_rule(
+    object: &Object,
+    spec: &DestinationRule,
+    mesh: &Mesh,
+) -> Rule<DestinationRule> {
     let mut spec = spec.clone();
     spec.host = expand(&spec.host, &object.key.namespace, &mesh.domain).into_owned();
-    let export = Visibility::parse(&spec.export_to, &mesh.config.default_destination_rule_export_to, &object.key.namespace);
+    let export = Visibility::parse(
+        &spec.export_to,
+        &mesh.config.default_destination_rule_export_to,
+        &object.key.namespace,
+    );
     rule(object, export, spec)
 }
 
@@ -60,7 +78,10 @@ pub(crate) fn gateway(object: &Object, spec: &Gateway) -> Rule<Gateway> {
 /// A Sidecar with its egress proxy in full.
 pub(crate) fn sidecar(object: &Object, spec: &Sidecar, mesh: &Mesh) -> Rule<Sidecar> {
     let mut spec = spec.clone();
-    let proxy = spec.outbound_traffic_policy.as_mut().and_then(|policy| policy.egress_proxy.as_mut());
+    let proxy = spec
+        .outbound_traffic_policy
+        .as_mut()
+        .and_then(|policy| policy.egress_proxy.as_mut());
     if let Some(proxy) = proxy {
         proxy.host = expand(&proxy.host, &object.key.namespace, &mesh.domain).into_owned();
     }
@@ -78,7 +99,9 @@ pub(crate) fn secret(kube: &Secret) -> Option<SecretData> {
     let text = kube.string_data.as_ref();
     let value = |keys: [&str; 2]| {
         keys.iter().find_map(|key| {
-            let stated = text.and_then(|text| text.get(*key)).map(|text| Bytes::from(text.clone()));
+            let stated = text
+                .and_then(|text| text.get(*key))
+                .map(|text| Bytes::from(text.clone()));
             stated.or_else(|| data.get(*key).map(|bytes| Bytes::from(bytes.0.clone())))
         })
     };
@@ -99,14 +122,24 @@ impl Routes {
         stale: &BTreeSet<Id>,
         objects: &BTreeMap<Id, Arc<Object>>,
         mesh: &Mesh,
-    ) -> Vec<(Option<Arc<Rule<VirtualService>>>, Option<Arc<Rule<VirtualService>>>)> {
+    ) -> Vec<RouteChange> {
         for id in stale {
-            match objects.get(id).and_then(|object| Some(virtual_service(object, object.spec.as_virtual_service()?, mesh))) {
+            match objects.get(id).and_then(|object| {
+                Some(virtual_service(
+                    object,
+                    object.spec.as_virtual_service()?,
+                    mesh,
+                ))
+            }) {
                 Some(rule) => drop(self.written.insert(id.clone(), Arc::new(rule))),
                 None => drop(self.written.remove(id)),
             }
         }
-        let delegating = self.written.iter().filter(|(_, rule)| delegates(rule)).map(|(id, _)| id.clone());
+        let delegating = self
+            .written
+            .iter()
+            .filter(|(_, rule)| delegates(rule))
+            .map(|(id, _)| id.clone());
         let again: BTreeSet<Id> = stale.iter().cloned().chain(delegating).collect();
         let mut changes = Vec::new();
         for id in again {
@@ -141,11 +174,19 @@ impl Routes {
 
     /// A rule in effect: delegates stand for nothing of their own, roots have theirs merged in.
     fn join(&self, id: &Id) -> (Option<Arc<Rule<VirtualService>>>, Vec<Rejection>) {
-        let Some(rule) = self.written.get(id).filter(|rule| !rule.spec.hosts.is_empty()) else { return (None, Vec::new()) };
+        let Some(rule) = self
+            .written
+            .get(id)
+            .filter(|rule| !rule.spec.hosts.is_empty())
+        else {
+            return (None, Vec::new());
+        };
         if !delegates(rule) {
             return (Some(Arc::clone(rule)), Vec::new());
         }
-        let find = |namespace: &str, name: &str| self.written.get(&(namespace.into(), name.into())).cloned();
+        let find = |namespace: &str, name: &str| {
+            self.written.get(&(namespace.into(), name.into())).cloned()
+        };
         let (merged, problems) = routing::with_delegates(rule, find);
         let problems = problems.into_iter().map(|problem| Rejection {
             kind: "VirtualService".into(),

@@ -55,7 +55,10 @@ pub(crate) struct Stale {
 impl Store {
     /// An empty store for pods of one cluster.
     pub(crate) fn new(cluster: &str) -> Self {
-        Self { cluster: cluster.into(), ..Self::default() }
+        Self {
+            cluster: cluster.into(),
+            ..Self::default()
+        }
     }
 
     /// Takes a change in and notes what it makes stale.
@@ -73,8 +76,18 @@ impl Store {
             Kind::Node => self.node(&id.1, object, stale),
             Kind::ServiceEntry => note(&mut self.entries, id, object, &mut stale.entries),
             Kind::WorkloadEntry => self.workload_entry(id, object, stale),
-            Kind::VirtualService => note(&mut self.virtual_services, id, object, &mut stale.virtual_services),
-            Kind::DestinationRule => note(&mut self.destination_rules, id, object, &mut stale.destination_rules),
+            Kind::VirtualService => note(
+                &mut self.virtual_services,
+                id,
+                object,
+                &mut stale.virtual_services,
+            ),
+            Kind::DestinationRule => note(
+                &mut self.destination_rules,
+                id,
+                object,
+                &mut stale.destination_rules,
+            ),
             Kind::Gateway => note(&mut self.gateways, id, object, &mut stale.gateways),
             Kind::Sidecar => note(&mut self.sidecars, id, object, &mut stale.sidecars),
             Kind::PeerAuthentication => note(&mut self.peers, id, object, &mut stale.peers),
@@ -84,12 +97,32 @@ impl Store {
         }
     }
 
+    /// The configuration object of a kind's name and id.
+    pub(crate) fn config_object(&self, kind: &str, id: &Id) -> Option<&Arc<Object>> {
+        let all = [
+            &self.virtual_services,
+            &self.destination_rules,
+            &self.gateways,
+            &self.sidecars,
+            &self.peers,
+            &self.entries,
+        ];
+        all.iter()
+            .filter_map(|objects| objects.get(id))
+            .find(|object| object.key.kind.as_str() == kind)
+    }
+
     fn slice(&mut self, id: Id, object: Option<&Arc<Object>>, stale: &mut Stale) {
         if let Some(owner) = self.slice_owner.remove(&id) {
-            let left = self.slices.get_mut(&owner).and_then(|slices| slices.remove(&id.1));
+            let left = self
+                .slices
+                .get_mut(&owner)
+                .and_then(|slices| slices.remove(&id.1));
             if let Some(slice) = left.as_ref().and_then(|old| old.spec.as_endpoint_slice()) {
                 for pod in kubernetes::slice_pods(slice) {
-                    if let Some(users) = self.pod_users.get_mut(&(Arc::clone(&id.0), Arc::from(pod))) {
+                    if let Some(users) =
+                        self.pod_users.get_mut(&(Arc::clone(&id.0), Arc::from(pod)))
+                    {
                         users.remove(&owner.1);
                     }
                 }
@@ -97,15 +130,23 @@ impl Store {
             stale.endpoints.insert(owner);
         }
         let Some(object) = object else { return };
-        let Some(service) = kubernetes::slice_service(&object.meta) else { return };
+        let Some(service) = kubernetes::slice_service(&object.meta) else {
+            return;
+        };
         let owner: Id = (Arc::clone(&id.0), service.into());
         if let Some(slice) = object.spec.as_endpoint_slice() {
             for pod in kubernetes::slice_pods(slice) {
-                let users = self.pod_users.entry((Arc::clone(&id.0), Arc::from(pod))).or_default();
+                let users = self
+                    .pod_users
+                    .entry((Arc::clone(&id.0), Arc::from(pod)))
+                    .or_default();
                 users.insert(Arc::clone(&owner.1));
             }
         }
-        self.slices.entry(owner.clone()).or_default().insert(Arc::clone(&id.1), Arc::clone(object));
+        self.slices
+            .entry(owner.clone())
+            .or_default()
+            .insert(Arc::clone(&id.1), Arc::clone(object));
         self.slice_owner.insert(id, owner.clone());
         stale.endpoints.insert(owner);
     }
@@ -121,7 +162,12 @@ impl Store {
     fn join_pod(&mut self, id: &Id, stale: &mut Stale) {
         let joined = self.pod_objects.get(id).and_then(|object| {
             let pod = object.spec.as_pod()?;
-            kubernetes::pod(object, pod, |node| self.nodes.get(node).cloned(), &self.cluster)
+            kubernetes::pod(
+                object,
+                pod,
+                |node| self.nodes.get(node).cloned(),
+                &self.cluster,
+            )
         });
         if self.pods.get(id) == joined.as_ref() {
             return;
@@ -131,7 +177,9 @@ impl Store {
             None => self.pods.remove(id),
         };
         let users = self.pod_users.get(id).into_iter().flatten();
-        stale.endpoints.extend(users.map(|service| (Arc::clone(&id.0), Arc::clone(service))));
+        stale
+            .endpoints
+            .extend(users.map(|service| (Arc::clone(&id.0), Arc::clone(service))));
         self.pick_again(&id.0, stale);
     }
 
@@ -144,14 +192,25 @@ impl Store {
             Some(locality) => self.nodes.insert(Arc::clone(name), locality),
             None => self.nodes.remove(name),
         };
-        let there: Vec<Id> = self.pods.iter().filter(|(_, pod)| pod.workload.node == *name).map(|(id, _)| id.clone()).collect();
+        let there: Vec<Id> = self
+            .pods
+            .iter()
+            .filter(|(_, pod)| pod.workload.node == *name)
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in there {
             self.join_pod(&id, stale);
         }
     }
 
     fn workload_entry(&mut self, id: Id, object: Option<&Arc<Object>>, stale: &mut Stale) {
-        let info = object.and_then(|object| Some(entry::workload(object, object.spec.as_workload_entry()?, &self.cluster)));
+        let info = object.and_then(|object| {
+            Some(entry::workload(
+                object,
+                object.spec.as_workload_entry()?,
+                &self.cluster,
+            ))
+        });
         match info {
             Some(info) => self.workload_entries.insert(id.clone(), info),
             None => self.workload_entries.remove(&id),
@@ -161,16 +220,24 @@ impl Store {
 
     /// ServiceEntries of a namespace that pick workloads have to pick again.
     fn pick_again(&self, namespace: &Arc<str>, stale: &mut Stale) {
-        let picking = in_namespace(&self.entries, namespace)
-            .filter(|(_, object)| object.spec.as_service_entry().is_some_and(|spec| entry::selector(spec).is_some()));
+        let picking = in_namespace(&self.entries, namespace).filter(|(_, object)| {
+            object
+                .spec
+                .as_service_entry()
+                .is_some_and(|spec| entry::selector(spec).is_some())
+        });
         stale.entries.extend(picking.map(|(id, _)| id.clone()));
     }
 }
 
 /// The entries of one namespace.
-pub(crate) fn in_namespace<'a, V>(map: &'a BTreeMap<Id, V>, namespace: &Arc<str>) -> impl Iterator<Item = (&'a Id, &'a V)> {
+pub(crate) fn in_namespace<'a, V>(
+    map: &'a BTreeMap<Id, V>,
+    namespace: &Arc<str>,
+) -> impl Iterator<Item = (&'a Id, &'a V)> {
     let wanted = Arc::clone(namespace);
-    map.range((Arc::clone(namespace), Arc::from(""))..).take_while(move |((own, _), _)| *own == wanted)
+    map.range((Arc::clone(namespace), Arc::from(""))..)
+        .take_while(move |((own, _), _)| *own == wanted)
 }
 
 /// Namespace and name of a key.
@@ -178,10 +245,21 @@ pub(crate) fn id_of(key: &ObjectKey) -> Id {
     (key.namespace.as_str().into(), key.name.as_str().into())
 }
 
-fn note(map: &mut BTreeMap<Id, Arc<Object>>, id: Id, object: Option<&Arc<Object>>, stale: &mut BTreeSet<Id>) {
+fn note(
+    map: &mut BTreeMap<Id, Arc<Object>>,
+    id: Id,
+    object: Option<&Arc<Object>>,
+    stale: &mut BTreeSet<Id>,
+) {
     match object {
         // A source may read a file again that says the same.
-        Some(object) if map.get(&id).is_some_and(|old| old.spec == object.spec && old.meta == object.meta) => return,
+        Some(object)
+            if map
+                .get(&id)
+                .is_some_and(|old| old.spec == object.spec && old.meta == object.meta) =>
+        {
+            return;
+        }
         Some(object) => map.insert(id.clone(), Arc::clone(object)),
         None => map.remove(&id),
     };

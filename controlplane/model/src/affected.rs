@@ -24,13 +24,16 @@ impl TypeSet {
     /// Type URL of clusters.
     pub const CLUSTER_URL: &'static str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
     /// Type URL of endpoint assignments.
-    pub const ENDPOINT_URL: &'static str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
+    pub const ENDPOINT_URL: &'static str =
+        "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
     /// Type URL of listeners.
     pub const LISTENER_URL: &'static str = "type.googleapis.com/envoy.config.listener.v3.Listener";
     /// Type URL of route configurations.
-    pub const ROUTE_URL: &'static str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+    pub const ROUTE_URL: &'static str =
+        "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
     /// Type URL of secrets.
-    pub const SECRET_URL: &'static str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+    pub const SECRET_URL: &'static str =
+        "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
     /// Type URL of the DNS name table that the proxy's agent serves.
     pub const NAMES_URL: &'static str = "type.googleapis.com/istio.networking.nds.v1.NameTable";
 
@@ -68,7 +71,10 @@ impl TypeSet {
     /// The usual short name of a type (`cds`), `None` for a type that is not generated here.
     #[must_use]
     pub fn short_name(type_url: &str) -> Option<&'static str> {
-        TYPES.iter().find(|(url, _, _)| *url == type_url).map(|(_, _, name)| *name)
+        TYPES
+            .iter()
+            .find(|(url, _, _)| *url == type_url)
+            .map(|(_, _, name)| *name)
     }
 
     /// True when every type of `other` is in this set.
@@ -104,7 +110,10 @@ impl TypeSet {
 
 impl fmt::Debug for TypeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = TYPES.iter().filter(|(_, set, _)| self.contains(*set)).map(|(_, _, name)| name);
+        let names = TYPES
+            .iter()
+            .filter(|(_, set, _)| self.contains(*set))
+            .map(|(_, _, name)| name);
         f.debug_set().entries(names).finish()
     }
 }
@@ -183,7 +192,13 @@ impl Affected {
     /// A change after which every proxy needs everything (first snapshot, mesh config).
     #[must_use]
     pub fn everything() -> Self {
-        Self { causes: vec![Cause { reach: Reach::All, types: TypeSet::ALL, endpoints: BTreeSet::new() }] }
+        Self {
+            causes: vec![Cause {
+                reach: Reach::All,
+                types: TypeSet::ALL,
+                endpoints: BTreeSet::new(),
+            }],
+        }
     }
 
     /// True when nobody needs anything.
@@ -209,7 +224,11 @@ impl Affected {
     #[must_use]
     pub fn types(&self) -> TypeSet {
         self.causes.iter().fold(TypeSet::NONE, |all, cause| {
-            let endpoints = if cause.endpoints.is_empty() { TypeSet::NONE } else { TypeSet::ENDPOINTS };
+            let endpoints = if cause.endpoints.is_empty() {
+                TypeSet::NONE
+            } else {
+                TypeSet::ENDPOINTS
+            };
             all.union(cause.types).union(endpoints)
         })
     }
@@ -219,7 +238,10 @@ impl Touched {
     /// Everything of every type.
     #[must_use]
     pub fn everything() -> Self {
-        Self { types: TypeSet::ALL, endpoints: Hosts::All }
+        Self {
+            types: TypeSet::ALL,
+            endpoints: Hosts::All,
+        }
     }
 
     /// Adds what one cause asks for.
@@ -274,7 +296,10 @@ mod tests {
 
     #[test]
     fn host_of_cluster_names() {
-        assert_eq!(cluster_host("outbound|9080|v1|reviews.default.svc.cluster.local"), Some("reviews.default.svc.cluster.local"));
+        assert_eq!(
+            cluster_host("outbound|9080|v1|reviews.default.svc.cluster.local"),
+            Some("reviews.default.svc.cluster.local")
+        );
         assert_eq!(cluster_host("outbound|9080||a.b"), Some("a.b"));
         assert_eq!(cluster_host("outbound_.9080_._.a.b"), Some("a.b"));
         assert_eq!(cluster_host("inbound|9080||"), None);
@@ -284,7 +309,11 @@ mod tests {
     fn endpoint_causes_touch_only_their_hosts() {
         let mut touched = Touched::default();
         let endpoints = BTreeSet::from([Arc::from("a.b")]);
-        touched.add(&Cause { reach: Reach::All, types: TypeSet::NONE, endpoints });
+        touched.add(&Cause {
+            reach: Reach::All,
+            types: TypeSet::NONE,
+            endpoints,
+        });
         assert!(touched.covers(TypeSet::ENDPOINT_URL, "outbound|80||a.b"));
         assert!(!touched.covers(TypeSet::ENDPOINT_URL, "outbound|80||b.b"));
         assert!(!touched.covers(TypeSet::CLUSTER_URL, "outbound|80||a.b"));

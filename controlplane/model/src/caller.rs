@@ -57,7 +57,11 @@ impl Connection {
     /// A connection without TLS.
     #[must_use]
     pub fn plain(remote: SocketAddr) -> Self {
-        Self { remote, encrypted: false, certificates: Arc::new([]) }
+        Self {
+            remote,
+            encrypted: false,
+            certificates: Arc::new([]),
+        }
     }
 
     /// True when the peer is this machine itself.
@@ -73,7 +77,11 @@ pub trait Authenticate: Send + Sync {
     ///
     /// # Errors
     /// [`AuthError`] when no credential is there or none is accepted.
-    fn authenticate(&self, connection: &Connection, authorization: Option<&str>) -> Result<Caller, AuthError>;
+    fn authenticate(
+        &self,
+        connection: &Connection,
+        authorization: Option<&str>,
+    ) -> Result<Caller, AuthError>;
 }
 
 impl fmt::Display for Caller {
@@ -88,7 +96,8 @@ mod tests {
 
     #[test]
     fn loopback_counts_in_both_families() {
-        let local = |ip: &str| Connection::plain(SocketAddr::new(ip.parse().expect("ip"), 1)).is_local();
+        let local =
+            |ip: &str| Connection::plain(SocketAddr::new(ip.parse().expect("ip"), 1)).is_local();
         assert!(local("127.0.0.1") && local("::1") && local("::ffff:127.0.0.1"));
         assert!(!local("10.0.0.1") && !local("::ffff:10.0.0.1"));
     }

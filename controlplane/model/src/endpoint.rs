@@ -89,20 +89,28 @@ impl Workload {
     /// Canonical service name: its label, else `app.kubernetes.io/name`, else `app`, else the workload's name.
     #[must_use]
     pub fn canonical_name(&self) -> &str {
-        ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]
-            .iter()
-            .find_map(|key| self.labels.get(*key).filter(|value| !value.is_empty()))
-            .map_or(&*self.workload, String::as_str)
+        [
+            "service.istio.io/canonical-name",
+            "app.kubernetes.io/name",
+            "app",
+        ]
+        .iter()
+        .find_map(|key| self.labels.get(*key).filter(|value| !value.is_empty()))
+        .map_or(&*self.workload, String::as_str)
     }
 
     /// Canonical revision: its label, else `app.kubernetes.io/version`, else `version`; `None` means `latest`.
     #[must_use]
     pub fn canonical_revision(&self) -> Option<&str> {
-        ["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]
-            .iter()
-            .find_map(|key| self.labels.get(*key).filter(|value| !value.is_empty()))
-            .map(String::as_str)
-            .filter(|revision| *revision != "latest")
+        [
+            "service.istio.io/canonical-revision",
+            "app.kubernetes.io/version",
+            "version",
+        ]
+        .iter()
+        .find_map(|key| self.labels.get(*key).filter(|value| !value.is_empty()))
+        .map(String::as_str)
+        .filter(|revision| *revision != "latest")
     }
 }
 
@@ -110,12 +118,21 @@ impl Endpoints {
     /// Collects endpoints and the identities behind them.
     #[must_use]
     pub fn new(mut list: Vec<Endpoint>) -> Self {
-        list.sort_by(|a, b| (&a.address, a.port, &a.port_name).cmp(&(&b.address, b.port, &b.port_name)));
-        list.dedup_by(|a, b| a.address == b.address && a.port == b.port && a.port_name == b.port_name);
+        list.sort_by(|a, b| {
+            (&a.address, a.port, &a.port_name).cmp(&(&b.address, b.port, &b.port_name))
+        });
+        list.dedup_by(|a, b| {
+            a.address == b.address && a.port == b.port && a.port_name == b.port_name
+        });
         let accounts = list
             .iter()
             .filter(|endpoint| !endpoint.workload.service_account.is_empty())
-            .map(|endpoint| (endpoint.workload.namespace.clone(), endpoint.workload.service_account.clone()))
+            .map(|endpoint| {
+                (
+                    endpoint.workload.namespace.clone(),
+                    endpoint.workload.service_account.clone(),
+                )
+            })
             .collect();
         Self { list, accounts }
     }

@@ -83,12 +83,22 @@ impl Names {
 
 impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Resource({}, {} bytes, {:016x})", self.name, self.body.len(), self.version)
+        write!(
+            f,
+            "Resource({}, {} bytes, {:016x})",
+            self.name,
+            self.body.len(),
+            self.version
+        )
     }
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}: {}", self.kind, self.object, self.field, self.reason)
+        write!(
+            f,
+            "{} {}: {}: {}",
+            self.kind, self.object, self.field, self.reason
+        )
     }
 }

@@ -47,7 +47,11 @@ impl PeerPolicies {
         let mut mesh_decided = false;
         let mut decided: Vec<Arc<str>> = Vec::new();
         for rule in rules {
-            let has_selector = rule.spec.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty());
+            let has_selector = rule
+                .spec
+                .selector
+                .as_ref()
+                .is_some_and(|selector| !selector.match_labels.is_empty());
             let root = &*rule.namespace == root_namespace;
             let mode = rule.spec.mtls.as_ref().and_then(|mtls| parse(mtls.mode));
             match (root, has_selector) {
@@ -65,10 +69,16 @@ impl PeerPolicies {
                     }
                     decided.push(Arc::clone(&rule.namespace));
                     if let Some(mode) = mode {
-                        policies.namespaces.insert(Arc::clone(&rule.namespace), mode);
+                        policies
+                            .namespaces
+                            .insert(Arc::clone(&rule.namespace), mode);
                     }
                 }
-                (false, true) => policies.workloads.entry(Arc::clone(&rule.namespace)).or_default().push(rule),
+                (false, true) => policies
+                    .workloads
+                    .entry(Arc::clone(&rule.namespace))
+                    .or_default()
+                    .push(rule),
             }
         }
         policies
@@ -77,22 +87,47 @@ impl PeerPolicies {
     /// The mode of workloads that no policy of their own selects.
     #[must_use]
     pub fn namespace_mode(&self, namespace: &str) -> Mtls {
-        self.namespaces.get(namespace).copied().or(self.mesh).unwrap_or(Mtls::Permissive)
+        self.namespaces
+            .get(namespace)
+            .copied()
+            .or(self.mesh)
+            .unwrap_or(Mtls::Permissive)
     }
 
     /// The modes of a workload with these labels.
     #[must_use]
     pub fn workload(&self, namespace: &str, labels: &Labels) -> WorkloadMtls {
         let inherited = self.namespace_mode(namespace);
-        let selected = self.workloads.get(namespace).into_iter().flatten().find(|rule| {
-            rule.spec.selector.as_ref().is_some_and(|selector| covers(labels, &selector.match_labels))
-        });
-        let Some(rule) = selected else { return WorkloadMtls { mode: inherited, ports: BTreeMap::new() } };
-        let mode = rule.spec.mtls.as_ref().and_then(|mtls| parse(mtls.mode)).unwrap_or(inherited);
+        let selected = self
+            .workloads
+            .get(namespace)
+            .into_iter()
+            .flatten()
+            .find(|rule| {
+                rule.spec
+                    .selector
+                    .as_ref()
+                    .is_some_and(|selector| covers(labels, &selector.match_labels))
+            });
+        let Some(rule) = selected else {
+            return WorkloadMtls {
+                mode: inherited,
+                ports: BTreeMap::new(),
+            };
+        };
+        let mode = rule
+            .spec
+            .mtls
+            .as_ref()
+            .and_then(|mtls| parse(mtls.mode))
+            .unwrap_or(inherited);
         let ports = rule.spec.port_level_mtls.iter().filter_map(|(port, mtls)| {
             Some((u16::try_from(*port).ok()?, parse(mtls.mode).unwrap_or(mode)))
         });
-        WorkloadMtls { mode, ports: ports.collect() }
+        WorkloadMtls {
+            mode,
+            ports: ports.collect(),
+        }
     }
 }
 
@@ -121,17 +156,30 @@ mod tests {
     use super::*;
     use crate::service::Visibility;
 
-    fn policy(ns: &str, created: i64, mode: MutualTlsMode, selector: &[(&str, &str)], ports: &[(u32, MutualTlsMode)]) -> Arc<Rule<PeerAuthentication>> {
-        let match_labels: Labels = selector.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    fn policy(
+        ns: &str,
+        created: i64,
+        mode: MutualTlsMode,
+        selector: &[(&str, &str)],
+        ports: &[(u32, MutualTlsMode)],
+    ) -> Arc<Rule<PeerAuthentication>> {
+        let match_labels: Labels = selector
+            .iter()
+            .map(|(k, v)| ((*k).into(), (*v).into()))
+            .collect();
         Arc::new(Rule {
             namespace: ns.into(),
             name: format!("p{created}").into(),
             created,
             export_to: Visibility::Public,
             spec: PeerAuthentication {
-                selector: (!match_labels.is_empty()).then_some(MatchLabelsSelector { match_labels }),
+                selector: (!match_labels.is_empty())
+                    .then_some(MatchLabelsSelector { match_labels }),
                 mtls: Some(MutualTls { mode }),
-                port_level_mtls: ports.iter().map(|(p, m)| (*p, MutualTls { mode: *m })).collect(),
+                port_level_mtls: ports
+                    .iter()
+                    .map(|(p, m)| (*p, MutualTls { mode: *m }))
+                    .collect(),
             },
         })
     }
@@ -146,17 +194,36 @@ mod tests {
                 policy("istio-system", 1, Disable, &[("app", "web")], &[]),
                 policy("shop", 5, Permissive, &[], &[]),
                 policy("shop", 4, Unset, &[], &[]),
-                policy("shop", 3, Unset, &[("app", "web")], &[(8080, Disable), (9090, Unset)]),
+                policy(
+                    "shop",
+                    3,
+                    Unset,
+                    &[("app", "web")],
+                    &[(8080, Disable), (9090, Unset)],
+                ),
                 policy("lab", 1, Disable, &[], &[]),
             ],
             "istio-system",
         );
         assert_eq!(policies.namespace_mode("istio-system"), Mtls::Strict);
-        assert_eq!(policies.namespace_mode("shop"), Mtls::Strict, "the oldest policy leaves it to the mesh");
+        assert_eq!(
+            policies.namespace_mode("shop"),
+            Mtls::Strict,
+            "the oldest policy leaves it to the mesh"
+        );
         assert_eq!(policies.namespace_mode("lab"), Mtls::Disable);
         let web = policies.workload("shop", &labels);
-        assert_eq!((web.mode, web.port(8080), web.port(9090)), (Mtls::Strict, Mtls::Disable, Mtls::Strict));
-        assert_eq!(policies.workload("istio-system", &labels).mode, Mtls::Strict);
-        assert_eq!(PeerPolicies::default().namespace_mode("x"), Mtls::Permissive);
+        assert_eq!(
+            (web.mode, web.port(8080), web.port(9090)),
+            (Mtls::Strict, Mtls::Disable, Mtls::Strict)
+        );
+        assert_eq!(
+            policies.workload("istio-system", &labels).mode,
+            Mtls::Strict
+        );
+        assert_eq!(
+            PeerPolicies::default().namespace_mode("x"),
+            Mtls::Permissive
+        );
     }
 }

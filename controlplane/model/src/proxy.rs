@@ -109,7 +109,12 @@ impl Proxy {
     ///
     /// # Errors
     /// [`NodeError`] when the id is malformed, the role unknown, or no address is given.
-    pub fn parse(id: &str, metadata: Map<String, Value>, node_cluster: &str, locality: &str) -> Result<Self, NodeError> {
+    pub fn parse(
+        id: &str,
+        metadata: Map<String, Value>,
+        node_cluster: &str,
+        locality: &str,
+    ) -> Result<Self, NodeError> {
         let parts: Vec<&str> = id.split('~').collect();
         let [role, ip, name, dns] = parts.as_slice() else {
             return Err(NodeError::Shape(id.to_owned()));
@@ -119,33 +124,55 @@ impl Proxy {
             "router" => Role::Router,
             other => return Err(NodeError::Role(other.to_owned())),
         };
-        let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default();
+        let text = |key: &str| {
+            metadata
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         let id_namespace = name.rsplit_once('.').map_or("", |(_, namespace)| namespace);
-        let namespace = Some(text("NAMESPACE")).filter(|ns| !ns.is_empty()).unwrap_or(id_namespace);
+        let namespace = Some(text("NAMESPACE"))
+            .filter(|ns| !ns.is_empty())
+            .unwrap_or(id_namespace);
         let labels = labels(&metadata)?;
-        let locality = labels.get("istio-locality").map_or_else(|| locality.to_owned(), |label| label.replace('.', "/"));
+        let locality = labels
+            .get("istio-locality")
+            .map_or_else(|| locality.to_owned(), |label| label.replace('.', "/"));
         Ok(Self {
             id: id.into(),
             role,
             addresses: addresses(text("INSTANCE_IPS"), ip)?,
             name: (*name).into(),
             namespace: namespace.into(),
-            domain: dns.split_once(".svc.").map_or("cluster.local", |(_, domain)| domain).into(),
+            domain: dns
+                .split_once(".svc.")
+                .map_or("cluster.local", |(_, domain)| domain)
+                .into(),
             service_account: text("SERVICE_ACCOUNT").into(),
             cluster: text("CLUSTER_ID").into(),
             network: text("NETWORK").into(),
             node_cluster: node_cluster.into(),
             node_name: text("NODE_NAME").into(),
             locality: locality.into(),
-            istio_version: Some(text("ISTIO_VERSION")).filter(|v| !v.is_empty()).map(Into::into),
+            istio_version: Some(text("ISTIO_VERSION"))
+                .filter(|v| !v.is_empty())
+                .map(Into::into),
             interception: interception(text("INTERCEPTION_MODE"))?,
             http_proxy_port: port(text("HTTP_PROXY_PORT"))?,
-            idle_timeout: Some(text("IDLE_TIMEOUT")).filter(|v| !v.is_empty()).map(Into::into),
+            idle_timeout: Some(text("IDLE_TIMEOUT"))
+                .filter(|v| !v.is_empty())
+                .map(Into::into),
             http10: text("HTTP10") == "1",
             dns_capture: text("DNS_CAPTURE") == "true",
             dns_auto_allocate: text("DNS_AUTO_ALLOCATE") == "true",
             pod_ports: pod_ports(text("POD_PORTS"))?,
-            config: Arc::new(metadata.get("PROXY_CONFIG").and_then(Value::as_object).cloned().unwrap_or_default()),
+            config: Arc::new(
+                metadata
+                    .get("PROXY_CONFIG")
+                    .and_then(Value::as_object)
+                    .cloned()
+                    .unwrap_or_default(),
+            ),
             labels,
             metadata: Arc::new(metadata),
         })
@@ -167,24 +194,43 @@ impl Proxy {
     #[must_use]
     pub fn setting(&self, path: &[&str]) -> Option<&Value> {
         let (first, rest) = path.split_first()?;
-        rest.iter().try_fold(self.config.get(*first)?, |value, key| value.get(key))
+        rest.iter()
+            .try_fold(self.config.get(*first)?, |value, key| value.get(key))
     }
 }
 
 fn addresses(instance_ips: &str, from_id: &str) -> Result<Vec<IpAddr>, NodeError> {
-    let parse = |text: &str| text.split(',').filter_map(|ip| ip.trim().parse().ok()).collect::<Vec<IpAddr>>();
-    let found = Some(parse(instance_ips)).filter(|ips| !ips.is_empty()).unwrap_or_else(|| parse(from_id));
-    if found.is_empty() { Err(NodeError::Address) } else { Ok(found) }
+    let parse = |text: &str| {
+        text.split(',')
+            .filter_map(|ip| ip.trim().parse().ok())
+            .collect::<Vec<IpAddr>>()
+    };
+    let found = Some(parse(instance_ips))
+        .filter(|ips| !ips.is_empty())
+        .unwrap_or_else(|| parse(from_id));
+    if found.is_empty() {
+        Err(NodeError::Address)
+    } else {
+        Ok(found)
+    }
 }
 
 fn labels(metadata: &Map<String, Value>) -> Result<Labels, NodeError> {
     let field = "LABELS";
-    let Some(value) = metadata.get(field) else { return Ok(Labels::new()) };
-    let map = value.as_object().ok_or_else(|| NodeError::Metadata { field, reason: "must be an object of strings".into() })?;
+    let Some(value) = metadata.get(field) else {
+        return Ok(Labels::new());
+    };
+    let map = value.as_object().ok_or_else(|| NodeError::Metadata {
+        field,
+        reason: "must be an object of strings".into(),
+    })?;
     map.iter()
         .map(|(key, value)| match value.as_str() {
             Some(text) => Ok((key.clone(), text.to_owned())),
-            None => Err(NodeError::Metadata { field, reason: format!("label `{key}` must be a string") }),
+            None => Err(NodeError::Metadata {
+                field,
+                reason: format!("label `{key}` must be a string"),
+            }),
         })
         .collect()
 }
@@ -217,8 +263,11 @@ fn pod_ports(text: &str) -> Result<BTreeMap<String, u16>, NodeError> {
     if text.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let parsed: Vec<Value> = serde_json::from_str(text.trim())
-        .map_err(|error| NodeError::Metadata { field: "POD_PORTS", reason: error.to_string() })?;
+    let parsed: Vec<Value> =
+        serde_json::from_str(text.trim()).map_err(|error| NodeError::Metadata {
+            field: "POD_PORTS",
+            reason: error.to_string(),
+        })?;
     let named = parsed.iter().filter_map(|port| {
         let name = port.get("name")?.as_str().filter(|name| !name.is_empty())?;
         let number = u16::try_from(port.get("containerPort")?.as_u64()?).ok()?;
@@ -243,22 +292,43 @@ mod tests {
             "LABELS": {"app": "web"}, "POD_PORTS": "[{\"name\":\"http\",\"containerPort\":8080}]",
             "PROXY_CONFIG": {"gatewayTopology": {"numTrustedProxies": 2}},
         }));
-        let proxy = Proxy::parse("sidecar~10.0.0.7~web-1.shop~shop.svc.cluster.local", metadata, "web.shop", "").expect("valid");
+        let proxy = Proxy::parse(
+            "sidecar~10.0.0.7~web-1.shop~shop.svc.cluster.local",
+            metadata,
+            "web.shop",
+            "",
+        )
+        .expect("valid");
         assert_eq!(proxy.role, Role::Sidecar);
         assert_eq!(proxy.addresses.len(), 2);
         assert_eq!(&*proxy.domain, "cluster.local");
         assert_eq!(proxy.pod_ports.get("http"), Some(&8080));
-        assert_eq!(proxy.setting(&["gatewayTopology", "numTrustedProxies"]), Some(&json!(2)));
+        assert_eq!(
+            proxy.setting(&["gatewayTopology", "numTrustedProxies"]),
+            Some(&json!(2))
+        );
         assert!(proxy.speaks_istio());
     }
 
     #[test]
     fn bad_nodes_say_why() {
         let parse = |id: &str, metadata| Proxy::parse(id, map(metadata), "", "").map(|_| ());
-        assert_eq!(parse("sidecar~x~a.b~b.svc.c", json!({})), Err(NodeError::Address));
-        assert!(matches!(parse("sidecar~10.0.0.1", json!({})), Err(NodeError::Shape(_))));
-        assert!(matches!(parse("ztunnel~10.0.0.1~a.b~b.svc.c", json!({})), Err(NodeError::Role(_))));
+        assert_eq!(
+            parse("sidecar~x~a.b~b.svc.c", json!({})),
+            Err(NodeError::Address)
+        );
+        assert!(matches!(
+            parse("sidecar~10.0.0.1", json!({})),
+            Err(NodeError::Shape(_))
+        ));
+        assert!(matches!(
+            parse("ztunnel~10.0.0.1~a.b~b.svc.c", json!({})),
+            Err(NodeError::Role(_))
+        ));
         let bad = parse("sidecar~10.0.0.1~a.b~b.svc.c", json!({"LABELS": {"a": 1}}));
-        assert_eq!(bad.unwrap_err().to_string(), "node metadata LABELS: label `a` must be a string");
+        assert_eq!(
+            bad.unwrap_err().to_string(),
+            "node metadata LABELS: label `a` must be a string"
+        );
     }
 }

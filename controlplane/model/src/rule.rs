@@ -24,7 +24,11 @@ impl<T> Rule<T> {
     /// Oldest first, then by name and namespace.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
-        (self.created, &self.name, &self.namespace).cmp(&(other.created, &other.name, &other.namespace))
+        (self.created, &self.name, &self.namespace).cmp(&(
+            other.created,
+            &other.name,
+            &other.namespace,
+        ))
     }
 
     /// `<namespace>/<name>`.

@@ -3,14 +3,16 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use lateen_api::networking::{CaptureMode, Destination, OutboundTrafficPolicyMode, Sidecar, VirtualService};
+use lateen_api::networking::{
+    CaptureMode, Destination, OutboundTrafficPolicyMode, Sidecar, VirtualService,
+};
 
-use lateen_api::protocol::Protocol;
 use crate::routing::{self, MESH};
 use crate::rule::Rule;
 use crate::service::{Registry, Service};
 use crate::sidecar::Imports;
 use crate::snapshot::Snapshot;
+use lateen_api::protocol::Protocol;
 
 /// What happens to traffic for hosts nobody knows.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,18 +63,36 @@ pub struct Scope {
 impl Scope {
     /// Computes the scope of proxies in `namespace` that `sidecar` holds for.
     #[must_use]
-    pub fn new(snapshot: &Snapshot, namespace: &Arc<str>, sidecar: Option<Arc<Rule<Sidecar>>>) -> Self {
+    pub fn new(
+        snapshot: &Snapshot,
+        namespace: &Arc<str>,
+        sidecar: Option<Arc<Rule<Sidecar>>>,
+    ) -> Self {
         let seen = visible(snapshot, namespace);
         let rules = snapshot.virtual_services.bound(MESH, namespace);
         let egress = match sidecar.as_ref().filter(|rule| !rule.spec.egress.is_empty()) {
             None => vec![Egress::everything(&seen, rules)],
             Some(rule) => listeners(&rule.spec, namespace, &seen, &rules),
         };
-        let visible: HashMap<_, _> = seen.iter().map(|service| (Arc::clone(&service.host), Arc::clone(service))).collect();
-        let services = united(&egress, &visible);
-        let by_host = services.iter().map(|service| (Arc::clone(&service.host), Arc::clone(service))).collect();
+        let visible: HashMap<_, _> = seen
+            .iter()
+            .map(|service| (Arc::clone(&service.host), Arc::clone(service)))
+            .collect();
         let unknown = unknown(snapshot, sidecar.as_deref());
-        Self { namespace: Arc::clone(namespace), sidecar, egress, services, unknown, by_host, visible }
+        let services = united(&egress, &visible, &unknown);
+        let by_host = services
+            .iter()
+            .map(|service| (Arc::clone(&service.host), Arc::clone(service)))
+            .collect();
+        Self {
+            namespace: Arc::clone(namespace),
+            sidecar,
+            egress,
+            services,
+            unknown,
+            by_host,
+            visible,
+        }
     }
 
     /// The service of this host, if proxies of this scope have clusters for it.
@@ -90,26 +110,39 @@ impl Scope {
     /// The egress listener that serves a port: the one with this port, else the one without.
     #[must_use]
     pub fn egress_for(&self, port: u16) -> Option<&Egress> {
-        let exact = self.egress.iter().find(|egress| egress.port.is_some_and(|(own, _)| own == port));
+        let exact = self
+            .egress
+            .iter()
+            .find(|egress| egress.port.is_some_and(|(own, _)| own == port));
         exact.or_else(|| self.egress.iter().find(|egress| egress.port.is_none()))
     }
 
     /// True when a Sidecar limits what is imported.
     #[must_use]
     pub fn is_restricted(&self) -> bool {
-        self.sidecar.as_ref().is_some_and(|rule| !rule.spec.egress.is_empty())
+        self.sidecar
+            .as_ref()
+            .is_some_and(|rule| !rule.spec.egress.is_empty())
     }
 
     /// True when something of this host pattern may be imported.
     #[must_use]
     pub fn may_concern(&self, namespace: Option<&str>, pattern: &str) -> bool {
-        self.egress.iter().any(|egress| egress.imports.may_concern(namespace, pattern))
-            || self.by_host.keys().any(|host| lateen_api::host::overlap(pattern, host))
+        self.egress
+            .iter()
+            .any(|egress| egress.imports.may_concern(namespace, pattern))
+            || self
+                .by_host
+                .keys()
+                .any(|host| lateen_api::host::overlap(pattern, host))
     }
 }
 
 impl Egress {
-    fn everything(services: &[Arc<Service>], virtual_services: Vec<Arc<Rule<VirtualService>>>) -> Self {
+    fn everything(
+        services: &[Arc<Service>],
+        virtual_services: Vec<Arc<Rule<VirtualService>>>,
+    ) -> Self {
         Self {
             port: None,
             bind: None,
@@ -126,9 +159,18 @@ impl Egress {
 fn visible(snapshot: &Snapshot, namespace: &str) -> Vec<Arc<Service>> {
     let mut best: HashMap<&str, &Arc<Service>> = HashMap::new();
     let rank = |service: &Service| {
-        (&*service.namespace != namespace, service.registry != Registry::Kubernetes, service.created, service.namespace.clone())
+        (
+            &*service.namespace != namespace,
+            service.registry != Registry::Kubernetes,
+            service.created,
+            service.namespace.clone(),
+        )
     };
-    for (_, service) in snapshot.services.iter().filter(|(_, service)| service.export_to.admits(namespace)) {
+    for (_, service) in snapshot
+        .services
+        .iter()
+        .filter(|(_, service)| service.export_to.admits(namespace))
+    {
         let held = best.entry(&service.host).or_insert(service);
         if rank(service) < rank(held) {
             *held = service;
@@ -164,11 +206,20 @@ fn listeners(
                 .collect();
             let virtual_services = rules
                 .iter()
-                .filter(|rule| imports.rule(&rule.namespace, rule.spec.hosts.iter().map(String::as_str)))
+                .filter(|rule| {
+                    imports.rule(&rule.namespace, rule.spec.hosts.iter().map(String::as_str))
+                })
                 .cloned()
                 .collect();
             let bind = Some(listener.bind.clone()).filter(|bind| !bind.is_empty());
-            Egress { port, explicit: listener.capture_mode == CaptureMode::None, bind, services, virtual_services, imports }
+            Egress {
+                port,
+                explicit: listener.capture_mode == CaptureMode::None,
+                bind,
+                services,
+                virtual_services,
+                imports,
+            }
         })
         .collect();
     egress.sort_by_key(|listener| listener.port.is_none());
@@ -181,11 +232,18 @@ fn limited(service: &Arc<Service>, number: u16) -> Option<Arc<Service>> {
     if service.ports.len() == 1 {
         return Some(Arc::clone(service));
     }
-    Some(Arc::new(Service { ports: vec![port.clone()], ..(**service).clone() }))
+    Some(Arc::new(Service {
+        ports: vec![port.clone()],
+        ..(**service).clone()
+    }))
 }
 
-/// Every service of every listener, with the union of its ports, and the destinations of imported VirtualServices.
-fn united(egress: &[Egress], visible: &HashMap<Arc<str>, Arc<Service>>) -> Vec<Arc<Service>> {
+/// Every service of every listener, with the union of its ports, the destinations of imported VirtualServices, and the egress proxy.
+fn united(
+    egress: &[Egress],
+    visible: &HashMap<Arc<str>, Arc<Service>>,
+    unknown: &Unknown,
+) -> Vec<Arc<Service>> {
     if let [only] = egress
         && only.imports == Imports::everything()
     {
@@ -193,15 +251,29 @@ fn united(egress: &[Egress], visible: &HashMap<Arc<str>, Arc<Service>>) -> Vec<A
     }
     let mut found: HashMap<Arc<str>, Arc<Service>> = HashMap::new();
     for service in egress.iter().flat_map(|listener| &listener.services) {
-        let held = found.entry(Arc::clone(&service.host)).or_insert_with(|| Arc::clone(service));
+        let held = found
+            .entry(Arc::clone(&service.host))
+            .or_insert_with(|| Arc::clone(service));
         let known: BTreeSet<u16> = held.ports.iter().map(|port| port.number).collect();
-        let missing: Vec<_> = service.ports.iter().filter(|port| !known.contains(&port.number)).cloned().collect();
+        let missing: Vec<_> = service
+            .ports
+            .iter()
+            .filter(|port| !known.contains(&port.number))
+            .cloned()
+            .collect();
         if !missing.is_empty() {
             Arc::make_mut(held).ports.extend(missing);
         }
     }
-    let rules = egress.iter().flat_map(|listener| &listener.virtual_services);
-    let wanted: HashSet<&str> = rules.flat_map(|rule| routing::destination_hosts(&rule.spec)).collect();
+    let rules = egress
+        .iter()
+        .flat_map(|listener| &listener.virtual_services);
+    let mut wanted: HashSet<&str> = rules
+        .flat_map(|rule| routing::destination_hosts(&rule.spec))
+        .collect();
+    if let Unknown::Proxy(proxy) = unknown {
+        wanted.insert(&proxy.host);
+    }
     for host in wanted {
         if let Some(service) = visible.get(host) {
             found.insert(Arc::clone(&service.host), Arc::clone(service));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use lateen_api::protocol::Protocol;
 use crate::proxy::Labels;
+use lateen_api::protocol::Protocol;
 
 /// Seconds since the Unix epoch, for "oldest first".
 pub type Created = i64;
@@ -153,14 +153,21 @@ impl Visibility {
     /// takes `default`, which is read the same way and means all when it is empty too.
     #[must_use]
     pub fn parse(export_to: &[String], default: &[String], namespace: &str) -> Self {
-        let list = if export_to.is_empty() { default } else { export_to };
+        let list = if export_to.is_empty() {
+            default
+        } else {
+            export_to
+        };
         if list.is_empty() || list.iter().any(|entry| entry == "*") {
             return Self::Public;
         }
-        let names = list.iter().filter(|entry| *entry != "~").map(|entry| match entry.as_str() {
-            "." => Arc::from(namespace),
-            other => Arc::from(other),
-        });
+        let names = list
+            .iter()
+            .filter(|entry| *entry != "~")
+            .map(|entry| match entry.as_str() {
+                "." => Arc::from(namespace),
+                other => Arc::from(other),
+            });
         Self::Namespaces(names.collect())
     }
 }
@@ -200,7 +207,9 @@ impl TargetPort {
 /// True when `labels` hold every pair of `wanted`; an empty `wanted` is always held.
 #[must_use]
 pub fn covers(labels: &Labels, wanted: &Labels) -> bool {
-    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+    wanted
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
 }
 
 #[cfg(test)]

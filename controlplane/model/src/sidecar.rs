@@ -35,18 +35,29 @@ impl Sidecars {
     #[must_use]
     pub fn new(mut rules: Vec<Arc<Rule<Sidecar>>>, root_namespace: &str) -> Self {
         rules.sort_by(|a, b| a.order(b));
-        Self { rules, root: root_namespace.into() }
+        Self {
+            rules,
+            root: root_namespace.into(),
+        }
     }
 
     /// The Sidecar of a proxy: the oldest in its namespace whose selector matches, else the one without selector there, else the one
     /// without selector in the root namespace.
     #[must_use]
     pub fn select(&self, namespace: &str, labels: &Labels) -> Option<&Arc<Rule<Sidecar>>> {
-        let own = || self.rules.iter().filter(|rule| &*rule.namespace == namespace);
+        let own = || {
+            self.rules
+                .iter()
+                .filter(|rule| &*rule.namespace == namespace)
+        };
         own()
             .find(|rule| selector(&rule.spec).is_some_and(|wanted| covers(labels, wanted)))
             .or_else(|| own().find(|rule| selector(&rule.spec).is_none()))
-            .or_else(|| self.rules.iter().find(|rule| rule.namespace == self.root && selector(&rule.spec).is_none()))
+            .or_else(|| {
+                self.rules
+                    .iter()
+                    .find(|rule| rule.namespace == self.root && selector(&rule.spec).is_none())
+            })
     }
 }
 
@@ -59,7 +70,9 @@ impl Sidecars {
     /// The Sidecar of a namespace and name.
     #[must_use]
     pub fn named(&self, namespace: &str, name: &str) -> Option<&Arc<Rule<Sidecar>>> {
-        self.rules.iter().find(|rule| *rule.namespace == *namespace && *rule.name == *name)
+        self.rules
+            .iter()
+            .find(|rule| *rule.namespace == *namespace && *rule.name == *name)
     }
 }
 
@@ -67,14 +80,23 @@ impl Imports {
     /// Imports of everything that is visible.
     #[must_use]
     pub fn everything() -> Self {
-        Self { included: vec![Pattern { namespace: None, host: "*".into() }], excluded: Vec::new() }
+        Self {
+            included: vec![Pattern {
+                namespace: None,
+                host: "*".into(),
+            }],
+            excluded: Vec::new(),
+        }
     }
 
     /// Reads egress hosts of a Sidecar as seen from `namespace`: `./host`, `*/host`, `ns/host`; `~/*` imports nothing and `~ns/host`
     /// takes something out again.
     #[must_use]
     pub fn parse(hosts: &[String], namespace: &str) -> Self {
-        let mut imports = Self { included: Vec::new(), excluded: Vec::new() };
+        let mut imports = Self {
+            included: Vec::new(),
+            excluded: Vec::new(),
+        };
         for entry in hosts {
             let (place, name) = entry.split_once('/').unwrap_or(("*", entry));
             let (list, place) = match place.strip_prefix('~') {
@@ -87,7 +109,10 @@ impl Imports {
                 "." => Some(Arc::from(namespace)),
                 other => Some(Arc::from(other)),
             };
-            list.push(Pattern { namespace: place, host: name.to_owned() });
+            list.push(Pattern {
+                namespace: place,
+                host: name.to_owned(),
+            });
         }
         imports
     }
@@ -103,15 +128,22 @@ impl Imports {
     #[must_use]
     pub fn rule<'a>(&self, namespace: &str, mut hosts: impl Iterator<Item = &'a str>) -> bool {
         hosts.any(|name| {
-            self.included.iter().any(|p| p.admits(namespace) && host::overlap(&p.host, name))
-                && !self.excluded.iter().any(|p| p.admits(namespace) && host::is_subset_of(name, &p.host))
+            self.included
+                .iter()
+                .any(|p| p.admits(namespace) && host::overlap(&p.host, name))
+                && !self
+                    .excluded
+                    .iter()
+                    .any(|p| p.admits(namespace) && host::is_subset_of(name, &p.host))
         })
     }
 
     /// True when something of this host pattern may be imported, from `namespace` or, when it is `None`, from anywhere.
     #[must_use]
     pub fn may_concern(&self, namespace: Option<&str>, pattern: &str) -> bool {
-        self.included.iter().any(|p| namespace.is_none_or(|ns| p.admits(ns)) && host::overlap(&p.host, pattern))
+        self.included
+            .iter()
+            .any(|p| namespace.is_none_or(|ns| p.admits(ns)) && host::overlap(&p.host, pattern))
     }
 }
 
@@ -122,7 +154,10 @@ impl Pattern {
 }
 
 fn selector(spec: &Sidecar) -> Option<&Labels> {
-    spec.workload_selector.as_ref().map(|selector| &selector.labels).filter(|labels| !labels.is_empty())
+    spec.workload_selector
+        .as_ref()
+        .map(|selector| &selector.labels)
+        .filter(|labels| !labels.is_empty())
 }
 
 #[cfg(test)]
@@ -133,15 +168,31 @@ mod tests {
     use crate::service::Visibility;
 
     fn rule(ns: &str, name: &str, selector: Option<(&str, &str)>) -> Arc<Rule<Sidecar>> {
-        let workload_selector = selector.map(|(key, value)| WorkloadSelector { labels: Labels::from([(key.into(), value.into())]) });
-        let spec = Sidecar { workload_selector, ..Default::default() };
-        Arc::new(Rule { namespace: ns.into(), name: name.into(), created: 0, export_to: Visibility::Public, spec })
+        let workload_selector = selector.map(|(key, value)| WorkloadSelector {
+            labels: Labels::from([(key.into(), value.into())]),
+        });
+        let spec = Sidecar {
+            workload_selector,
+            ..Default::default()
+        };
+        Arc::new(Rule {
+            namespace: ns.into(),
+            name: name.into(),
+            created: 0,
+            export_to: Visibility::Public,
+            spec,
+        })
     }
 
     #[test]
     fn selection() {
         let sidecars = Sidecars::new(
-            vec![rule("root", "r", None), rule("root", "s", Some(("app", "web"))), rule("a", "all", None), rule("a", "web", Some(("app", "web")))],
+            vec![
+                rule("root", "r", None),
+                rule("root", "s", Some(("app", "web"))),
+                rule("a", "all", None),
+                rule("a", "web", Some(("app", "web"))),
+            ],
             "root",
         );
         let web = Labels::from([("app".into(), "web".into())]);
@@ -154,14 +205,18 @@ mod tests {
 
     #[test]
     fn egress_hosts() {
-        let hosts: Vec<String> = ["./*", "other/*.x.com", "~other/bad.x.com"].map(String::from).to_vec();
+        let hosts: Vec<String> = ["./*", "other/*.x.com", "~other/bad.x.com"]
+            .map(String::from)
+            .to_vec();
         let imports = Imports::parse(&hosts, "own");
         assert!(imports.service("own", "a.own.svc"));
         assert!(!imports.service("third", "a.third.svc"));
         assert!(imports.service("other", "good.x.com"));
         assert!(!imports.service("other", "bad.x.com"));
         assert!(imports.rule("other", ["*.com"].into_iter()));
-        assert!(imports.may_concern(None, "z.x.com") && !imports.may_concern(Some("third"), "z.x.com"));
+        assert!(
+            imports.may_concern(None, "z.x.com") && !imports.may_concern(Some("third"), "z.x.com")
+        );
         assert!(!Imports::parse(&["~/*".into()], "own").service("own", "a"));
     }
 }

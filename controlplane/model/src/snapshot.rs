@@ -77,7 +77,10 @@ impl Mesh {
     /// What happens to traffic for unknown hosts where no Sidecar says otherwise.
     #[must_use]
     pub fn outbound_mode(&self) -> OutboundTrafficPolicyMode {
-        self.config.outbound_traffic_policy.as_ref().map_or(OutboundTrafficPolicyMode::AllowAny, |policy| policy.mode)
+        self.config
+            .outbound_traffic_policy
+            .as_ref()
+            .map_or(OutboundTrafficPolicyMode::AllowAny, |policy| policy.mode)
     }
 
     /// Trust domain for SPIFFE identities; `@` becomes `.`.
@@ -89,7 +92,11 @@ impl Mesh {
     /// The trust domain and its aliases.
     #[must_use]
     pub fn trust_domains(&self) -> Vec<String> {
-        let aliases = self.config.trust_domain_aliases.iter().map(|alias| alias.replace('@', "."));
+        let aliases = self
+            .config
+            .trust_domain_aliases
+            .iter()
+            .map(|alias| alias.replace('@', "."));
         let mut all = vec![self.trust_domain()];
         for alias in aliases {
             if !all.contains(&alias) {

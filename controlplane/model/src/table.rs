@@ -13,13 +13,17 @@ pub struct Table<V> {
 
 impl<V> Clone for Table<V> {
     fn clone(&self) -> Self {
-        Self { rows: Arc::clone(&self.rows) }
+        Self {
+            rows: Arc::clone(&self.rows),
+        }
     }
 }
 
 impl<V> Default for Table<V> {
     fn default() -> Self {
-        Self { rows: Arc::default() }
+        Self {
+            rows: Arc::default(),
+        }
     }
 }
 
@@ -31,9 +35,15 @@ impl<V> Table<V> {
     }
 
     /// Puts a value; the one it replaces comes back.
-    pub fn insert(&mut self, namespace: &Arc<str>, name: &Arc<str>, value: Arc<V>) -> Option<Arc<V>> {
+    pub fn insert(
+        &mut self,
+        namespace: &Arc<str>,
+        name: &Arc<str>,
+        value: Arc<V>,
+    ) -> Option<Arc<V>> {
         let rows = Arc::make_mut(&mut self.rows);
-        Arc::make_mut(rows.entry(Arc::clone(namespace)).or_default()).insert(Arc::clone(name), value)
+        Arc::make_mut(rows.entry(Arc::clone(namespace)).or_default())
+            .insert(Arc::clone(name), value)
     }
 
     /// Takes a value out.
@@ -50,12 +60,17 @@ impl<V> Table<V> {
 
     /// Every value of one namespace, by name.
     pub fn row(&self, namespace: &str) -> impl Iterator<Item = &Arc<V>> {
-        self.rows.get(namespace).into_iter().flat_map(|row| row.values())
+        self.rows
+            .get(namespace)
+            .into_iter()
+            .flat_map(|row| row.values())
     }
 
     /// Every value with its namespace, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<V>)> {
-        self.rows.iter().flat_map(|(namespace, row)| row.values().map(move |value| (namespace, value)))
+        self.rows
+            .iter()
+            .flat_map(|(namespace, row)| row.values().map(move |value| (namespace, value)))
     }
 
     /// Number of values.

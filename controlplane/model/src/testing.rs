@@ -1,7 +1,9 @@
 //! Small builders for tests of this crate.
 
+use crate::service::{
+    Distribution, Registry, Resolution, Service, ServicePort, TargetPort, Visibility,
+};
 use lateen_api::protocol::Protocol;
-use crate::service::{Distribution, Registry, Resolution, Service, ServicePort, TargetPort, Visibility};
 
 /// A Kubernetes Service with port 9080 `http` and one address.
 pub(crate) fn service(host: &str, namespace: &str) -> Service {

@@ -4,35 +4,34 @@
 //! after the other, and a response is handed to the transport before the next is made.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::marker::PhantomData;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use futures_util::StreamExt;
+use http::request::Parts;
+use http::{Request, Response, header};
 use lateen_controlplane_model::caller::{Authenticate, Caller, Connection};
-use lateen_xds::ads::{
-    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer, DeltaResponse,
-    Response as SotwResponse,
-};
+use lateen_xds::ads::Frames;
 use lateen_xds::names::{ResourceType, type_url};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::{Status, Streaming};
+use tower_service::Service;
 
 use crate::debug::Debug;
 use crate::hub::{Hub, Registration};
 use crate::identity::{self, SharedProxy};
 use crate::metrics::{Connected, TypeLabel};
-use crate::session;
 use crate::wire::{Delta, Sotw, Wire};
-
-/// Responses that wait for the transport of one stream.
-const QUEUE: usize = 2;
-/// Largest request that is read, in bytes.
-const MAX_REQUEST: usize = 4 * 1024 * 1024;
+use crate::{session, transport};
 
 /// The ADS service.
+#[derive(Clone)]
 pub struct AdsService {
     hub: Arc<Hub>,
     authenticate: Arc<dyn Authenticate>,
@@ -50,23 +49,17 @@ impl AdsService {
         }
     }
 
-    /// The tonic server, with its size cap.
-    #[must_use]
-    pub fn into_server(self) -> AggregatedDiscoveryServiceServer<Self> {
-        AggregatedDiscoveryServiceServer::new(self).max_decoding_message_size(MAX_REQUEST)
-    }
-
     /// The connection and the caller behind it. Over TLS somebody must be authenticated; plain text never is.
-    fn caller<T>(&self, request: &Request<T>) -> Result<(Connection, Option<Caller>), Status> {
-        let connection = request.extensions().get::<Connection>().cloned();
+    fn caller(&self, parts: &Parts) -> Result<(Connection, Option<Caller>), Status> {
+        let connection = parts.extensions.get::<Connection>().cloned();
         let connection = connection
             .ok_or_else(|| Status::internal("the transport does not say who is connected"))?;
         if !connection.encrypted {
             return Ok((connection, None));
         }
-        let header = request
-            .metadata()
-            .get("authorization")
+        let header = parts
+            .headers
+            .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
         match self.authenticate.authenticate(&connection, header) {
             Ok(caller) => Ok((connection, Some(caller))),
@@ -77,12 +70,9 @@ impl AdsService {
         }
     }
 
-    fn open<W: Wire>(
-        &self,
-        request: Request<Streaming<W::Request>>,
-    ) -> Result<Response<Responses<W>>, Status> {
-        let (connection, caller) = self.caller(&request)?;
-        let (sender, receiver) = mpsc::channel(QUEUE);
+    fn open<W: Wire>(&self, parts: &Parts, body: Body) -> Result<Response<Body>, Status> {
+        let (connection, caller) = self.caller(parts)?;
+        let (sender, response) = transport::response();
         let conversation = Conversation::<W> {
             hub: Arc::clone(&self.hub),
             debug: Arc::clone(&self.debug),
@@ -90,31 +80,36 @@ impl AdsService {
             sender,
             node: None,
             connected: None,
+            wire: PhantomData,
         };
-        tokio::spawn(conversation.run(request.into_inner()));
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        tokio::spawn(conversation.run(transport::requests(body)));
+        Ok(response)
     }
 }
 
-type Responses<W> = ReceiverStream<Result<<W as Wire>::Response, Status>>;
+impl NamedService for AdsService {
+    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+}
 
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for AdsService {
-    type StreamAggregatedResourcesStream = ReceiverStream<Result<SotwResponse, Status>>;
-    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaResponse, Status>>;
+impl Service<Request<Body>> for AdsService {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
 
-    async fn stream_aggregated_resources(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        self.open::<Sotw>(request)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        self.open::<Delta>(request)
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (parts, body) = request.into_parts();
+        let opened = match parts.uri.path().rsplit_once('/').map(|(_, method)| method) {
+            Some("DeltaAggregatedResources") => self.open::<Delta>(&parts, body),
+            Some("StreamAggregatedResources") => self.open::<Sotw>(&parts, body),
+            _ => Err(Status::unimplemented(
+                "no such method of AggregatedDiscoveryService",
+            )),
+        };
+        ready(Ok(opened.unwrap_or_else(Status::into_http)))
     }
 }
 
@@ -137,9 +132,10 @@ struct Conversation<W: Wire> {
     hub: Arc<Hub>,
     debug: Arc<Debug>,
     registration: Registration,
-    sender: mpsc::Sender<Result<W::Response, Status>>,
+    sender: transport::Sender,
     node: Option<Node>,
     connected: Option<Connected>,
+    wire: PhantomData<W>,
 }
 
 impl<W: Wire> Conversation<W> {
@@ -349,7 +345,10 @@ impl<W: Wire> Conversation<W> {
     }
 
     /// Waits for the transport, but not beyond the server's stop.
-    async fn hand_over(&self, message: W::Response) -> Result<(), End> {
+    async fn hand_over(&self, message: Option<Frames>) -> Result<(), End> {
+        let message = message.ok_or_else(|| {
+            Status::resource_exhausted("the response is larger than a gRPC message may be")
+        })?;
         tokio::select! {
             sent = self.sender.send(Ok(message)) => sent.map_err(|_| End::Gone),
             () = self.hub.until_stopping() => Err(Status::unavailable("the control plane is shutting down").into()),

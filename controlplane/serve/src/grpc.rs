@@ -18,6 +18,8 @@ use crate::listen::Incoming;
 
 /// Longest life of a connection unless set otherwise; clients then connect again, maybe to another replica.
 pub const MAX_AGE: Duration = Duration::from_secs(30 * 60);
+/// Time that streams get to end on a connection that is too old; clients open them again on the next.
+const AGE_GRACE: Duration = Duration::from_secs(10);
 /// Time between two HTTP/2 pings, and how long an answer may take.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// Streams of one connection.
@@ -113,6 +115,7 @@ where
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
         .max_connection_age(max_age)
+        .max_connection_age_grace(AGE_GRACE)
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADERS)
         .serve_with_incoming_shutdown(service, incoming, stop)

@@ -46,6 +46,7 @@ fn common(pages: Arc<Pages>) -> Router {
     Router::new()
         .route("/ready", get(ready))
         .route("/debug", get(index))
+        .route("/debug/", get(index))
         .route("/debug/{*page}", get(page))
         .with_state(pages)
 }
@@ -152,7 +153,8 @@ impl Pages {
             .and_then(|value| value.to_str().ok());
         self.authenticate.authenticate(connection, header).map(Some).map_err(|error| {
             tracing::warn!(remote = %connection.remote, %error, page, "page asked for without identity");
-            (StatusCode::UNAUTHORIZED, "authentication required: bearer token or client certificate\n").into_response()
+            let reason = "authentication required: bearer token or client certificate\n";
+            Box::new((StatusCode::UNAUTHORIZED, reason).into_response())
         })
     }
 }

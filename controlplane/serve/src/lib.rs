@@ -17,4 +17,5 @@ mod identity;
 pub mod listen;
 pub mod metrics;
 mod session;
+mod transport;
 mod wire;

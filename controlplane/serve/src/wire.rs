@@ -2,24 +2,25 @@
 
 use envoy_types::pb::envoy::config::core::v3::{ControlPlane, Node};
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
-use lateen_xds::ads::{DeltaResource, DeltaResponse, Response as SotwResponse};
+use lateen_xds::ads::{self, Frames};
+use prost::Message;
+
+use lateen_controlplane_model::generate::Resource;
 
 use crate::session::{Asked, Protocol, Request, Response};
 
 /// A protocol: how its requests read and its responses are written.
 pub(crate) trait Wire: Send + Sync + 'static {
     /// Request message.
-    type Request: Send + 'static;
-    /// Response message.
-    type Response: Send + 'static;
+    type Request: Message + Default + Send + 'static;
     /// The session's protocol.
     const PROTOCOL: Protocol;
 
     /// The node, if the message carries one, and the request.
     fn read(message: Self::Request) -> (Option<Node>, Request);
 
-    /// The response message.
-    fn write(response: Response, control_plane: Option<ControlPlane>) -> Self::Response;
+    /// The response message; `None` when it is too large for gRPC.
+    fn write(response: Response, control_plane: Option<ControlPlane>) -> Option<Frames>;
 }
 
 /// Delta ADS.
@@ -30,7 +31,6 @@ pub(crate) struct Sotw;
 
 impl Wire for Delta {
     type Request = DeltaDiscoveryRequest;
-    type Response = DeltaResponse;
     const PROTOCOL: Protocol = Protocol::Delta;
 
     fn read(message: DeltaDiscoveryRequest) -> (Option<Node>, Request) {
@@ -51,29 +51,24 @@ impl Wire for Delta {
         )
     }
 
-    fn write(response: Response, control_plane: Option<ControlPlane>) -> DeltaResponse {
-        let resources = response
-            .resources
-            .into_iter()
-            .map(|resource| DeltaResource {
-                version: String::new(),
-                resource: resource.body,
-                name: resource.name.to_string(),
-            });
-        DeltaResponse {
+    fn write(response: Response, control_plane: Option<ControlPlane>) -> Option<Frames> {
+        let head = ads::DeltaResponse {
             system_version_info: response.version,
-            resources: resources.collect(),
             type_url: response.type_url,
             nonce: response.nonce,
             removed_resources: response.removed,
             control_plane,
-        }
+        };
+        let resource = |resource: Resource| ads::Resource {
+            name: resource.name.to_string(),
+            body: resource.body,
+        };
+        head.frames(response.resources.into_iter().map(resource).collect())
     }
 }
 
 impl Wire for Sotw {
     type Request = DiscoveryRequest;
-    type Response = SotwResponse;
     const PROTOCOL: Protocol = Protocol::Sotw;
 
     fn read(message: DiscoveryRequest) -> (Option<Node>, Request) {
@@ -90,17 +85,17 @@ impl Wire for Sotw {
         )
     }
 
-    fn write(response: Response, control_plane: Option<ControlPlane>) -> SotwResponse {
-        SotwResponse {
+    fn write(response: Response, control_plane: Option<ControlPlane>) -> Option<Frames> {
+        let head = ads::Response {
             version_info: response.version,
-            resources: response
-                .resources
-                .into_iter()
-                .map(|resource| resource.body)
-                .collect(),
             type_url: response.type_url,
             nonce: response.nonce,
             control_plane,
-        }
+        };
+        let resource = |resource: Resource| ads::Resource {
+            name: String::new(),
+            body: resource.body,
+        };
+        head.frames(response.resources.into_iter().map(resource).collect())
     }
 }

@@ -17,7 +17,9 @@ use lateen_xds::any::typed_struct;
 use lateen_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1 as alpn;
 use lateen_xds::pb::stats::PluginConfig;
 
-use crate::pb::listener::{Filter, ListenerFilter, ListenerFilterChainMatchPredicate, filter, listener_filter};
+use crate::pb::listener::{
+    Filter, ListenerFilter, ListenerFilterChainMatchPredicate, filter, listener_filter,
+};
 use crate::pb::{Any, Struct, hcm};
 use crate::wire::{flag_value, list_value, number, pack, struct_of, struct_value, text_value};
 
@@ -43,7 +45,10 @@ pub(crate) struct Extras {
 
 /// A network filter.
 pub(crate) fn network(name: &str, config: Any) -> Filter {
-    Filter { name: name.into(), config_type: Some(filter::ConfigType::TypedConfig(config)) }
+    Filter {
+        name: name.into(),
+        config_type: Some(filter::ConfigType::TypedConfig(config)),
+    }
 }
 
 /// A listener filter.
@@ -57,7 +62,10 @@ pub(crate) fn listener_filter(name: &str, config: Any) -> ListenerFilter {
 
 /// Looks at the ClientHello for SNI and ALPN.
 pub(crate) fn tls_inspector(disabled: Option<ListenerFilterChainMatchPredicate>) -> ListenerFilter {
-    let config = TlsInspector { initial_read_buffer_size: number(512), ..Default::default() };
+    let config = TlsInspector {
+        initial_read_buffer_size: number(512),
+        ..Default::default()
+    };
     ListenerFilter {
         filter_disabled: disabled,
         ..listener_filter("envoy.filters.listener.tls_inspector", pack(&config))
@@ -65,10 +73,15 @@ pub(crate) fn tls_inspector(disabled: Option<ListenerFilterChainMatchPredicate>)
 }
 
 /// Looks at the first bytes for HTTP.
-pub(crate) fn http_inspector(disabled: Option<ListenerFilterChainMatchPredicate>) -> ListenerFilter {
+pub(crate) fn http_inspector(
+    disabled: Option<ListenerFilterChainMatchPredicate>,
+) -> ListenerFilter {
     ListenerFilter {
         filter_disabled: disabled,
-        ..listener_filter("envoy.filters.listener.http_inspector", pack(&HttpInspector {}))
+        ..listener_filter(
+            "envoy.filters.listener.http_inspector",
+            pack(&HttpInspector {}),
+        )
     }
 }
 
@@ -79,13 +92,19 @@ pub(crate) fn original_dst() -> ListenerFilter {
 
 /// Keeps the client's address towards the application (TPROXY).
 pub(crate) fn original_src() -> ListenerFilter {
-    let config = OriginalSrc { mark: 1337, ..Default::default() };
+    let config = OriginalSrc {
+        mark: 1337,
+        ..Default::default()
+    };
     listener_filter("envoy.filters.listener.original_src", pack(&config))
 }
 
 /// Reads the PROXY protocol header of a load balancer.
 pub(crate) fn proxy_protocol() -> ListenerFilter {
-    listener_filter("envoy.filters.listener.proxy_protocol", pack(&ProxyProtocol::default()))
+    listener_filter(
+        "envoy.filters.listener.proxy_protocol",
+        pack(&ProxyProtocol::default()),
+    )
 }
 
 /// Network filter that exchanges peer metadata over mTLS.
@@ -95,13 +114,22 @@ pub(crate) fn tcp_metadata_exchange() -> Filter {
 
 /// The same as an upstream filter of a cluster.
 pub(crate) fn tcp_metadata_exchange_config() -> Any {
-    let fields = struct_of([("protocol", text_value("istio-peer-exchange")), ("enable_discovery", flag_value(true))]);
-    typed_struct("type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange", fields)
+    let fields = struct_of([
+        ("protocol", text_value("istio-peer-exchange")),
+        ("enable_discovery", flag_value(true)),
+    ]);
+    typed_struct(
+        "type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange",
+        fields,
+    )
 }
 
 fn stats_config(direction: Direction) -> Any {
     let disable_host_header_fallback = direction != Direction::Outbound;
-    pack(&PluginConfig { disable_host_header_fallback, ..Default::default() })
+    pack(&PluginConfig {
+        disable_host_header_fallback,
+        ..Default::default()
+    })
 }
 
 /// Network filters before the TCP proxy: metrics where they are on.
@@ -111,24 +139,40 @@ pub(crate) fn tcp_stats(extras: Extras, direction: Direction) -> Option<Filter> 
 
 /// Decodes MongoDB's protocol for its statistics.
 pub(crate) fn mongo(stat_prefix: &str) -> Filter {
-    let config = MongoProxy { stat_prefix: stat_prefix.into(), ..Default::default() };
+    let config = MongoProxy {
+        stat_prefix: stat_prefix.into(),
+        ..Default::default()
+    };
     network("envoy.filters.network.mongo_proxy", pack(&config))
 }
 
 /// The HTTP filters of a chain, in order.
-pub(crate) fn http_filters(extras: Extras, direction: Direction, grpc_web: bool) -> Vec<hcm::HttpFilter> {
+pub(crate) fn http_filters(
+    extras: Extras,
+    direction: Direction,
+    grpc_web: bool,
+) -> Vec<hcm::HttpFilter> {
     let mut filters = Vec::with_capacity(8);
     if extras.istio {
-        filters.push(http("istio.metadata_exchange", http_metadata_exchange(direction)));
+        filters.push(http(
+            "istio.metadata_exchange",
+            http_metadata_exchange(direction),
+        ));
     }
     if grpc_web {
         filters.push(http("envoy.filters.http.grpc_web", pack(&GrpcWeb {})));
     }
-    filters.push(http("envoy.filters.http.grpc_stats", pack(&grpc_stats_config())));
+    filters.push(http(
+        "envoy.filters.http.grpc_stats",
+        pack(&grpc_stats_config()),
+    ));
     if extras.istio && direction != Direction::Inbound {
         filters.push(http("istio.alpn", pack(&alpn_config())));
     }
-    filters.push(http("envoy.filters.http.fault", pack(&HttpFault::default())));
+    filters.push(http(
+        "envoy.filters.http.fault",
+        pack(&HttpFault::default()),
+    ));
     filters.push(http("envoy.filters.http.cors", pack(&Cors {})));
     if extras.istio && extras.metrics {
         filters.push(http("istio.stats", stats_config(direction)));
@@ -158,7 +202,11 @@ fn grpc_stats_config() -> grpc_stats::FilterConfig {
 }
 
 fn http_metadata_exchange(direction: Direction) -> Any {
-    let empty = || struct_value(Struct { fields: HashMap::new() });
+    let empty = || {
+        struct_value(Struct {
+            fields: HashMap::new(),
+        })
+    };
     let headers = || struct_value(struct_of([("istio_headers", empty())]));
     let discovery = struct_value(struct_of([("workload_discovery", empty())]));
     let (discover, propagate) = match direction {
@@ -169,7 +217,10 @@ fn http_metadata_exchange(direction: Direction) -> Any {
         (discover, list_value(vec![headers(), discovery])),
         (propagate, list_value(vec![headers()])),
     ]);
-    typed_struct("type.googleapis.com/io.istio.http.peer_metadata.Config", fields)
+    typed_struct(
+        "type.googleapis.com/io.istio.http.peer_metadata.Config",
+        fields,
+    )
 }
 
 fn alpn_config() -> alpn::FilterConfig {

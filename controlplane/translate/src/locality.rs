@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lateen_api::networking::{LoadBalancerSettings, LocalityDistribute, LocalityLoadBalancerSetting};
+use lateen_api::networking::{
+    LoadBalancerSettings, LocalityDistribute, LocalityLoadBalancerSetting,
+};
 use lateen_controlplane_model::endpoint::Workload;
 use lateen_controlplane_model::proxy::Labels;
 use lateen_controlplane_model::service::{Distribution, Service};
@@ -12,8 +14,12 @@ use crate::endpoint::locality_setting;
 use crate::view::View;
 
 /// Labels by which `trafficDistribution` prefers endpoints, most general first.
-const SAME_ZONE: [&str; 4] =
-    ["topology.istio.io/network", "topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
+const SAME_ZONE: [&str; 4] = [
+    "topology.istio.io/network",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "topology.istio.io/subzone",
+];
 const SAME_NODE: [&str; 5] = [
     "topology.istio.io/network",
     "topology.kubernetes.io/region",
@@ -58,7 +64,12 @@ enum Failover<'a> {
 impl<'a> Place<'a> {
     /// Where a workload is.
     pub(crate) fn of(workload: &'a Workload) -> Self {
-        Self { locality: &workload.locality, labels: &workload.labels, network: &workload.network, node: &workload.node }
+        Self {
+            locality: &workload.locality,
+            labels: &workload.labels,
+            network: &workload.network,
+            node: &workload.node,
+        }
     }
 }
 
@@ -84,7 +95,10 @@ pub(crate) fn preference<'a>(
     };
     let setting = locality_setting(view, service, settings);
     let distribute = setting.and_then(|setting| {
-        setting.distribute.iter().find(|rule| locality_matches(&view.traits.locality, &rule.from))
+        setting
+            .distribute
+            .iter()
+            .find(|rule| locality_matches(&view.traits.locality, &rule.from))
     });
     let failover = match (forced, setting) {
         (Some(labels), _) => Some(Failover::Labels(labels, None)),
@@ -92,13 +106,24 @@ pub(crate) fn preference<'a>(
             if setting.failover_priority.is_empty() {
                 Some(Failover::Locality(Some(setting)))
             } else {
-                let labels = setting.failover_priority.iter().map(String::as_str).collect();
-                Some(Failover::Labels(labels, Some(setting).filter(|setting| !setting.failover.is_empty())))
+                let labels = setting
+                    .failover_priority
+                    .iter()
+                    .map(String::as_str)
+                    .collect();
+                Some(Failover::Labels(
+                    labels,
+                    Some(setting).filter(|setting| !setting.failover.is_empty()),
+                ))
             }
         }
         _ => None,
     };
-    Preference { client, failover, distribute }
+    Preference {
+        client,
+        failover,
+        distribute,
+    }
 }
 
 impl Preference<'_> {
@@ -112,7 +137,9 @@ impl Preference<'_> {
                 let matched = self.leading_matches(labels, place);
                 let rank = u32::try_from(labels.len() - matched).unwrap_or(u32::MAX);
                 match setting {
-                    Some(setting) => rank.saturating_mul(5).saturating_add(self.by_locality(place, Some(setting))),
+                    Some(setting) => rank
+                        .saturating_mul(5)
+                        .saturating_add(self.by_locality(place, Some(setting))),
                     None => rank,
                 }
             }
@@ -121,7 +148,9 @@ impl Preference<'_> {
 
     /// The weight of a locality; `None` when a distribution leaves it out.
     pub(crate) fn weight(&self, locality: &Arc<str>, endpoints: u32) -> Option<u32> {
-        let Some(rule) = self.distribute else { return Some(endpoints) };
+        let Some(rule) = self.distribute else {
+            return Some(endpoints);
+        };
         share(&rule.to, locality).filter(|weight| *weight > 0)
     }
 
@@ -135,7 +164,8 @@ impl Preference<'_> {
             (false, _, _) => 3,
         };
         let region = part(self.client.locality, 0);
-        let wanted = setting.and_then(|setting| setting.failover.iter().find(|rule| rule.from == region));
+        let wanted =
+            setting.and_then(|setting| setting.failover.iter().find(|rule| rule.from == region));
         match wanted {
             Some(rule) if rank == 3 && part(place.locality, 0) != rule.to => 4,
             _ => rank,
@@ -153,7 +183,13 @@ impl Preference<'_> {
     }
 
     fn client_value(&self, key: &str) -> &str {
-        value(key, self.client.labels, self.client.locality, self.client.network, self.client.node)
+        value(
+            key,
+            self.client.labels,
+            self.client.locality,
+            self.client.network,
+            self.client.node,
+        )
     }
 }
 
@@ -164,7 +200,13 @@ impl Place<'_> {
 }
 
 /// A label, where topology labels come from what is known of the place itself.
-fn value<'a>(key: &str, labels: &'a Labels, locality: &'a str, network: &'a str, node: &'a str) -> &'a str {
+fn value<'a>(
+    key: &str,
+    labels: &'a Labels,
+    locality: &'a str,
+    network: &'a str,
+    node: &'a str,
+) -> &'a str {
     let part = |at: usize| locality.split('/').nth(at).unwrap_or_default();
     match key {
         "topology.kubernetes.io/region" => part(0),
@@ -195,7 +237,10 @@ fn locality_matches(locality: &str, pattern: &str) -> bool {
 
 fn share(to: &BTreeMap<String, u32>, locality: &str) -> Option<u32> {
     // The most precise pattern decides.
-    to.iter().filter(|(pattern, _)| locality_matches(locality, pattern)).max_by_key(|(pattern, _)| pattern.len()).map(|(_, weight)| *weight)
+    to.iter()
+        .filter(|(pattern, _)| locality_matches(locality, pattern))
+        .max_by_key(|(pattern, _)| pattern.len())
+        .map(|(_, weight)| *weight)
 }
 
 #[cfg(test)]
@@ -205,24 +250,49 @@ mod tests {
 
     fn rank(client: &str, setting: Option<&LocalityLoadBalancerSetting>, place: &str) -> u32 {
         let labels = Labels::new();
-        let client = Client { locality: client, labels: &labels, network: "", node: "" };
-        let preference = Preference { client, failover: Some(Failover::Locality(setting)), distribute: None };
-        preference.priority(&Place { locality: place, labels: &labels, network: "", node: "" })
+        let client = Client {
+            locality: client,
+            labels: &labels,
+            network: "",
+            node: "",
+        };
+        let preference = Preference {
+            client,
+            failover: Some(Failover::Locality(setting)),
+            distribute: None,
+        };
+        preference.priority(&Place {
+            locality: place,
+            labels: &labels,
+            network: "",
+            node: "",
+        })
     }
 
     #[test]
     fn ranks() {
         let setting = LocalityLoadBalancerSetting {
-            failover: vec![LocalityFailover { from: "r1".into(), to: "r2".into() }],
+            failover: vec![LocalityFailover {
+                from: "r1".into(),
+                to: "r2".into(),
+            }],
             ..Default::default()
         };
-        for (place, plain, directed) in
-            [("r1/z1/s1", 0, 0), ("r1/z1/s2", 1, 1), ("r1/z2/s1", 2, 2), ("r2/z1/s1", 3, 3), ("r3/z1/s1", 3, 4)]
-        {
+        for (place, plain, directed) in [
+            ("r1/z1/s1", 0, 0),
+            ("r1/z1/s2", 1, 1),
+            ("r1/z2/s1", 2, 2),
+            ("r2/z1/s1", 3, 3),
+            ("r3/z1/s1", 3, 4),
+        ] {
             assert_eq!(rank("r1/z1/s1", None, place), plain, "{place}");
             assert_eq!(rank("r1/z1/s1", Some(&setting), place), directed, "{place}");
         }
-        assert_eq!(rank("", None, "r1/z1/s1"), 0, "a client that knows no place prefers none");
+        assert_eq!(
+            rank("", None, "r1/z1/s1"),
+            0,
+            "a client that knows no place prefers none"
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::access_log;
 use crate::filters::{self, Direction};
 use crate::pb::core::{Http1ProtocolOptions, HttpProtocolOptions};
 use crate::pb::hcm::http_connection_manager::{
-    self as parts, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, SetCurrentClientCertDetails,
-    UpgradeConfig,
+    self as parts, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
+    SetCurrentClientCertDetails, UpgradeConfig,
 };
 use crate::pb::hcm::{HttpConnectionManager, Rds, RequestIdExtension};
 use crate::pb::listener::Filter;
@@ -22,10 +22,22 @@ use crate::wire::{ads, flag, number, pack, span};
 const NAME: &str = "envoy.filters.network.http_connection_manager";
 /// Spans say which policies a dry run would have applied.
 const DRY_RUN: [(&str, &str); 4] = [
-    ("istio.authorization.dry_run.allow_policy.name", "istio_dry_run_allow_shadow_effective_policy_id"),
-    ("istio.authorization.dry_run.allow_policy.result", "istio_dry_run_allow_shadow_engine_result"),
-    ("istio.authorization.dry_run.deny_policy.name", "istio_dry_run_deny_shadow_effective_policy_id"),
-    ("istio.authorization.dry_run.deny_policy.result", "istio_dry_run_deny_shadow_engine_result"),
+    (
+        "istio.authorization.dry_run.allow_policy.name",
+        "istio_dry_run_allow_shadow_effective_policy_id",
+    ),
+    (
+        "istio.authorization.dry_run.allow_policy.result",
+        "istio_dry_run_allow_shadow_engine_result",
+    ),
+    (
+        "istio.authorization.dry_run.deny_policy.name",
+        "istio_dry_run_deny_shadow_effective_policy_id",
+    ),
+    (
+        "istio.authorization.dry_run.deny_policy.result",
+        "istio_dry_run_deny_shadow_engine_result",
+    ),
 ];
 
 /// What tells one connection manager from another.
@@ -51,7 +63,10 @@ pub(crate) enum Routes {
 pub(crate) fn manager(view: &View, http: Http) -> Filter {
     let direction = http.direction;
     let route_specifier = match http.routes {
-        Routes::Named(route_config_name) => RouteSpecifier::Rds(Rds { config_source: Some(ads()), route_config_name }),
+        Routes::Named(route_config_name) => RouteSpecifier::Rds(Rds {
+            config_source: Some(ads()),
+            route_config_name,
+        }),
         Routes::Inline(routes) => RouteSpecifier::RouteConfig(*routes),
     };
     let mut manager = HttpConnectionManager {
@@ -62,17 +77,24 @@ pub(crate) fn manager(view: &View, http: Http) -> Filter {
         access_log: access_log::logs(view.config()),
         stream_idle_timeout: span(Duration::ZERO),
         proxy_100_continue: true,
-        upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..Default::default() }],
+        upgrade_configs: vec![UpgradeConfig {
+            upgrade_type: "websocket".into(),
+            ..Default::default()
+        }],
         request_id_extension: Some(RequestIdExtension {
             typed_config: Some(pack(&UuidRequestIdConfig {
                 use_request_id_for_trace_sampling: flag(true),
                 ..Default::default()
             })),
         }),
-        http_protocol_options: view.traits.http10.then(|| Http1ProtocolOptions { accept_http_10: true, ..Default::default() }),
-        common_http_protocol_options: view
-            .idle_timeout()
-            .map(|idle| HttpProtocolOptions { idle_timeout: Some(idle), ..Default::default() }),
+        http_protocol_options: view.traits.http10.then(|| Http1ProtocolOptions {
+            accept_http_10: true,
+            ..Default::default()
+        }),
+        common_http_protocol_options: view.idle_timeout().map(|idle| HttpProtocolOptions {
+            idle_timeout: Some(idle),
+            ..Default::default()
+        }),
         route_specifier: Some(route_specifier),
         ..Default::default()
     };
@@ -85,9 +107,17 @@ pub(crate) fn manager(view: &View, http: Http) -> Filter {
 }
 
 fn normalize(manager: &mut HttpConnectionManager, view: &View) {
-    let wanted = view.config().path_normalization.as_ref().map(|own| own.normalization).unwrap_or_default();
+    let wanted = view
+        .config()
+        .path_normalization
+        .as_ref()
+        .map(|own| own.normalization)
+        .unwrap_or_default();
     manager.normalize_path = flag(wanted != NormalizationType::None);
-    manager.merge_slashes = matches!(wanted, NormalizationType::MergeSlashes | NormalizationType::DecodeAndMergeSlashes);
+    manager.merge_slashes = matches!(
+        wanted,
+        NormalizationType::MergeSlashes | NormalizationType::DecodeAndMergeSlashes
+    );
     let escaped = if wanted == NormalizationType::DecodeAndMergeSlashes {
         PathWithEscapedSlashesAction::UnescapeAndForward
     } else {
@@ -100,7 +130,11 @@ fn normalize(manager: &mut HttpConnectionManager, view: &View) {
 fn identify(manager: &mut HttpConnectionManager, view: &View, direction: Direction) {
     manager.server_name = "istio-envoy".into();
     let gateway = direction == Direction::Gateway;
-    let default = if gateway { ForwardClientCertDetails::SanitizeSet } else { ForwardClientCertDetails::AppendForward };
+    let default = if gateway {
+        ForwardClientCertDetails::SanitizeSet
+    } else {
+        ForwardClientCertDetails::AppendForward
+    };
     let topology = view.settings.gateway_topology.as_ref();
     let proxy_headers = view.settings.proxy_headers.as_ref();
     let wanted = match (gateway, topology, proxy_headers) {
@@ -121,7 +155,10 @@ fn identify(manager: &mut HttpConnectionManager, view: &View, direction: Directi
         manager.xff_num_trusted_hops = topology.map_or(0, |topology| topology.num_trusted_proxies);
     }
     let own = proxy_headers.and_then(|headers| headers.set_current_client_cert_details.as_ref());
-    if matches!(mode, ForwardClientCertDetails::AppendForward | ForwardClientCertDetails::SanitizeSet) {
+    if matches!(
+        mode,
+        ForwardClientCertDetails::AppendForward | ForwardClientCertDetails::SanitizeSet
+    ) {
         manager.set_current_client_cert_details = Some(SetCurrentClientCertDetails {
             subject: flag(own.and_then(|own| own.subject).unwrap_or(true)),
             cert: own.and_then(|own| own.cert).unwrap_or(gateway),
@@ -135,19 +172,33 @@ fn identify(manager: &mut HttpConnectionManager, view: &View, direction: Directi
 
 /// Headers that the pod's settings switch off or on.
 fn headers(manager: &mut HttpConnectionManager, view: &View, direction: Direction) {
-    let Some(headers) = view.settings.proxy_headers.as_ref() else { return };
-    if headers.request_id.as_ref().is_some_and(|own| own.disabled == Some(true)) {
+    let Some(headers) = view.settings.proxy_headers.as_ref() else {
+        return;
+    };
+    if headers
+        .request_id
+        .as_ref()
+        .is_some_and(|own| own.disabled == Some(true))
+    {
         manager.generate_request_id = flag(false);
     }
-    if let Some(server) = headers.server.as_ref().filter(|_| direction != Direction::Outbound) {
+    if let Some(server) = headers
+        .server
+        .as_ref()
+        .filter(|_| direction != Direction::Outbound)
+    {
         if server.disabled == Some(true) {
             manager.server_name.clear();
-            manager.server_header_transformation = parts::ServerHeaderTransformation::PassThrough as i32;
+            manager.server_header_transformation =
+                parts::ServerHeaderTransformation::PassThrough as i32;
         } else if !server.value.is_empty() {
             manager.server_name.clone_from(&server.value);
         }
     }
-    manager.append_x_forwarded_port = headers.x_forwarded_port.as_ref().is_some_and(|own| own.enabled == Some(true));
+    manager.append_x_forwarded_port = headers
+        .x_forwarded_port
+        .as_ref()
+        .is_some_and(|own| own.enabled == Some(true));
 }
 
 fn tracing(view: &View) -> Option<parts::Tracing> {
@@ -155,38 +206,62 @@ fn tracing(view: &View) -> Option<parts::Tracing> {
         return None;
     }
     let settings = view.settings.tracing.as_ref();
-    let sampling = settings.map(|own| own.sampling).filter(|value| *value > 0.0 && *value <= 100.0).unwrap_or(1.0);
+    let sampling = settings
+        .map(|own| own.sampling)
+        .filter(|value| *value > 0.0 && *value <= 100.0)
+        .unwrap_or(1.0);
     let percent = |value: f64| Some(kind::Percent { value });
-    let istio_tags = settings.and_then(|own| own.enable_istio_tags).unwrap_or(true);
+    let istio_tags = settings
+        .and_then(|own| own.enable_istio_tags)
+        .unwrap_or(true);
     let mut custom_tags: Vec<CustomTag> = Vec::new();
     if istio_tags {
         custom_tags.extend(DRY_RUN.iter().map(|(tag, key)| dry_run_tag(tag, key)));
         custom_tags.extend(view.tags.iter().map(|(tag, value)| {
-            let literal = custom_tag::Literal { value: if value.is_empty() { "unknown".into() } else { value.clone() } };
-            CustomTag { tag: (*tag).into(), r#type: Some(custom_tag::Type::Literal(literal)) }
+            let literal = custom_tag::Literal {
+                value: if value.is_empty() {
+                    "unknown".into()
+                } else {
+                    value.clone()
+                },
+            };
+            CustomTag {
+                tag: (*tag).into(),
+                r#type: Some(custom_tag::Type::Literal(literal)),
+            }
         }));
     }
     let own = settings.into_iter().flat_map(|own| &own.custom_tags);
     custom_tags.extend(own.filter_map(|(tag, value)| {
         let r#type = match value.r#type.as_ref()? {
-            CustomTagKind::Literal(literal) => custom_tag::Type::Literal(custom_tag::Literal { value: literal.value.clone() }),
-            CustomTagKind::Environment(variable) => custom_tag::Type::Environment(custom_tag::Environment {
-                name: variable.name.clone(),
-                default_value: variable.default_value.clone(),
+            CustomTagKind::Literal(literal) => custom_tag::Type::Literal(custom_tag::Literal {
+                value: literal.value.clone(),
             }),
+            CustomTagKind::Environment(variable) => {
+                custom_tag::Type::Environment(custom_tag::Environment {
+                    name: variable.name.clone(),
+                    default_value: variable.default_value.clone(),
+                })
+            }
             CustomTagKind::Header(header) => custom_tag::Type::RequestHeader(custom_tag::Header {
                 name: header.name.clone(),
                 default_value: header.default_value.clone(),
             }),
         };
-        Some(CustomTag { tag: tag.clone(), r#type: Some(r#type) })
+        Some(CustomTag {
+            tag: tag.clone(),
+            r#type: Some(r#type),
+        })
     }));
     custom_tags.sort_by(|a, b| a.tag.cmp(&b.tag));
     Some(parts::Tracing {
         client_sampling: percent(100.0),
         random_sampling: percent(sampling),
         overall_sampling: percent(100.0),
-        max_path_tag_length: settings.map(|own| own.max_path_tag_length).filter(|length| *length > 0).and_then(number),
+        max_path_tag_length: settings
+            .map(|own| own.max_path_tag_length)
+            .filter(|length| *length > 0)
+            .and_then(number),
         custom_tags,
         ..Default::default()
     })
@@ -194,14 +269,24 @@ fn tracing(view: &View) -> Option<parts::Tracing> {
 
 fn dry_run_tag(tag: &str, key: &str) -> CustomTag {
     let segment = metadata::metadata_key::PathSegment {
-        segment: Some(metadata::metadata_key::path_segment::Segment::Key(key.to_owned())),
+        segment: Some(metadata::metadata_key::path_segment::Segment::Key(
+            key.to_owned(),
+        )),
     };
     let source = custom_tag::Metadata {
         kind: Some(metadata::MetadataKind {
-            kind: Some(metadata::metadata_kind::Kind::Request(metadata::metadata_kind::Request {})),
+            kind: Some(metadata::metadata_kind::Kind::Request(
+                metadata::metadata_kind::Request {},
+            )),
         }),
-        metadata_key: Some(metadata::MetadataKey { key: "envoy.filters.http.rbac".into(), path: vec![segment] }),
+        metadata_key: Some(metadata::MetadataKey {
+            key: "envoy.filters.http.rbac".into(),
+            path: vec![segment],
+        }),
         default_value: String::new(),
     };
-    CustomTag { tag: tag.to_owned(), r#type: Some(custom_tag::Type::Metadata(source)) }
+    CustomTag {
+        tag: tag.to_owned(),
+        r#type: Some(custom_tag::Type::Metadata(source)),
+    }
 }

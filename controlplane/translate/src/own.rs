@@ -28,7 +28,9 @@ impl OwnPort<'_> {
     pub(crate) fn operation(&self, view: &View) -> String {
         match (self.services.first(), &view.scope.sidecar) {
             (Some((service, port)), _) => format!("{}:{}", service.host, port.number),
-            (None, Some(sidecar)) => format!("{}.{}:{}", sidecar.name, sidecar.namespace, self.port),
+            (None, Some(sidecar)) => {
+                format!("{}.{}:{}", sidecar.name, sidecar.namespace, self.port)
+            }
             (None, None) => format!(":{}", self.port),
         }
     }
@@ -36,13 +38,20 @@ impl OwnPort<'_> {
     /// True when it has a listener of its own instead of a chain on the captured one.
     pub(crate) fn is_separate(&self, view: &View) -> bool {
         let uncaptured = view.traits.interception == Interception::None;
-        self.ingress.is_some_and(|ingress| uncaptured || ingress.capture_mode == CaptureMode::None)
+        self.ingress
+            .is_some_and(|ingress| uncaptured || ingress.capture_mode == CaptureMode::None)
     }
 
     /// Limits the Sidecar sets for connections to the application.
     pub(crate) fn sidecar_pool<'b>(&'b self, view: &'b View) -> Option<&'b ConnectionPoolSettings> {
-        let sidecar = view.scope.sidecar.as_ref().and_then(|rule| rule.spec.inbound_connection_pool.as_ref());
-        self.ingress.and_then(|ingress| ingress.connection_pool.as_ref()).or(sidecar)
+        let sidecar = view
+            .scope
+            .sidecar
+            .as_ref()
+            .and_then(|rule| rule.spec.inbound_connection_pool.as_ref());
+        self.ingress
+            .and_then(|ingress| ingress.connection_pool.as_ref())
+            .or(sidecar)
     }
 }
 
@@ -51,7 +60,12 @@ pub(crate) fn own_ports<'a>(view: &'a View, proxy: &Proxy) -> Vec<OwnPort<'a>> {
     if view.traits.role == Role::Router {
         return Vec::new();
     }
-    let ingress = view.scope.sidecar.as_ref().map(|rule| &rule.spec.ingress).filter(|ingress| !ingress.is_empty());
+    let ingress = view
+        .scope
+        .sidecar
+        .as_ref()
+        .map(|rule| &rule.spec.ingress)
+        .filter(|ingress| !ingress.is_empty());
     if let Some(ingress) = ingress {
         let mut ports: Vec<OwnPort<'a>> = ingress.iter().filter_map(of_sidecar).collect();
         ports.sort_by_key(|port| port.port);
@@ -65,7 +79,10 @@ pub(crate) fn own_ports<'a>(view: &'a View, proxy: &Proxy) -> Vec<OwnPort<'a>> {
     for service in view.snapshot.services.row(&proxy.namespace) {
         for port in &service.ports {
             if let Some(target) = target(view, proxy, service, port) {
-                ports.entry(target).or_default().push((Arc::clone(service), port.clone()));
+                ports
+                    .entry(target)
+                    .or_default()
+                    .push((Arc::clone(service), port.clone()));
             }
         }
     }
@@ -73,15 +90,24 @@ pub(crate) fn own_ports<'a>(view: &'a View, proxy: &Proxy) -> Vec<OwnPort<'a>> {
         .into_iter()
         .map(|(port, mut services)| {
             services.sort_by(|a, b| a.0.order(&b.0));
-            let protocol = services.first().map_or(Protocol::Unsupported, |(_, port)| port.protocol);
-            OwnPort { port, protocol, services, ingress: None }
+            let protocol = services
+                .first()
+                .map_or(Protocol::Unsupported, |(_, port)| port.protocol);
+            OwnPort {
+                port,
+                protocol,
+                services,
+                ingress: None,
+            }
         })
         .collect()
 }
 
 fn of_sidecar(ingress: &IngressListener) -> Option<OwnPort<'_>> {
     let port = ingress.port.as_ref()?;
-    let number = u16::try_from(port.number).ok().filter(|number| *number > 0)?;
+    let number = u16::try_from(port.number)
+        .ok()
+        .filter(|number| *number > 0)?;
     Some(OwnPort {
         port: number,
         protocol: Protocol::parse(&port.protocol),
@@ -103,7 +129,8 @@ fn target(view: &View, proxy: &Proxy, service: &Service, port: &ServicePort) -> 
     // A service without selector, or a port name the pod did not tell: its endpoints say.
     let endpoints = view.snapshot.endpoints_of(service)?;
     let mine = endpoints.list.iter().find(|endpoint| {
-        endpoint.port_name == port.name && matches!(endpoint.address, Address::Ip(ip) if proxy.addresses.contains(&ip))
+        endpoint.port_name == port.name
+            && matches!(endpoint.address, Address::Ip(ip) if proxy.addresses.contains(&ip))
     });
     mine.map(|endpoint| endpoint.port)
 }

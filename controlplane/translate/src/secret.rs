@@ -11,19 +11,29 @@ const AUTHORITIES: &str = "-cacert";
 
 /// The secret of an SDS name for a proxy; `None` when there is no such Secret or it belongs to another namespace.
 pub(crate) fn secret(snapshot: &Snapshot, proxy: &Proxy, name: &str) -> Option<Secret> {
-    let path = name.strip_prefix("kubernetes://").or_else(|| name.strip_prefix("kubernetes-gateway://"))?;
+    let path = name
+        .strip_prefix("kubernetes://")
+        .or_else(|| name.strip_prefix("kubernetes-gateway://"))?;
     let (namespace, object) = path.split_once('/').unwrap_or((&proxy.namespace, path));
     if *namespace != *proxy.namespace {
         return None;
     }
     let kind = match object.strip_suffix(AUTHORITIES) {
         Some(base) => {
-            let find = |name: &str| snapshot.secrets.value(namespace, name).and_then(|data| authorities(data));
+            let find = |name: &str| {
+                snapshot
+                    .secrets
+                    .value(namespace, name)
+                    .and_then(|data| authorities(data))
+            };
             find(object).or_else(|| find(base))?
         }
         None => certificate(snapshot.secrets.value(namespace, object)?)?,
     };
-    Some(Secret { name: name.to_owned(), r#type: Some(kind) })
+    Some(Secret {
+        name: name.to_owned(),
+        r#type: Some(kind),
+    })
 }
 
 fn certificate(data: &SecretData) -> Option<secret::Type> {
@@ -36,13 +46,18 @@ fn certificate(data: &SecretData) -> Option<secret::Type> {
 }
 
 fn authorities(data: &SecretData) -> Option<secret::Type> {
-    Some(secret::Type::ValidationContext(CertificateValidationContext {
-        trusted_ca: Some(inline(data.authorities.as_ref()?)),
-        crl: data.revocations.as_ref().map(inline),
-        ..Default::default()
-    }))
+    Some(secret::Type::ValidationContext(
+        CertificateValidationContext {
+            trusted_ca: Some(inline(data.authorities.as_ref()?)),
+            crl: data.revocations.as_ref().map(inline),
+            ..Default::default()
+        },
+    ))
 }
 
 fn inline(bytes: &Bytes) -> DataSource {
-    DataSource { specifier: Some(data_source::Specifier::InlineBytes(bytes.to_vec())), ..Default::default() }
+    DataSource {
+        specifier: Some(data_source::Specifier::InlineBytes(bytes.to_vec())),
+        ..Default::default()
+    }
 }

@@ -7,8 +7,10 @@ use lateen_api::protocol::Protocol;
 use crate::access_log;
 use crate::filters::{self, Direction};
 use crate::pb::listener::Filter;
-use crate::pb::tcp_proxy::tcp_proxy::{ClusterSpecifier, TunnelingConfig, WeightedCluster, weighted_cluster};
 use crate::pb::tcp_proxy::TcpProxy;
+use crate::pb::tcp_proxy::tcp_proxy::{
+    ClusterSpecifier, TunnelingConfig, WeightedCluster, weighted_cluster,
+};
 use crate::policy::Policy;
 use crate::view::View;
 use crate::wire::{pack, span};
@@ -32,7 +34,13 @@ impl Target {
 }
 
 /// The network filters of a TCP chain.
-pub(crate) fn filters(view: &View, direction: Direction, protocol: Protocol, target: &Target, policy: &Policy<'_>) -> Vec<Filter> {
+pub(crate) fn filters(
+    view: &View,
+    direction: Direction,
+    protocol: Protocol,
+    target: &Target,
+    policy: &Policy<'_>,
+) -> Vec<Filter> {
     let mut out = Vec::with_capacity(4);
     if direction == Direction::Inbound && view.traits.istio {
         out.push(filters::tcp_metadata_exchange());
@@ -55,14 +63,19 @@ pub(crate) fn proxy(view: &View, target: &Target, policy: &Policy<'_>) -> Filter
                 weight: *weight,
                 metadata_match: None,
             };
-            ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: clusters.iter().map(weight).collect() })
+            ClusterSpecifier::WeightedClusters(WeightedCluster {
+                clusters: clusters.iter().map(weight).collect(),
+            })
         }
     };
     let tcp = policy.pool.and_then(|pool| pool.tcp.as_ref());
     let config = TcpProxy {
         stat_prefix: target.stat_prefix().to_owned(),
         access_log: access_log::logs(view.config()),
-        idle_timeout: tcp.and_then(|tcp| tcp.idle_timeout).and_then(span).or_else(|| view.idle_timeout()),
+        idle_timeout: tcp
+            .and_then(|tcp| tcp.idle_timeout)
+            .and_then(span)
+            .or_else(|| view.idle_timeout()),
         hash_policy: source_hash(policy).into_iter().collect(),
         tunneling_config: policy.tunnel.map(|tunnel| TunnelingConfig {
             hostname: format!("{}:{}", tunnel.target_host, tunnel.target_port),
@@ -76,7 +89,16 @@ pub(crate) fn proxy(view: &View, target: &Target, policy: &Policy<'_>) -> Filter
 }
 
 fn source_hash(policy: &Policy<'_>) -> Option<HashPolicy> {
-    let Some(LoadBalancerPolicy::ConsistentHash(hash)) = policy.load_balancer?.lb_policy.as_ref() else { return None };
-    let Some(HashKey::UseSourceIp(true)) = hash.hash_key else { return None };
-    Some(HashPolicy { policy_specifier: Some(hash_policy::PolicySpecifier::SourceIp(hash_policy::SourceIp {})) })
+    let Some(LoadBalancerPolicy::ConsistentHash(hash)) = policy.load_balancer?.lb_policy.as_ref()
+    else {
+        return None;
+    };
+    let Some(HashKey::UseSourceIp(true)) = hash.hash_key else {
+        return None;
+    };
+    Some(HashPolicy {
+        policy_specifier: Some(hash_policy::PolicySpecifier::SourceIp(
+            hash_policy::SourceIp {},
+        )),
+    })
 }

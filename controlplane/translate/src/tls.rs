@@ -1,11 +1,13 @@
 //! TLS contexts: mutual TLS inside the mesh, TLS to the outside, and the server side of sidecars and gateways.
 
 use crate::pb::core::{TransportSocket, transport_socket};
-use crate::pb::tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+use crate::pb::tls::common_tls_context::{
+    CombinedCertificateValidationContext, ValidationContextType,
+};
 use crate::pb::tls::tls_parameters::TlsProtocol;
 use crate::pb::tls::{
-    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsParameters,
-    UpstreamTlsContext,
+    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
+    TlsParameters, UpstreamTlsContext,
 };
 use crate::pb::{Any, core};
 use crate::wire::{ads_secret, agent_secrets, exact, flag, pack, prefix};
@@ -45,7 +47,11 @@ pub(crate) struct ServerCheck {
 
 /// The client side of mesh mTLS.
 pub(crate) fn mesh_client(sni: &str, names: &[String], http2: bool) -> TransportSocket {
-    let check = ServerCheck { roots: Some(Secret::Agent("ROOTCA".into())), names: names.to_vec(), crl: None };
+    let check = ServerCheck {
+        roots: Some(Secret::Agent("ROOTCA".into())),
+        names: names.to_vec(),
+        crl: None,
+    };
     let mut alpn: Vec<String> = MESH_ALPN.map(String::from).to_vec();
     if http2 {
         alpn.push("h2".into());
@@ -86,7 +92,11 @@ fn server_check(check: &ServerCheck) -> ValidationContextType {
         specifier: Some(core::data_source::Specifier::Filename(path.clone())),
         ..Default::default()
     });
-    combined(roots.clone(), check.names.iter().map(|name| exact(name)).collect(), crl)
+    combined(
+        roots.clone(),
+        check.names.iter().map(|name| exact(name)).collect(),
+        crl,
+    )
 }
 
 #[allow(deprecated)] // The untyped list matches names of any kind, which is what SAN lists of the API mean.
@@ -107,9 +117,20 @@ fn combined(
 }
 
 /// The server side of mesh mTLS on a sidecar: any workload of the trust domains may connect.
-pub(crate) fn mesh_server(trust_domains: &[String], minimum: TlsProtocol, http: bool) -> TransportSocket {
-    let names = trust_domains.iter().map(|domain| prefix(&format!("spiffe://{domain}/"))).collect();
-    let alpn: &[&str] = if http { &["h2", "http/1.1"] } else { &["istio-peer-exchange", "h2", "http/1.1"] };
+pub(crate) fn mesh_server(
+    trust_domains: &[String],
+    minimum: TlsProtocol,
+    http: bool,
+) -> TransportSocket {
+    let names = trust_domains
+        .iter()
+        .map(|domain| prefix(&format!("spiffe://{domain}/")))
+        .collect();
+    let alpn: &[&str] = if http {
+        &["h2", "http/1.1"]
+    } else {
+        &["istio-peer-exchange", "h2", "http/1.1"]
+    };
     let context = DownstreamTlsContext {
         require_client_certificate: flag(true),
         common_tls_context: Some(CommonTlsContext {
@@ -165,11 +186,13 @@ pub(crate) fn gateway_server(tls: ServerTls) -> TransportSocket {
     };
     let wants_names = validation != CertificateValidationContext::default();
     let validation_context_type = match tls.client_roots {
-        Some(roots) => Some(ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
-            default_validation_context: Some(validation),
-            validation_context_sds_secret_config: Some(sds(roots)),
-            ..Default::default()
-        })),
+        Some(roots) => Some(ValidationContextType::CombinedValidationContext(
+            CombinedCertificateValidationContext {
+                default_validation_context: Some(validation),
+                validation_context_sds_secret_config: Some(sds(roots)),
+                ..Default::default()
+            },
+        )),
         None if wants_names => Some(ValidationContextType::ValidationContext(validation)),
         None => None,
     };
@@ -191,7 +214,9 @@ pub(crate) fn gateway_server(tls: ServerTls) -> TransportSocket {
 pub(crate) fn raw_buffer() -> TransportSocket {
     TransportSocket {
         name: "envoy.transport_sockets.raw_buffer".into(),
-        config_type: Some(transport_socket::ConfigType::TypedConfig(pack(&RawBuffer {}))),
+        config_type: Some(transport_socket::ConfigType::TypedConfig(pack(
+            &RawBuffer {},
+        ))),
     }
 }
 
@@ -207,5 +232,8 @@ fn sds(secret: Secret) -> SdsSecretConfig {
         Secret::Agent(name) => (name, agent_secrets()),
         Secret::ControlPlane(name) => (name, ads_secret()),
     };
-    SdsSecretConfig { name, sds_config: Some(config) }
+    SdsSecretConfig {
+        name,
+        sds_config: Some(config),
+    }
 }

@@ -77,12 +77,8 @@ impl ControlPlane {
     /// The way to the certificate authority.
     #[must_use]
     pub fn authority(settings: &Settings, identity: IdentityRef) -> Self {
-        Self::new(settings, settings.ca_address.clone(), identity)
-    }
-
-    fn new(settings: &Settings, address: String, identity: IdentityRef) -> Self {
         Self {
-            address,
+            address: settings.ca_address.clone(),
             roots: settings.control_plane_roots.clone(),
             token_file: settings.token_file.clone(),
             cluster_id: settings.cluster_id.clone(),

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use crate::config::VERSION;
 use crate::logging::LogControl;
 
-pub(crate) use dump::{RENDER_COMMAND, node_bootstrap, render};
+pub(crate) use dump::{node_bootstrap, render};
 
 /// What the pages show and change.
 pub(crate) struct Admin {

@@ -94,7 +94,7 @@ impl Core {
             bootstrap,
             concurrency,
             started: self.started,
-            program: "/proc/self/exe",
+            program: crate::child::PROGRAM,
         });
         tokio::spawn(admin.serve(listen_on("admin", address)?));
         Ok(())

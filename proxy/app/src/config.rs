@@ -45,8 +45,11 @@ pub(crate) enum Command {
     /// Print the version.
     Version(VersionArgs),
     /// Turn a snapshot of the configuration into a page: the child of `config_dump`.
-    #[command(name = crate::admin::RENDER_COMMAND, hide = true)]
+    #[command(name = crate::child::RENDER_DUMP, hide = true)]
     RenderConfigDump,
+    /// Turn a bootstrap file into its message: the child of `envoy`.
+    #[command(name = crate::child::READ_BOOTSTRAP, hide = true)]
+    ReadBootstrap,
 }
 
 /// Arguments of `proxy`.

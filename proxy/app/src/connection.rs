@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use lateen_proxy_detect::{Detected, HttpVersion, detect};
 use lateen_proxy_listen::{Held, original_destination};
-use lateen_proxy_model::{ClientAddr, Connection, FilterChain, Listener, LocalAddr, NetworkFilter, OriginalDst};
+use lateen_proxy_model::{
+    ClientAddr, Connection, FilterChain, Listener, LocalAddr, NetworkFilter, OriginalDst,
+};
 use lateen_proxy_relay::http::{ConnectionFacts, KnownProtocol};
 use lateen_proxy_tls::{PeerCertificate, Rewind, accept};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,22 +32,39 @@ pub(crate) struct Accepted<S> {
 }
 
 /// Serves one connection from accept to end.
-pub(crate) async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut stream: TcpStream, client: SocketAddr) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    mut stream: TcpStream,
+    client: SocketAddr,
+) {
     let _active = Active::new(&worker.blueprint.active);
-    let Ok(local) = stream.local_addr() else { return };
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
     let destination = destination(&listener, &stream, local);
     let listener = worker.hand_over(&listener, destination);
     let held = worker.drain_of(&listener).hold();
     let detected = match detect(&mut stream, &listener.inspectors, destination.port()).await {
         Ok(detected) => detected,
-        Err(error) => return tracing::debug!(%client, listener = %listener.name, %error, "connection ended"),
+        Err(error) => {
+            return tracing::debug!(%client, listener = %listener.name, %error, "connection ended");
+        }
     };
     let Some(chain) = choose(&listener, &detected, destination, client) else {
         return tcp::log_unmatched(&worker, &listener, destination, client);
     };
     let facts = facts(&detected, destination, client, local);
     let stream = Rewind::new(detected.head, stream);
-    let plain = Accepted { worker, listener, chain, stream, facts, alpn: None, held };
+    let plain = Accepted {
+        worker,
+        listener,
+        chain,
+        stream,
+        facts,
+        alpn: None,
+        held,
+    };
     match plain.chain.tls.clone() {
         None => filter(plain).await,
         Some(tls) => {
@@ -65,7 +84,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut strea
                     })
                     .await;
                 }
-                Err(error) => tracing::debug!(%client, listener = %plain.listener.name, %error, "handshake failed"),
+                Err(error) => {
+                    tracing::debug!(%client, listener = %plain.listener.name, %error, "handshake failed")
+                }
             }
         }
     }
@@ -90,8 +111,18 @@ where
 
 fn destination(listener: &Listener, stream: &TcpStream, local: SocketAddr) -> OriginalDst {
     let redirected = listener.inspectors.original_dst
-        || matches!(listener.bind, lateen_proxy_model::ListenerBind::Socket { use_original_dst: true });
-    OriginalDst(redirected.then(|| original_destination(stream)).flatten().unwrap_or(local))
+        || matches!(
+            listener.bind,
+            lateen_proxy_model::ListenerBind::Socket {
+                use_original_dst: true
+            }
+        );
+    OriginalDst(
+        redirected
+            .then(|| original_destination(stream))
+            .flatten()
+            .unwrap_or(local),
+    )
 }
 
 fn choose(
@@ -110,7 +141,12 @@ fn choose(
     listener.chains.find(&connection).cloned()
 }
 
-fn facts(detected: &Detected, destination: OriginalDst, client: SocketAddr, local: SocketAddr) -> ConnectionFacts {
+fn facts(
+    detected: &Detected,
+    destination: OriginalDst,
+    client: SocketAddr,
+    local: SocketAddr,
+) -> ConnectionFacts {
     ConnectionFacts {
         client: ClientAddr(client),
         local: LocalAddr(local),
@@ -126,11 +162,22 @@ fn facts(detected: &Detected, destination: OriginalDst, client: SocketAddr, loca
 }
 
 /// What the handshake adds: who the client is, and the protocol where ALPN says it.
-fn secured(facts: ConnectionFacts, peer: Option<PeerCertificate>, alpn: Option<&[u8]>) -> ConnectionFacts {
+fn secured(
+    facts: ConnectionFacts,
+    peer: Option<PeerCertificate>,
+    alpn: Option<&[u8]>,
+) -> ConnectionFacts {
     let protocol = match alpn {
         Some(b"h2" | b"istio-h2") => Some(KnownProtocol::Http2),
-        Some(b"http/1.1" | b"http/1.0" | b"istio-http/1.1" | b"istio-http/1.0") => Some(KnownProtocol::Http1),
+        Some(b"http/1.1" | b"http/1.0" | b"istio-http/1.1" | b"istio-http/1.0") => {
+            Some(KnownProtocol::Http1)
+        }
         _ => None,
     };
-    ConnectionFacts { peer, tls: true, protocol, ..facts }
+    ConnectionFacts {
+        peer,
+        tls: true,
+        protocol,
+        ..facts
+    }
 }

@@ -82,8 +82,16 @@ impl DataPath {
             metrics: Arc::clone(&core.metrics),
             logs,
             router: config.router,
-            own: config.own.as_ref().and_then(|(id, fields)| OwnMetadata::new(id, fields)),
-            own_frame: config.own.as_ref().map(|(id, fields)| own_frame(id, fields)).unwrap_or_default().into(),
+            own: config
+                .own
+                .as_ref()
+                .and_then(|(id, fields)| OwnMetadata::new(id, fields)),
+            own_frame: config
+                .own
+                .as_ref()
+                .map(|(id, fields)| own_frame(id, fields))
+                .unwrap_or_default()
+                .into(),
             own_uri: config.own_uri,
             drain_time: config.drain_time,
             phase: seen,
@@ -91,13 +99,22 @@ impl DataPath {
             origin: core.started.0,
             active: Arc::clone(&active),
         };
-        let started = core.metrics.stats().gauge("listener_manager.workers_started");
+        let started = core
+            .metrics
+            .stats()
+            .gauge("listener_manager.workers_started");
         let started = Started::new(config.workers, &started);
         let workers = (0..config.workers.get())
             .map(|number| spawn(number, blueprint.clone(), started.clone()))
             .collect::<Result<_, _>>()
             .context("start a worker thread")?;
-        Ok((Self { control: Arc::new(Control { phase, active }), workers }, failed))
+        Ok((
+            Self {
+                control: Arc::new(Control { phase, active }),
+                workers,
+            },
+            failed,
+        ))
     }
 
     /// What the pod's side drains by.
@@ -141,7 +158,11 @@ struct Started {
 
 impl Started {
     fn new(workers: NonZero<usize>, gauge: &Gauge) -> Self {
-        Self { gauge: gauge.clone(), wanted: workers.get() as u64, running: Arc::default() }
+        Self {
+            gauge: gauge.clone(),
+            wanted: workers.get() as u64,
+            running: Arc::default(),
+        }
     }
 
     fn one(&self) {
@@ -153,10 +174,13 @@ impl Started {
 
 fn spawn(number: usize, blueprint: Blueprint, started: Started) -> std::io::Result<JoinHandle<()>> {
     let begin = Instant::now();
-    std::thread::Builder::new().name(format!("worker-{number}")).stack_size(STACK).spawn(move || {
-        let outcome = worker::run(blueprint, || started.one());
-        if let Err(error) = outcome {
-            tracing::error!(%error, number, after = ?begin.elapsed(), "a worker could not run");
-        }
-    })
+    std::thread::Builder::new()
+        .name(format!("worker-{number}"))
+        .stack_size(STACK)
+        .spawn(move || {
+            let outcome = worker::run(blueprint, || started.one());
+            if let Err(error) = outcome {
+                tracing::error!(%error, number, after = ?begin.elapsed(), "a worker could not run");
+            }
+        })
 }

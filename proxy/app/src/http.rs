@@ -25,9 +25,12 @@ where
         dial: Rc::clone(&worker.pools),
     };
     let connection = Rc::new(Connection::new(chain, accepted.facts));
-    serve_connection(accepted.stream, connection, drain, move |connection, request| {
-        request::handle(upstreams.clone(), connection, request)
-    })
+    serve_connection(
+        accepted.stream,
+        connection,
+        drain,
+        move |connection, request| request::handle(upstreams.clone(), connection, request),
+    )
     .await;
     drop(accepted.held);
 }

@@ -40,7 +40,10 @@ pub(crate) struct WorkerLogs {
 impl LogTable {
     /// An empty table that opens files through `sinks`.
     pub(crate) fn new(sinks: Arc<LogSinks>) -> Arc<Self> {
-        Arc::new(Self { sinks, entries: Mutex::default() })
+        Arc::new(Self {
+            sinks,
+            entries: Mutex::default(),
+        })
     }
 
     fn compile(&self, spec: &AccessLogSpec) -> Result<Entry, String> {
@@ -48,16 +51,29 @@ impl LogTable {
             AccessLogFormat::Default => Format::text(ENVOY_DEFAULT),
             AccessLogFormat::Text(text) => Format::text(text),
             AccessLogFormat::Json(serde_json::Value::Object(fields)) => Format::json(fields),
-            AccessLogFormat::Json(other) => return Err(format!("a JSON format is an object, not {other}")),
+            AccessLogFormat::Json(other) => {
+                return Err(format!("a JSON format is an object, not {other}"));
+            }
         };
-        let format = format.map_err(|error| error.to_string())?.omit_empty(spec.omit_empty);
-        let sink = self.sinks.open(&spec.path).map_err(|error| error.to_string())?;
-        Ok(Entry { format: Arc::new(format), sink, only: spec.only_flags.as_deref().map(flags).transpose()? })
+        let format = format
+            .map_err(|error| error.to_string())?
+            .omit_empty(spec.omit_empty);
+        let sink = self
+            .sinks
+            .open(&spec.path)
+            .map_err(|error| error.to_string())?;
+        Ok(Entry {
+            format: Arc::new(format),
+            sink,
+            only: spec.only_flags.as_deref().map(flags).transpose()?,
+        })
     }
 
     fn entry(&self, place: AccessLogRef) -> Option<Entry> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.get(place.0 as usize).map(|(_, entry)| entry.clone())
+        entries
+            .get(place.0 as usize)
+            .map(|(_, entry)| entry.clone())
     }
 }
 
@@ -72,14 +88,19 @@ impl AccessLogs for LogTable {
                 entries.len() - 1
             }
         };
-        u32::try_from(index).map(AccessLogRef).map_err(|_| "too many access logs".to_owned())
+        u32::try_from(index)
+            .map(AccessLogRef)
+            .map_err(|_| "too many access logs".to_owned())
     }
 }
 
 impl WorkerLogs {
     /// Writers of the table's logs, none open yet.
     pub(crate) fn new(table: Arc<LogTable>) -> Self {
-        Self { table, open: RefCell::default() }
+        Self {
+            table,
+            open: RefCell::default(),
+        }
     }
 
     /// The log at a place; asked for once a filter chain or connection, not for each request.
@@ -105,7 +126,10 @@ fn flags(names: &[String]) -> Result<Flags, String> {
     }
     let mut all = Flags::NONE;
     for name in names {
-        all.insert(Flags::from_short(name).ok_or_else(|| format!("response flag {name:?} is not known"))?);
+        all.insert(
+            Flags::from_short(name)
+                .ok_or_else(|| format!("response flag {name:?} is not known"))?,
+        );
     }
     Ok(all)
 }

@@ -1,6 +1,7 @@
 //! The data plane binary: lateen-proxy.
 
 mod admin;
+mod child;
 mod chores;
 mod config;
 mod connection;
@@ -12,12 +13,12 @@ mod run;
 mod tcp;
 mod worker;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
 use ::http::{Method, StatusCode};
+use anyhow::{Context, bail};
 use lateen_proxy_agent::{SystemSource, iptables};
 
 use chores::chores_runtime;
@@ -65,7 +66,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Wait(arguments) => wait(&arguments),
         Command::Request(arguments) => request(arguments),
         Command::Version(arguments) => version(&arguments),
-        Command::RenderConfigDump => render_config_dump(),
+        Command::RenderConfigDump => print(&child::render_dump()?),
+        Command::ReadBootstrap => print(&child::read_bootstrap()?),
     }
 }
 
@@ -106,15 +108,6 @@ fn request(arguments: RequestArgs) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-fn render_config_dump() -> anyhow::Result<()> {
-    let mut snapshot = Vec::new();
-    io::stdin()
-        .lock()
-        .read_to_end(&mut snapshot)
-        .context("standard input")?;
-    print(&admin::render(snapshot)?)
 }
 
 fn version(arguments: &VersionArgs) -> anyhow::Result<()> {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use lateen_proxy_agent::{Ask, DrainHandle, Signals, until_end};
 use lateen_proxy_state::LastGood;
-use lateen_proxy_sync::{Bootstrap, Client, ClientConfig, ControlPlane, Roots, Security};
+use lateen_proxy_sync::{Client, ClientConfig, ControlPlane, Roots, Security};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::child;
 use crate::chores::{Core, chores_runtime, local_peer};
 use crate::config::{EnvoyConfig, ProxyConfig, VERSION};
 use crate::data_path::{DataPath, DataPathConfig};
@@ -40,7 +41,7 @@ pub(crate) fn pod(config: &ProxyConfig, log: Arc<LogControl>) -> anyhow::Result<
 pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::Result<()> {
     let file = config.bootstrap.display();
     let text = std::fs::read_to_string(&config.bootstrap).with_context(|| file.to_string())?;
-    let bootstrap = Bootstrap::parse(&text).with_context(|| file.to_string())?;
+    let bootstrap = child::bootstrap(&text).with_context(|| file.to_string())?;
     let core = Core::for_bootstrap(log);
     let logs = LogTable::new(Arc::clone(&core.logs));
     chores_runtime()?.block_on(async {
@@ -51,7 +52,9 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
             reject_fragment: bootstrap.reject_fragment,
         };
         let mut client = Client::new(Arc::clone(&core.state), logs.clone(), settings);
-        client.apply_static(bootstrap.resources).with_context(|| file.to_string())?;
+        client
+            .apply_static(bootstrap.resources)
+            .with_context(|| file.to_string())?;
         let (data_path, mut failed) = DataPath::start(&core, logs, bootstrap_data_path(config))?;
         let drain: Arc<dyn DrainHandle> = data_path.control();
         if let Some(address) = bootstrap.admin {
@@ -74,14 +77,23 @@ fn pod_data_path(config: &ProxyConfig) -> DataPathConfig {
     DataPathConfig {
         workers: config.workers,
         router: config.is_router(),
-        own: Some((config.node.id.to_string(), local_peer(&config.node.metadata))),
+        own: Some((
+            config.node.id.to_string(),
+            local_peer(&config.node.metadata),
+        )),
         own_uri: Some(config.settings.spiffe_id().into()),
         drain_time: config.settings.drain.drain,
     }
 }
 
 fn bootstrap_data_path(config: &EnvoyConfig) -> DataPathConfig {
-    DataPathConfig { workers: config.workers, router: false, own: None, own_uri: None, drain_time: config.drain }
+    DataPathConfig {
+        workers: config.workers,
+        router: false,
+        own: None,
+        own_uri: None,
+        drain_time: config.drain,
+    }
 }
 
 fn client(core: &Core, logs: Arc<LogTable>, config: &ProxyConfig) -> anyhow::Result<Client> {
@@ -97,7 +109,9 @@ fn client(core: &Core, logs: Arc<LogTable>, config: &ProxyConfig) -> anyhow::Res
 fn control_plane(core: &Core, config: &ProxyConfig) -> ControlPlane {
     let settings = &config.settings;
     let address = settings.discovery_address.clone();
-    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+    let host = address
+        .rsplit_once(':')
+        .map_or(address.as_str(), |(host, _)| host);
     ControlPlane {
         security: Security::Tls {
             roots: Roots::File(settings.control_plane_roots.clone()),
@@ -118,8 +132,15 @@ fn start_admin(
     drain: Arc<dyn DrainHandle>,
 ) -> anyhow::Result<()> {
     let documents = lateen_api::yaml::parse(text).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let bootstrap = documents.first().and_then(|document| lateen_api::yaml::read::<Value>(&document.root).ok());
-    core.start_admin(address, bootstrap.unwrap_or_default(), config.workers.get(), drain)
+    let bootstrap = documents
+        .first()
+        .and_then(|document| lateen_api::yaml::read::<Value>(&document.root).ok());
+    core.start_admin(
+        address,
+        bootstrap.unwrap_or_default(),
+        config.workers.get(),
+        drain,
+    )
 }
 
 /// A pod's proxy lives on without a listener whose port is taken: the others serve.

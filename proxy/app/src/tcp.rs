@@ -9,8 +9,8 @@ use http::Version;
 use lateen_proxy_dial::{TcpUpstream, connect_tcp};
 use lateen_proxy_listen::Drain;
 use lateen_proxy_model::{
-    Balance, Choice, Cluster, ClusterRef, FilterChain, Listener, OriginalDst, Outcome, ResetReason, SendFailure, Target,
-    TcpProxy, TrafficDirection, UpstreamConnection,
+    Balance, Choice, Cluster, ClusterRef, FilterChain, Listener, OriginalDst, Outcome, ResetReason,
+    SendFailure, Target, TcpProxy, TrafficDirection, UpstreamConnection,
 };
 use lateen_proxy_relay::exchange::{self, Turn, exchange, peer_of};
 use lateen_proxy_relay::http::{ConnectionFacts, KnownCluster};
@@ -45,7 +45,15 @@ pub(crate) async fn serve<S>(accepted: Accepted<S>, proxy: &TcpProxy)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Accepted { worker, listener, chain, mut stream, facts, alpn, held: _held } = accepted;
+    let Accepted {
+        worker,
+        listener,
+        chain,
+        mut stream,
+        facts,
+        alpn,
+        held: _held,
+    } = accepted;
     let mut session = Session {
         reporter: chain.stats.map(|_| TcpReporter::default()),
         worker,
@@ -71,7 +79,12 @@ where
 }
 
 /// Logs a connection that no chain takes; it is closed.
-pub(crate) fn log_unmatched(worker: &Worker, listener: &Listener, destination: OriginalDst, client: SocketAddr) {
+pub(crate) fn log_unmatched(
+    worker: &Worker,
+    listener: &Listener,
+    destination: OriginalDst,
+    client: SocketAddr,
+) {
     let exchange = Exchange {
         side: worker.side(listener),
         start: SystemTime::now(),
@@ -83,7 +96,10 @@ pub(crate) fn log_unmatched(worker: &Worker, listener: &Listener, destination: O
         ..Exchange::default()
     };
     let record = TcpRecord { exchange };
-    worker.access_logs(&listener.access_log).iter().for_each(|log| log.tcp(&record));
+    worker
+        .access_logs(&listener.access_log)
+        .iter()
+        .for_each(|log| log.tcp(&record));
 }
 
 impl Session {
@@ -150,7 +166,9 @@ impl Session {
                     self.flags = Flags::NO_HEALTHY_UPSTREAM;
                     return None;
                 }
-                Err(Some(failure)) => self.note_failure(failure, attempt == attempts && attempts > 1),
+                Err(Some(failure)) => {
+                    self.note_failure(failure, attempt == attempts && attempts > 1)
+                }
             }
         }
         None
@@ -165,7 +183,11 @@ impl Session {
     ) -> Result<TcpUpstream, Option<SendFailure>> {
         let destination = self.facts.destination.0;
         let balancer = &self.worker.balancer;
-        let choice = Choice { original_dst: Some(destination), tried, selection_attempts: 3 };
+        let choice = Choice {
+            original_dst: Some(destination),
+            tried,
+            selection_attempts: 3,
+        };
         let endpoint = balancer.choose(slot, cluster, &choice).ok_or(None)?;
         tried.push(endpoint.id);
         let target = Target {
@@ -178,7 +200,11 @@ impl Session {
             downstream_addresses: Some((self.facts.client.0, destination)),
         };
         let connected = connect_tcp(target).await;
-        let outcome = if connected.is_ok() { Outcome::Success } else { Outcome::GatewayError };
+        let outcome = if connected.is_ok() {
+            Outcome::Success
+        } else {
+            Outcome::GatewayError
+        };
         balancer.report(cluster, &endpoint, outcome);
         connected.map_err(Some)
     }
@@ -233,15 +259,26 @@ impl Session {
         if let Some(reporter) = reporter {
             reporter.finish(&self.worker.http.recorder, &record);
         }
-        self.worker.access_logs(&proxy.access_log).iter().for_each(|log| log.tcp(&record));
+        self.worker
+            .access_logs(&proxy.access_log)
+            .iter()
+            .for_each(|log| log.tcp(&record));
     }
 
     fn record(&self, counts: &Transferred) -> TcpRecord<'_> {
         let inbound = self.listener.direction == TrafficDirection::Inbound;
         let upstream = self.upstream.as_deref();
-        let downstream_peer = self.facts.peer.as_ref().and_then(|peer| peer.identity.as_ref());
+        let downstream_peer = self
+            .facts
+            .peer
+            .as_ref()
+            .and_then(|peer| peer.identity.as_ref());
         let upstream_peer = upstream.and_then(|connection| connection.peer.as_ref());
-        let principal = if inbound { downstream_peer } else { upstream_peer };
+        let principal = if inbound {
+            downstream_peer
+        } else {
+            upstream_peer
+        };
         let exchange = Exchange {
             side: self.worker.side(&self.listener),
             start: self.begin.0,
@@ -260,7 +297,11 @@ impl Session {
             peer: self.peer.as_ref(),
             peer_principal: principal.map(|identity| &identity.0),
             service: self.cluster.as_ref().map(|known| &known.service),
-            mtls: if inbound { downstream_peer.is_some() } else { upstream_peer.is_some() },
+            mtls: if inbound {
+                downstream_peer.is_some()
+            } else {
+                upstream_peer.is_some()
+            },
             ..Exchange::default()
         };
         TcpRecord { exchange }

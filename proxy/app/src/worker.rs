@@ -88,7 +88,9 @@ struct Bound {
 
 /// Runs a worker on the calling thread until the phase says that it ends.
 pub(crate) fn run(blueprint: Blueprint, started: impl FnOnce()) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let worker = Rc::new(Worker::new(blueprint));
     LocalSet::new().block_on(&runtime, async {
         started();
@@ -103,7 +105,11 @@ impl Worker {
         Self {
             balancer: Rc::new(Balancer::system(blueprint.origin)),
             pools: Rc::default(),
-            http: Rc::new(HttpWorker::new(recorder, blueprint.own.clone(), blueprint.own_uri.clone())),
+            http: Rc::new(HttpWorker::new(
+                recorder,
+                blueprint.own.clone(),
+                blueprint.own_uri.clone(),
+            )),
             logs: WorkerLogs::new(Arc::clone(&blueprint.logs)),
             chains: RefCell::default(),
             drains: RefCell::default(),
@@ -112,8 +118,17 @@ impl Worker {
     }
 
     /// The listener that serves connections to `destination` in place of `listener`.
-    pub(crate) fn hand_over(&self, listener: &Arc<Listener>, destination: OriginalDst) -> Arc<Listener> {
-        if !matches!(listener.bind, ListenerBind::Socket { use_original_dst: true }) {
+    pub(crate) fn hand_over(
+        &self,
+        listener: &Arc<Listener>,
+        destination: OriginalDst,
+    ) -> Arc<Listener> {
+        if !matches!(
+            listener.bind,
+            ListenerBind::Socket {
+                use_original_dst: true
+            }
+        ) {
             return Arc::clone(listener);
         }
         let listeners = self.blueprint.state.listeners();
@@ -138,20 +153,35 @@ impl Worker {
     }
 
     /// A connection manager as this worker holds it.
-    pub(crate) fn http_chain(&self, manager: &Arc<HttpManager>, listener: &Listener) -> Rc<HttpChain> {
+    pub(crate) fn http_chain(
+        &self,
+        manager: &Arc<HttpManager>,
+        listener: &Listener,
+    ) -> Rc<HttpChain> {
         // The chain holds its manager, so an address is not used again while it is a key.
         let key = Arc::as_ptr(manager) as usize;
         let mut chains = self.chains.borrow_mut();
         let chain = chains.entry(key).or_insert_with(|| {
             let logs = self.access_logs(&manager.access_log);
-            Rc::new(HttpChain::new(Arc::clone(manager), Rc::clone(&self.http), self.side(listener), logs))
+            Rc::new(HttpChain::new(
+                Arc::clone(manager),
+                Rc::clone(&self.http),
+                self.side(listener),
+                logs,
+            ))
         });
         Rc::clone(chain)
     }
 
     /// The access logs behind these places.
-    pub(crate) fn access_logs(&self, places: &[lateen_proxy_model::AccessLogRef]) -> Vec<AccessLog> {
-        places.iter().filter_map(|place| self.logs.log(*place)).collect()
+    pub(crate) fn access_logs(
+        &self,
+        places: &[lateen_proxy_model::AccessLogRef],
+    ) -> Vec<AccessLog> {
+        places
+            .iter()
+            .filter_map(|place| self.logs.log(*place))
+            .collect()
     }
 
     /// Which way a listener's traffic goes.
@@ -191,7 +221,9 @@ impl Worker {
         }
         for listener in &changes.removed {
             if let Some(gone) = bound.remove(&listener.name) {
-                gone.accepting.iter().for_each(tokio::task::JoinHandle::abort);
+                gone.accepting
+                    .iter()
+                    .for_each(tokio::task::JoinHandle::abort);
             }
         }
         for listener in changes.changed.iter().chain(&changes.added) {
@@ -201,7 +233,9 @@ impl Worker {
 
     /// Connections of the listener's value so far end in order: answers say so at once, idle ones go after the drain time.
     fn retire(&self, name: &Arc<str>) {
-        let Some((trigger, _)) = self.drains.borrow_mut().remove(name) else { return };
+        let Some((trigger, _)) = self.drains.borrow_mut().remove(name) else {
+            return;
+        };
         trigger.start();
         let patience = self.blueprint.drain_time;
         spawn_local(async move {
@@ -222,7 +256,10 @@ impl Worker {
                 known.listener.replace(Arc::clone(listener));
                 return;
             }
-            known.accepting.iter().for_each(tokio::task::JoinHandle::abort);
+            known
+                .accepting
+                .iter()
+                .for_each(tokio::task::JoinHandle::abort);
             bound.remove(&listener.name);
         }
         if matches!(listener.bind, ListenerBind::Socket { .. }) {
@@ -235,15 +272,24 @@ impl Worker {
         let mut accepting = Vec::new();
         for address in std::iter::once(&listener.address).chain(&listener.additional) {
             match bind(*address) {
-                Ok(socket) => accepting.push(spawn_local(Rc::clone(self).accept(socket, Rc::clone(&shared)))),
+                Ok(socket) => accepting.push(spawn_local(
+                    Rc::clone(self).accept(socket, Rc::clone(&shared)),
+                )),
                 Err(error) => {
                     let name = Arc::clone(&listener.name);
-                    let failure = BindFailure { name, address: *address, error };
+                    let failure = BindFailure {
+                        name,
+                        address: *address,
+                        error,
+                    };
                     let _ = self.blueprint.bind_failures.send(failure);
                 }
             }
         }
-        Bound { listener: shared, accepting }
+        Bound {
+            listener: shared,
+            accepting,
+        }
     }
 
     async fn accept(self: Rc<Self>, socket: TcpListener, listener: Rc<RefCell<Arc<Listener>>>) {
@@ -252,7 +298,12 @@ impl Worker {
                 Ok((stream, client)) => {
                     let _ = prepare(&stream);
                     let listener = Arc::clone(&listener.borrow());
-                    spawn_local(connection::serve(Rc::clone(&self), listener, stream, client));
+                    spawn_local(connection::serve(
+                        Rc::clone(&self),
+                        listener,
+                        stream,
+                        client,
+                    ));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");

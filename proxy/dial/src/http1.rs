@@ -53,7 +53,8 @@ where
     loop {
         let (mut conn, fresh) = match pool.take_idle() {
             Some(idle) => (idle, false),
-            None => (acquire(&pool, &target).await?, true),
+            // Connecting is rare and its state large: it must not weigh on every request.
+            None => (Box::pin(acquire(&pool, &target)).await?, true),
         };
         conn.requests = conn.requests.saturating_add(1);
         match conn.sender.try_send_request(request).await {

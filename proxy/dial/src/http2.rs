@@ -63,7 +63,7 @@ where
         let stream = match pool.with_room() {
             Some(stream) => stream,
             None => {
-                join(&pool, &target).await?;
+                Box::pin(join(&pool, &target)).await?;
                 continue;
             }
         };

@@ -316,6 +316,9 @@ pub enum HttpFilter {
     },
     /// `istio.stats`.
     Stats(StatsFilter),
+    /// gRPC-Web, which gateways of the mesh always carry. It is not translated: such a request is answered 501 here
+    /// and never sent on as something it is not. All other requests pass.
+    GrpcWeb,
 }
 
 impl ChainTable {

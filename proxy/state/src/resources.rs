@@ -86,13 +86,18 @@ impl Default for Resources {
 impl Resources {
     /// Keeps an accepted resource; an earlier refusal of it is forgotten.
     pub fn accept(&self, kind: ResourceKind, name: &str, resource: Resource) {
+        self.accept_shared(kind, name.into(), resource);
+    }
+
+    /// The same under a name that somebody else holds too, such as a slot.
+    pub fn accept_shared(&self, kind: ResourceKind, name: Arc<str>, resource: Resource) {
         let mut tables = lock(&self.tables);
-        tables.rejected[kind as usize].remove(name);
+        tables.rejected[kind as usize].remove(&name);
         let table = &mut tables.accepted[kind as usize];
-        match table.get_mut(name) {
+        match table.get_mut(&name) {
             Some(old) => *old = Arc::new(resource),
             None => {
-                table.insert(name.into(), Arc::new(resource));
+                table.insert(name, Arc::new(resource));
             }
         }
         drop(tables);

@@ -131,7 +131,10 @@ impl Applier {
                     reason: refused.to_string().into(),
                     at: SystemTime::now(),
                 };
-                self.state.resources().reject(kind, &resource.name, rejection);
+                self.state
+                    .resources()
+                    .reject(kind, &resource.name, rejection);
+                self.settle_empty(kind, &resource.name);
             }
         }
         for name in removed {
@@ -224,7 +227,18 @@ impl Applier {
             updated,
             is_static: one.is_static,
         };
-        self.state.resources().accept(kind, &one.name, resource);
+        let name = self.shared_name(kind, &one.name);
+        self.state.resources().accept_shared(kind, name, resource);
+    }
+
+    /// The name that the slot of a resource holds already: a service's names are most of what is known of it.
+    fn shared_name(&self, kind: ResourceKind, name: &Arc<str>) -> Arc<str> {
+        match kind {
+            ResourceKind::Cluster => Arc::clone(self.state.clusters().slot(name).name()),
+            ResourceKind::Endpoint => Arc::clone(self.state.endpoints().slot(name).name()),
+            ResourceKind::Route => Arc::clone(self.state.routes().slot(name).name()),
+            ResourceKind::Listener | ResourceKind::Secret => Arc::clone(name),
+        }
     }
 
     /// A late answer for a name that nobody refers to any more.
@@ -259,6 +273,26 @@ impl Applier {
                 .values()
                 .filter(is)
                 .any(|note| note.locality_weighted),
+        }
+    }
+
+    /// Endpoints or routes that are wanted and cannot be had are empty, so that what waits for them goes on, as in
+    /// Envoy. What is known already stays.
+    fn settle_empty(&self, kind: ResourceKind, name: &str) {
+        if self.is_unwanted(kind, name) {
+            return;
+        }
+        match kind {
+            ResourceKind::Endpoint if self.state.endpoints().value(name).is_none() => {
+                self.state.set_endpoints(name, Vec::new());
+            }
+            ResourceKind::Route if self.state.routes().value(name).is_none() => {
+                self.state.set_routes(RouteTable {
+                    name: name.into(),
+                    ..RouteTable::default()
+                });
+            }
+            _ => {}
         }
     }
 
@@ -304,7 +338,10 @@ impl Applier {
     fn weigh_again(&mut self, name: &str) {
         let eds = self.clusters.get(name).and_then(|note| note.eds.clone());
         let known = eds.and_then(|eds| {
-            let known = self.state.resources().accepted(ResourceKind::Endpoint, &eds)?;
+            let known = self
+                .state
+                .resources()
+                .accepted(ResourceKind::Endpoint, &eds)?;
             Some((eds, known))
         });
         if let Some((eds, known)) = known {
@@ -366,7 +403,10 @@ impl Applier {
 
     fn remove(&mut self, kind: ResourceKind, name: &str, now: Instant) {
         let resources = self.state.resources();
-        if resources.accepted(kind, name).is_some_and(|one| one.is_static) {
+        if resources
+            .accepted(kind, name)
+            .is_some_and(|one| one.is_static)
+        {
             return;
         }
         match kind {
@@ -384,14 +424,9 @@ impl Applier {
             }
             // The server does not know it: as good as an answer without endpoints for a cluster that waits, and no
             // reason to forget what is known of one that is visible. It goes with its cluster.
-            ResourceKind::Endpoint => {
-                let known = self.state.endpoints().value(name).is_some();
-                if !known && self.has_endpoints(name) {
-                    self.state.set_endpoints(name, Vec::new());
-                }
-            }
-            // A table goes with the last listener that names it.
-            ResourceKind::Route => {}
+            ResourceKind::Endpoint => self.settle_empty(kind, name),
+            // Likewise; a table goes with the last listener that names it.
+            ResourceKind::Route => self.settle_empty(kind, name),
             ResourceKind::Secret => {
                 resources.remove(kind, name);
                 self.state.secrets().remove(name);

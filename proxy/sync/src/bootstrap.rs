@@ -61,6 +61,14 @@ impl Bootstrap {
     /// # Errors
     /// See [`StaticError`]; the file's name is for the caller to add.
     pub fn parse(text: &str) -> Result<Self, StaticError> {
+        Self::from_message(Self::message(text)?)
+    }
+
+    /// Reads YAML or JSON into the message alone. This half takes the descriptors of all messages, the other none.
+    ///
+    /// # Errors
+    /// When the text is malformed, or has fields that the format does not know.
+    pub fn message(text: &str) -> Result<wire::Bootstrap, StaticError> {
         let documents = lateen_api::yaml::parse(text)
             .map_err(|error| StaticError::Syntax(error.to_string()))?;
         let [document] = &documents[..] else {
@@ -71,7 +79,7 @@ impl Bootstrap {
         };
         let value = lateen_api::yaml::read(&document.root)
             .map_err(|error| StaticError::Syntax(error.to_string()))?;
-        Self::from_message(json::message_from_json(&value)?)
+        Ok(json::message_from_json(&value)?)
     }
 
     /// Takes a bootstrap message apart.
@@ -141,7 +149,9 @@ fn runtime(at: &At<'_>, message: Option<wire::LayeredRuntime>) -> Result<bool, R
         for (key, value) in fields {
             match (&*key, value.kind) {
                 (REJECT_FRAGMENT, Some(Kind::BoolValue(on))) => reject_fragment = on,
-                (REJECT_FRAGMENT, Some(Kind::StringValue(text))) => reject_fragment = text != "false",
+                (REJECT_FRAGMENT, Some(Kind::StringValue(text))) => {
+                    reject_fragment = text != "false"
+                }
                 _ => tracing::warn!("{at}: runtime key {key:?} has no effect"),
             }
         }
@@ -186,5 +196,97 @@ fn packed(name: &str, message: &impl Message) -> Incoming {
         version: Box::default(),
         body: message.encode_to_vec().into(),
         is_static: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+admin:
+  address: {socket_address: {address: 127.0.0.1, port_value: 9901}}
+static_resources:
+  listeners:
+  - address: {socket_address: {address: 127.0.0.1, port_value: 10000}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: ingress
+          route_config:
+            virtual_hosts:
+            - {name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: backend}}]}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+  clusters:
+  - name: backend
+    load_assignment:
+      cluster_name: backend
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 8080}}}
+"#;
+
+    fn client(state: &Arc<lateen_proxy_state::State>) -> crate::Client {
+        let logs = |_: crate::AccessLogSpec| Ok(lateen_proxy_model::AccessLogRef(0));
+        let config = crate::ClientConfig {
+            node: Node::default(),
+            last_good: None,
+            reject_fragment: true,
+        };
+        crate::Client::new(Arc::clone(state), Arc::new(logs), config)
+    }
+
+    #[test]
+    fn a_static_bootstrap_serves() {
+        let bootstrap = Bootstrap::parse(FILE).expect("supported");
+        assert_eq!(bootstrap.admin, "127.0.0.1:9901".parse().ok());
+        assert!(bootstrap.reject_fragment);
+        let state = lateen_proxy_state::State::new();
+        client(&state)
+            .apply_static(bootstrap.resources)
+            .expect("supported");
+        let cluster = state.clusters().value("backend").expect("visible");
+        let endpoints = cluster.endpoints().and_then(|slot| slot.load_full());
+        assert_eq!(endpoints.expect("inline").iter().count(), 1);
+        assert!(state.listeners().named("listener_0").is_some());
+        assert!(state.readiness().facts().listeners);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (from, to, text) in [
+            (
+                "admin:",
+                "overload_manager: {}\nadmin:",
+                "bootstrap: overload_manager",
+            ),
+            (
+                "admin:",
+                "dynamic_resources: {ads_config: {}}\nadmin:",
+                "bootstrap: dynamic_resources",
+            ),
+            ("admin:", "nope: 1\nadmin:", "nope"),
+            (
+                "prefix: /",
+                "prefix: /, tls_context: {presented: true}",
+                "match.tls_context",
+            ),
+            ("admin:", "admin: [", "4:1: not YAML"),
+        ] {
+            let text_of = |error: StaticError| error.to_string();
+            let state = lateen_proxy_state::State::new();
+            let error = match Bootstrap::parse(&FILE.replacen(from, to, 1)) {
+                Err(error) => text_of(error),
+                Ok(bootstrap) => client(&state)
+                    .apply_static(bootstrap.resources)
+                    .map_err(text_of)
+                    .expect_err("refused"),
+            };
+            assert!(error.contains(text), "{error}");
+        }
     }
 }

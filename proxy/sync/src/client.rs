@@ -131,7 +131,11 @@ impl Client {
                 status.last_error = Some(error);
             });
             self.load_from_disk();
-            failures = if answered { 0 } else { failures.saturating_add(1) };
+            failures = if answered {
+                0
+            } else {
+                failures.saturating_add(1)
+            };
             self.idle(Some(backoff(failures))).await;
         }
     }
@@ -143,6 +147,7 @@ impl Client {
             // The receiver is still here.
             let _ = requests.send(request);
         }
+        self.subscribe(&requests);
         let opening = open(connector, outgoing);
         tokio::pin!(opening);
         let mut stream = loop {
@@ -216,7 +221,11 @@ impl Client {
     }
 
     fn due(&self) -> Option<Instant> {
-        self.applier.deadline().into_iter().chain(self.disk_at).min()
+        self.applier
+            .deadline()
+            .into_iter()
+            .chain(self.disk_at)
+            .min()
     }
 
     fn on_time(&mut self, requests: &mpsc::UnboundedSender<DeltaDiscoveryRequest>) {
@@ -307,7 +316,10 @@ async fn open(
     connector: &dyn Connector,
     outgoing: mpsc::UnboundedReceiver<DeltaDiscoveryRequest>,
 ) -> Result<Streaming<DeltaDiscoveryResponse>, String> {
-    let connection = connector.connect().await.map_err(|error| error.to_string())?;
+    let connection = connector
+        .connect()
+        .await
+        .map_err(|error| error.to_string())?;
     let mut client = AggregatedDiscoveryServiceClient::new(connection.channel)
         .max_decoding_message_size(MAX_RESPONSE);
     let mut request = Request::new(UnboundedReceiverStream::new(outgoing));
@@ -334,7 +346,9 @@ fn incoming(kind: ResourceKind, response: DeltaDiscoveryResponse) -> (Vec<Incomi
         let packed = resource.resource.unwrap_or_default();
         if packed.type_url != wanted {
             let (name, url) = (&resource.name, &packed.type_url);
-            errors.push(format!("{kind:?} {name:?}: type {url:?} where {wanted:?} was asked for"));
+            errors.push(format!(
+                "{kind:?} {name:?}: type {url:?} where {wanted:?} was asked for"
+            ));
             continue;
         }
         let version = if resource.version.is_empty() {
@@ -366,3 +380,6 @@ fn backoff(failures: u32) -> Duration {
     let grown = BACKOFF.0.saturating_mul(1 << failures.min(10));
     grown.min(BACKOFF.1).mul_f64(0.5 + fastrand::f64() / 2.0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,7 +139,10 @@ impl Connector for ControlPlane {
             let channel = match &self.security {
                 Security::PlainText => {
                     let endpoint = self.endpoint("http")?;
-                    endpoint.connect().await.map_err(|error| self.failed(&error))?
+                    endpoint
+                        .connect()
+                        .await
+                        .map_err(|error| self.failed(&error))?
                 }
                 Security::Tls { roots, server_name } => {
                     self.connect_tls(roots, server_name).await?
@@ -158,12 +161,11 @@ impl Connector for ControlPlane {
 impl ControlPlane {
     async fn connect_tls(&self, roots: &Roots, name: &str) -> Result<Channel, ConnectError> {
         let config = Arc::new(self.client_config(roots)?);
-        let server = ServerName::try_from(name.to_owned()).map_err(|source| {
-            ConnectError::ServerName {
+        let server =
+            ServerName::try_from(name.to_owned()).map_err(|source| ConnectError::ServerName {
                 name: name.to_owned(),
                 source,
-            }
-        })?;
+            })?;
         let address = self.address.clone();
         let dial = service_fn(move |_: Uri| {
             let (address, server) = (address.clone(), server.clone());
@@ -174,8 +176,11 @@ impl ControlPlane {
                 Ok::<_, io::Error>(TokioIo::new(tls.connect(server, tcp).await?))
             }
         });
-        // The scheme tells what the stream is for; the TLS itself is ours.
-        let endpoint = self.endpoint("http")?;
+        // The channel must not add TLS of its own to ours, and requests must say https all the same.
+        let origin = format!("https://{}", self.address)
+            .parse()
+            .map_err(|_| ConnectError::Address(self.address.clone()))?;
+        let endpoint = self.endpoint("http")?.origin(origin);
         let connecting = endpoint.connect_with_connector(dial);
         match tokio::time::timeout(CONNECT, connecting).await {
             Ok(done) => done.map_err(|error| self.failed(&error)),
@@ -270,3 +275,6 @@ fn read_roots(roots: &Roots) -> Result<Vec<CertificateDer<'static>>, ConnectErro
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

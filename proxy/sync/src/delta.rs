@@ -222,7 +222,11 @@ mod tests {
         assert_eq!(kinds, ["Cluster", "Listener"]);
         assert_eq!(first[0].node.as_ref().map(|node| &*node.id), Some("n"));
         assert!(first[1].node.is_none());
-        assert!(first.iter().all(|one| one.resource_names_subscribe.is_empty()));
+        assert!(
+            first
+                .iter()
+                .all(|one| one.resource_names_subscribe.is_empty())
+        );
     }
 
     #[test]
@@ -232,10 +236,14 @@ mod tests {
         delta.connected(&state);
         let kind = ResourceKind::Endpoint;
         assert!(delta.subscribe(kind, names(&[]), &state).is_none());
-        let one = delta.subscribe(kind, names(&["a", "b"]), &state).expect("asked");
+        let one = delta
+            .subscribe(kind, names(&["a", "b"]), &state)
+            .expect("asked");
         assert_eq!(one.resource_names_subscribe, ["a", "b"]);
         assert!(delta.subscribe(kind, names(&["a", "b"]), &state).is_none());
-        let two = delta.subscribe(kind, names(&["b", "c"]), &state).expect("asked");
+        let two = delta
+            .subscribe(kind, names(&["b", "c"]), &state)
+            .expect("asked");
         assert_eq!(two.resource_names_subscribe, ["c"]);
         assert_eq!(two.resource_names_unsubscribe, ["a"]);
         assert!(two.response_nonce.is_empty());
@@ -253,7 +261,11 @@ mod tests {
             is_static: false,
         };
         state.resources().accept(ResourceKind::Cluster, "c", known);
-        assert!(delta.connected(&state)[0].initial_resource_versions.is_empty());
+        assert!(
+            delta.connected(&state)[0]
+                .initial_resource_versions
+                .is_empty()
+        );
         assert!(delta.answered(ResourceKind::Cluster));
         assert!(!delta.answered(ResourceKind::Cluster));
         let again = delta.connected(&state);

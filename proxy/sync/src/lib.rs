@@ -19,8 +19,6 @@ mod wire;
 
 pub use bootstrap::{Bootstrap, StaticError, StaticResources};
 pub use client::{Client, ClientConfig, XdsStatus};
-pub use connect::{
-    ConnectError, Connecting, Connection, Connector, ControlPlane, Roots, Security,
-};
+pub use connect::{ConnectError, Connecting, Connection, Connector, ControlPlane, Roots, Security};
 pub use wire::at::Refused;
 pub use wire::context::{AccessLogFormat, AccessLogSpec, AccessLogs};

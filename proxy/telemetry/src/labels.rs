@@ -3,12 +3,14 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use indexmap::Equivalent;
+
 use crate::peer::{Peer, Service};
 use crate::{Flags, Side};
 
 const UNKNOWN: &str = "unknown";
 
-/// What tells two series of one worker apart. Cloning the parts costs reference counts, no memory.
+/// What tells two series of one worker apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SeriesKey {
     pub(crate) side: Side,
@@ -20,6 +22,51 @@ pub(crate) struct SeriesKey {
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) service: Option<Arc<Service>>,
+}
+
+/// A [`SeriesKey`] by reference, which finds a series without touching reference counts that workers may share. Its fields
+/// hash as those of the key do: same fields, same order.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(crate) struct SeriesRef<'a> {
+    pub(crate) side: Side,
+    pub(crate) mtls: bool,
+    pub(crate) protocol: RequestProtocol,
+    pub(crate) status: u16,
+    pub(crate) grpc_status: Option<u32>,
+    pub(crate) flags: Flags,
+    pub(crate) peer: Option<&'a Arc<Peer>>,
+    pub(crate) principal: Option<&'a Arc<str>>,
+    pub(crate) service: Option<&'a Arc<Service>>,
+}
+
+impl Equivalent<SeriesKey> for SeriesRef<'_> {
+    fn equivalent(&self, key: &SeriesKey) -> bool {
+        self.side == key.side
+            && self.mtls == key.mtls
+            && self.protocol == key.protocol
+            && self.status == key.status
+            && self.grpc_status == key.grpc_status
+            && self.flags == key.flags
+            && self.peer == key.peer.as_ref()
+            && self.principal == key.principal.as_ref()
+            && self.service == key.service.as_ref()
+    }
+}
+
+impl From<SeriesRef<'_>> for SeriesKey {
+    fn from(key: SeriesRef<'_>) -> Self {
+        Self {
+            side: key.side,
+            mtls: key.mtls,
+            protocol: key.protocol,
+            status: key.status,
+            grpc_status: key.grpc_status,
+            flags: key.flags,
+            peer: key.peer.map(Arc::clone),
+            principal: key.principal.map(Arc::clone),
+            service: key.service.map(Arc::clone),
+        }
+    }
 }
 
 /// Value of `request_protocol`.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use parking_lot::Mutex;
 
 use crate::histogram::{Histogram, bump};
-use crate::labels::{self, LabelSet, RequestProtocol, SeriesKey};
+use crate::labels::{self, LabelSet, RequestProtocol, SeriesKey, SeriesRef};
 use crate::metrics::{HttpSeries, MessageSeries, Metrics, Shard, TcpSeries};
 use crate::{Exchange, HttpRecord, Service, TcpRecord};
 
@@ -33,9 +34,9 @@ pub struct TcpReporter {
 
 #[derive(Debug, Default)]
 struct State {
-    http: HashMap<SeriesKey, Arc<HttpSeries>, ahash::RandomState>,
+    http: IndexMap<SeriesKey, Arc<HttpSeries>, ahash::RandomState>,
     messages: HashMap<SeriesKey, Arc<MessageSeries>, ahash::RandomState>,
-    tcp: HashMap<SeriesKey, Arc<TcpSeries>, ahash::RandomState>,
+    tcp: IndexMap<SeriesKey, Arc<TcpSeries>, ahash::RandomState>,
     /// Services made up from authorities, for clusters that name none.
     hosts: HashMap<Box<str>, Arc<Service>, ahash::RandomState>,
 }
@@ -52,21 +53,21 @@ impl Recorder {
     /// Counts one finished HTTP exchange.
     pub fn http(&self, record: &HttpRecord<'_>) {
         let mut state = self.state.lock();
-        let Some(service) = state.service_of(record, self.metrics.max_series) else {
-            self.overflow();
-            return;
+        let made_up = match state.made_up_service(record, self.metrics.max_series) {
+            Ok(service) => service,
+            Err(Full) => return self.overflow(),
         };
         let protocol = if record.grpc {
             RequestProtocol::Grpc
         } else {
             RequestProtocol::Http
         };
-        let mut key = key_of(&record.exchange, protocol, service);
+        let mut key = key_of(&record.exchange, protocol);
         key.status = record.status;
         key.grpc_status = record.grpc_status.filter(|_| record.grpc);
+        key.service = made_up.as_ref().or(record.exchange.service);
         let Some(series) = state.http_series(key, &self.metrics, &self.shard) else {
-            self.overflow();
-            return;
+            return self.overflow();
         };
         bump(&series.requests, 1);
         let millis = u64::try_from(record.exchange.duration.as_millis()).unwrap_or(u64::MAX);
@@ -83,11 +84,9 @@ impl Recorder {
 
     fn tcp(&self, record: &TcpRecord<'_>, event: &TcpEvent) {
         let mut state = self.state.lock();
-        let service = record.exchange.service.map(Arc::clone);
-        let key = key_of(&record.exchange, RequestProtocol::Tcp, service);
+        let key = key_of(&record.exchange, RequestProtocol::Tcp);
         let Some(series) = state.tcp_series(key, &self.metrics, &self.shard) else {
-            self.overflow();
-            return;
+            return self.overflow();
         };
         bump(&series.opened, u64::from(event.opened));
         bump(&series.closed, u64::from(event.closed));
@@ -126,6 +125,9 @@ impl TcpReporter {
     }
 }
 
+/// The cap on made-up services is reached.
+struct Full;
+
 struct TcpEvent {
     opened: bool,
     closed: bool,
@@ -134,23 +136,27 @@ struct TcpEvent {
 }
 
 impl State {
-    /// The outer `None` means that the cap on made-up services is reached.
-    fn service_of(&mut self, record: &HttpRecord<'_>, cap: usize) -> Option<Option<Arc<Service>>> {
+    /// The service named by the authority, where the cluster names none and the listener allows it.
+    fn made_up_service(
+        &mut self,
+        record: &HttpRecord<'_>,
+        cap: usize,
+    ) -> Result<Option<Arc<Service>>, Full> {
         let service = record.exchange.service;
         let Some(authority) = record.authority.filter(|_| record.host_header_fallback) else {
-            return Some(service.map(Arc::clone));
+            return Ok(None);
         };
         if service.is_some_and(|service| !service.host.is_empty()) {
-            return Some(service.map(Arc::clone));
+            return Ok(None);
         }
         let name = service.map_or("", |service| &*service.name);
         if let Some(known) = self.hosts.get(authority)
             && (name.is_empty() || *known.name == *name)
         {
-            return Some(Some(Arc::clone(known)));
+            return Ok(Some(Arc::clone(known)));
         }
         if self.hosts.len() >= cap {
-            return None;
+            return Err(Full);
         }
         let host: Arc<str> = authority.to_ascii_lowercase().into();
         let made = Arc::new(Service {
@@ -163,25 +169,25 @@ impl State {
             namespace: service.map_or_else(|| "".into(), |service| Arc::clone(&service.namespace)),
         });
         self.hosts.insert(authority.into(), Arc::clone(&made));
-        Some(Some(made))
+        Ok(Some(made))
     }
 
     fn http_series(
         &mut self,
-        key: SeriesKey,
+        key: SeriesRef<'_>,
         metrics: &Metrics,
         shard: &Shard,
-    ) -> Option<Arc<HttpSeries>> {
-        // The borrow checker does not see that a miss ends the borrow, hence the clone: a reference count.
-        if let Some(series) = self.http.get(&key) {
-            return Some(Arc::clone(series));
-        }
-        if self.http.len() >= metrics.max_series {
-            return None;
-        }
-        let made = self.new_http_series(&key, metrics, shard);
-        self.http.insert(key, Arc::clone(&made));
-        Some(made)
+    ) -> Option<&HttpSeries> {
+        let place = match self.http.get_index_of(&key) {
+            Some(place) => place,
+            None if self.http.len() >= metrics.max_series => return None,
+            None => {
+                let key = SeriesKey::from(key);
+                let made = self.new_http_series(&key, metrics, shard);
+                self.http.insert_full(key, made).0
+            }
+        };
+        self.http.get_index(place).map(|(_, series)| &**series)
     }
 
     fn new_http_series(
@@ -230,44 +236,46 @@ impl State {
 
     fn tcp_series(
         &mut self,
-        key: SeriesKey,
+        key: SeriesRef<'_>,
         metrics: &Metrics,
         shard: &Shard,
-    ) -> Option<Arc<TcpSeries>> {
-        if let Some(series) = self.tcp.get(&key) {
-            return Some(Arc::clone(series));
-        }
-        if self.tcp.len() >= metrics.max_series {
-            return None;
-        }
-        let made = Arc::new(TcpSeries {
-            labels: labels::render(&key, &metrics.local, LabelSet::Tcp),
-            opened: AtomicU64::default(),
-            closed: AtomicU64::default(),
-            sent: AtomicU64::default(),
-            received: AtomicU64::default(),
-        });
-        shard.tcp.lock().push(Arc::clone(&made));
-        self.tcp.insert(key, Arc::clone(&made));
-        Some(made)
+    ) -> Option<&TcpSeries> {
+        let place = match self.tcp.get_index_of(&key) {
+            Some(place) => place,
+            None if self.tcp.len() >= metrics.max_series => return None,
+            None => {
+                let key = SeriesKey::from(key);
+                let made = new_tcp_series(&key, metrics, shard);
+                self.tcp.insert_full(key, made).0
+            }
+        };
+        self.tcp.get_index(place).map(|(_, series)| &**series)
     }
 }
 
-fn key_of(
-    exchange: &Exchange<'_>,
-    protocol: RequestProtocol,
-    service: Option<Arc<Service>>,
-) -> SeriesKey {
-    SeriesKey {
+fn new_tcp_series(key: &SeriesKey, metrics: &Metrics, shard: &Shard) -> Arc<TcpSeries> {
+    let made = Arc::new(TcpSeries {
+        labels: labels::render(key, &metrics.local, LabelSet::Tcp),
+        opened: AtomicU64::default(),
+        closed: AtomicU64::default(),
+        sent: AtomicU64::default(),
+        received: AtomicU64::default(),
+    });
+    shard.tcp.lock().push(Arc::clone(&made));
+    made
+}
+
+fn key_of<'a>(exchange: &Exchange<'a>, protocol: RequestProtocol) -> SeriesRef<'a> {
+    SeriesRef {
         side: exchange.side,
         mtls: exchange.mtls,
         protocol,
         status: 0,
         grpc_status: None,
         flags: exchange.flags,
-        peer: exchange.peer.map(Arc::clone),
-        principal: exchange.peer_principal.map(Arc::clone),
-        service,
+        peer: exchange.peer,
+        principal: exchange.peer_principal,
+        service: exchange.service,
     }
 }
 

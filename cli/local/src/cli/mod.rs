@@ -117,7 +117,12 @@ struct DeleteArgs {
     #[command(flatten)]
     mesh: NameArgs,
     /// File or folder with manifests, - for standard input (repeatable)
-    #[arg(short, long = "filename", required_unless_present = "pod", conflicts_with = "pod")]
+    #[arg(
+        short,
+        long = "filename",
+        required_unless_present = "pod",
+        conflicts_with = "pod"
+    )]
     filename: Vec<String>,
     /// A pod, as pod/NAME
     pod: Option<String>,
@@ -159,19 +164,29 @@ pub async fn run(arguments: LocalArgs) -> anyhow::Result<ExitCode> {
             Mesh::find(&mesh.name)?.down().await?;
             say(&[format!("mesh \"{}\" is down", mesh.name)])?;
         }
-        LocalCommand::Apply(apply) => say(&Mesh::find(&apply.mesh.name)?.apply(files(&apply.filename).await?).await?)?,
+        LocalCommand::Apply(apply) => say(&Mesh::find(&apply.mesh.name)?
+            .apply(files(&apply.filename).await?)
+            .await?)?,
         LocalCommand::Delete(delete) => {
             let mesh = Mesh::find(&delete.mesh.name)?;
             let said = match &delete.pod {
-                Some(pod) if pod.starts_with("pod/") || pod.starts_with("pods/") => mesh.delete_pod(pod).await?,
-                Some(other) => bail!("{other}: only pods are deleted by name (pod/NAME); give other objects by -f"),
+                Some(pod) if pod.starts_with("pod/") || pod.starts_with("pods/") => {
+                    mesh.delete_pod(pod).await?
+                }
+                Some(other) => bail!(
+                    "{other}: only pods are deleted by name (pod/NAME); give other objects by -f"
+                ),
                 None => mesh.delete(files(&delete.filename).await?).await?,
             };
             say(&said)?;
         }
-        LocalCommand::Restart(restart) => say(&Mesh::find(&restart.mesh.name)?.restart(&restart.workload).await?)?,
+        LocalCommand::Restart(restart) => say(&Mesh::find(&restart.mesh.name)?
+            .restart(&restart.workload)
+            .await?)?,
         LocalCommand::Kill(kill) => {
-            Mesh::find(&kill.mesh.name)?.signal(&kill.pod, kill.container.as_deref(), &kill.signal).await?;
+            Mesh::find(&kill.mesh.name)?
+                .signal(&kill.pod, kill.container.as_deref(), &kill.signal)
+                .await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -183,7 +198,10 @@ async fn status(arguments: StatusArgs) -> anyhow::Result<()> {
     if arguments.output == "json" {
         let mut value = serde_json::to_value(&status)?;
         if let Some(map) = value.as_object_mut() {
-            map.insert("supervisorPid".to_owned(), mesh.supervisor_process().await?.into());
+            map.insert(
+                "supervisorPid".to_owned(),
+                mesh.supervisor_process().await?.into(),
+            );
         }
         return say(&[serde_json::to_string_pretty(&value)?]);
     }
@@ -194,13 +212,28 @@ async fn exec(arguments: ExecArgs) -> anyhow::Result<ExitCode> {
     let mesh = Mesh::find(&arguments.mesh.name)?;
     let stdin = arguments.stdin.then(tokio::io::stdin);
     let target = (arguments.pod.as_deref(), arguments.container.as_deref());
-    let code = mesh.exec(target, arguments.command, stdin, tokio::io::stdout(), tokio::io::stderr()).await?;
+    let code = mesh
+        .exec(
+            target,
+            arguments.command,
+            stdin,
+            tokio::io::stdout(),
+            tokio::io::stderr(),
+        )
+        .await?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
 async fn logs(arguments: LogsArgs) -> anyhow::Result<()> {
     let mesh = Mesh::find(&arguments.mesh.name)?;
-    let stream = mesh.logs(&arguments.pod, arguments.container.as_deref(), arguments.follow, arguments.tail).await?;
+    let stream = mesh
+        .logs(
+            &arguments.pod,
+            arguments.container.as_deref(),
+            arguments.follow,
+            arguments.tail,
+        )
+        .await?;
     let mut lines = stream.lines();
     while let Some(line) = lines.next_line().await? {
         if writeln!(std::io::stdout(), "{line}").is_err() {
@@ -226,8 +259,14 @@ async fn sources(names: &[String]) -> anyhow::Result<(Vec<Source>, Vec<SourceFil
     for name in names {
         if name == "-" {
             let mut text = String::new();
-            tokio::io::stdin().read_to_string(&mut text).await.context("standard input")?;
-            once.push(SourceFile { name: "-".to_owned(), text });
+            tokio::io::stdin()
+                .read_to_string(&mut text)
+                .await
+                .context("standard input")?;
+            once.push(SourceFile {
+                name: "-".to_owned(),
+                text,
+            });
         } else {
             match Source::new(name) {
                 Ok(source) => sources.push(source),
@@ -235,7 +274,11 @@ async fn sources(names: &[String]) -> anyhow::Result<(Vec<Source>, Vec<SourceFil
             }
         }
     }
-    if problems.is_empty() { Ok((sources, once)) } else { Err(up::refused(&problems)) }
+    if problems.is_empty() {
+        Ok((sources, once))
+    } else {
+        Err(up::refused(&problems))
+    }
 }
 
 fn say(lines: &[String]) -> anyhow::Result<()> {

@@ -2,7 +2,16 @@
 
 use crate::protocol::{MeshStatus, PodSummary};
 
-const HEADERS: [&str; 8] = ["NAME", "NAMESPACE", "READY", "STATUS", "RESTARTS", "IP", "VERSION", "SPIFFE ID"];
+const HEADERS: [&str; 8] = [
+    "NAME",
+    "NAMESPACE",
+    "READY",
+    "STATUS",
+    "RESTARTS",
+    "IP",
+    "VERSION",
+    "SPIFFE ID",
+];
 
 /// One row a pod.
 pub(super) fn pods(pods: &[PodSummary]) -> String {
@@ -15,14 +24,24 @@ pub(super) fn pods(pods: &[PodSummary]) -> String {
         }
     }
     let line = |row: &[String; HEADERS.len()]| {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         cells.join("   ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn row(pod: &PodSummary) -> [String; HEADERS.len()] {
-    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    let or_dash = |text: &str| {
+        if text.is_empty() {
+            "-".to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
     [
         pod.name.clone(),
         pod.namespace.clone(),
@@ -46,7 +65,12 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let pod = PodSummary { name: "reviews-v1-abc".to_owned(), ready: (1, 2), status: "Running".to_owned(), ..PodSummary::default() };
+        let pod = PodSummary {
+            name: "reviews-v1-abc".to_owned(),
+            ready: (1, 2),
+            status: "Running".to_owned(),
+            ..PodSummary::default()
+        };
         let text = pods(&[pod]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0].find("READY"), lines[1].find("1/2"));

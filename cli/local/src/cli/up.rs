@@ -71,14 +71,29 @@ pub(super) async fn run(arguments: UpArgs) -> anyhow::Result<ExitCode> {
     if state.is_claimed() {
         return Err(StateError::Running(arguments.name.clone()).into());
     }
-    let launch = Launch { state: state.root().to_owned(), spec, port: arguments.ingress_port, detached: arguments.detach };
+    let launch = Launch {
+        state: state.root().to_owned(),
+        spec,
+        port: arguments.ingress_port,
+        detached: arguments.detach,
+    };
     let limit = Duration::from_secs(arguments.timeout);
-    if arguments.detach { background(launch, limit).await } else { foreground(launch, limit).await }
+    if arguments.detach {
+        background(launch, limit).await
+    } else {
+        foreground(launch, limit).await
+    }
 }
 
 /// Problems as one error, a line each.
 pub(super) fn refused(problems: &[Problem]) -> anyhow::Error {
-    anyhow!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    anyhow!(
+        problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
+    )
 }
 
 async fn spec(arguments: &UpArgs) -> anyhow::Result<MeshSpec> {
@@ -91,20 +106,44 @@ async fn spec(arguments: &UpArgs) -> anyhow::Result<MeshSpec> {
     let named = arguments.images.iter().map(|name| path(name));
     let mut maps: Vec<_> = named.chain(near).collect();
     let mut seen = Vec::new();
-    maps.retain(|map| !seen.contains(map) && { seen.push(map.clone()); true });
+    maps.retain(|map| {
+        !seen.contains(map) && {
+            seen.push(map.clone());
+            true
+        }
+    });
     for map in maps {
         let text = std::fs::read_to_string(&map).with_context(|| map.display().to_string())?;
-        let documents = yaml::parse(&text).map_err(|e| anyhow!("{}:{}:{}: {}", map.display(), e.at.line, e.at.column, e.kind))?;
+        let documents = yaml::parse(&text).map_err(|e| {
+            anyhow!(
+                "{}:{}:{}: {}",
+                map.display(),
+                e.at.line,
+                e.at.column,
+                e.kind
+            )
+        })?;
         for document in documents.iter().filter(|d| !d.is_empty()) {
-            let value = yaml::read(&document.root).map_err(|e| anyhow!("{}:{}: {}", map.display(), e.at.line, e.message))?;
+            let value = yaml::read(&document.root)
+                .map_err(|e| anyhow!("{}:{}: {}", map.display(), e.at.line, e.message))?;
             images.read(&map, value)?;
         }
     }
     let mesh_config = match &arguments.mesh_config {
-        Some(name) => Some(SourceFile { name: name.clone(), text: std::fs::read_to_string(name).with_context(|| name.clone())? }),
+        Some(name) => Some(SourceFile {
+            name: name.clone(),
+            text: std::fs::read_to_string(name).with_context(|| name.clone())?,
+        }),
         None => None,
     };
-    Ok(MeshSpec { sources, once, namespace: arguments.namespace.clone(), images, mesh_config, ingress: String::new() })
+    Ok(MeshSpec {
+        sources,
+        once,
+        namespace: arguments.namespace.clone(),
+        images,
+        mesh_config,
+        ingress: String::new(),
+    })
 }
 
 /// Plans the whole mesh, so that nothing starts when something is wrong.
@@ -112,12 +151,34 @@ fn check(spec: &MeshSpec) -> anyhow::Result<()> {
     let mut files = read(&spec.sources).map_err(|p| refused(&p))?;
     files.extend(spec.once.iter().cloned());
     let user = parse(&files, &spec.namespace).map_err(|p| refused(&p))?;
-    let given = spec.mesh_config.as_ref().map(|f| (f.name.as_str(), f.text.as_str()));
+    let given = spec
+        .mesh_config
+        .as_ref()
+        .map(|f| (f.name.as_str(), f.text.as_str()));
     let mesh = mesh_config::read(given).map_err(|p| refused(&[p]))?;
     let root = std::path::Path::new("/");
-    let own = BuiltIn { config: root, authority: root, jwt_rule: "{}" }.documents().map_err(|p| refused(&p))?;
-    let options = PlanOptions { images: spec.images.clone(), mesh: mesh.config, restarts: std::collections::BTreeMap::new() };
-    plan(&user, &own, &options, &mut ServiceAddresses::default(), References::Strict(&[])).map(drop).map_err(|p| refused(&p))
+    let own = BuiltIn {
+        config: root,
+        authority: root,
+        operator: root,
+        jwt_rule: "{}",
+    }
+    .documents()
+    .map_err(|p| refused(&p))?;
+    let options = PlanOptions {
+        images: spec.images.clone(),
+        mesh: mesh.config,
+        restarts: std::collections::BTreeMap::new(),
+    };
+    plan(
+        &user,
+        &own,
+        &options,
+        &mut ServiceAddresses::default(),
+        References::Strict(&[]),
+    )
+    .map(drop)
+    .map_err(|p| refused(&p))
 }
 
 async fn foreground(launch: Launch, limit: Duration) -> anyhow::Result<ExitCode> {
@@ -188,12 +249,18 @@ async fn background(launch: Launch, limit: Duration) -> anyhow::Result<ExitCode>
     match until_ready(&mut told, limit).await {
         Ok(status) => {
             present(&status)?;
-            say(&[format!("The mesh runs in the background; take it down with: lateenctl local down --name {}", status.name)])?;
+            say(&[format!(
+                "The mesh runs in the background; take it down with: lateenctl local down --name {}",
+                status.name
+            )])?;
             Ok(ExitCode::SUCCESS)
         }
         Err(unready) => {
             if let Some(process) = child.id().and_then(|id| i32::try_from(id).ok()) {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGTERM);
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(process),
+                    nix::sys::signal::Signal::SIGTERM,
+                );
             }
             let _ = child.wait().await;
             reader.abort();
@@ -222,7 +289,10 @@ enum Unready {
     Output(#[from] anyhow::Error),
 }
 
-async fn until_ready(told: &mut mpsc::Receiver<Event>, limit: Duration) -> Result<MeshStatus, Unready> {
+async fn until_ready(
+    told: &mut mpsc::Receiver<Event>,
+    limit: Duration,
+) -> Result<MeshStatus, Unready> {
     let spinner = spinner();
     let end = tokio::time::Instant::now() + limit;
     let mut last = MeshStatus::default();
@@ -258,17 +328,38 @@ fn spinner() -> Option<ProgressBar> {
 
 fn progress(status: &MeshStatus) -> String {
     let ready = status.pods.iter().filter(|p| p.is_ready()).count();
-    let waiting: Vec<&str> = status.pods.iter().filter(|p| !p.is_ready()).map(|p| p.name.as_str()).take(3).collect();
-    format!("{ready} of {} pods are ready; waiting for {}", status.pods.len(), waiting.join(", "))
+    let waiting: Vec<&str> = status
+        .pods
+        .iter()
+        .filter(|p| !p.is_ready())
+        .map(|p| p.name.as_str())
+        .take(3)
+        .collect();
+    format!(
+        "{ready} of {} pods are ready; waiting for {}",
+        status.pods.len(),
+        waiting.join(", ")
+    )
 }
 
 fn unready(status: &MeshStatus, limit: Duration) -> String {
     let waiting = status.pods.iter().filter(|p| !p.is_ready());
     let rows = waiting.map(|p| {
-        let message = if p.message.is_empty() { String::new() } else { format!(": {}", p.message) };
-        format!("\n  {}/{}: {} of {} containers ready, {}{message}", p.namespace, p.name, p.ready.0, p.ready.1, p.status)
+        let message = if p.message.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", p.message)
+        };
+        format!(
+            "\n  {}/{}: {} of {} containers ready, {}{message}",
+            p.namespace, p.name, p.ready.0, p.ready.1, p.status
+        )
     });
-    format!("the mesh was not ready after {} s (longer with --timeout):{}", limit.as_secs(), rows.collect::<String>())
+    format!(
+        "the mesh was not ready after {} s (longer with --timeout):{}",
+        limit.as_secs(),
+        rows.collect::<String>()
+    )
 }
 
 fn present(status: &MeshStatus) -> anyhow::Result<()> {

@@ -37,7 +37,8 @@ fn hold(path: &Path) -> io::Result<()> {
     sethostname(&spec.hostname)?;
     for (name, value) in &spec.sysctls {
         let path = sysctl_path(name);
-        fs::write(&path, value).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+        fs::write(&path, value)
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
     }
     let listener = UnixListener::bind(&spec.dial)?;
     println_ready()?;
@@ -102,5 +103,6 @@ fn read_port(client: &mut UnixStream) -> io::Result<u16> {
         line.extend_from_slice(&byte);
     }
     let text = String::from_utf8_lossy(&line);
-    text.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("port {text:?}")))
+    text.parse()
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("port {text:?}")))
 }

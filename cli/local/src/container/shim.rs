@@ -11,7 +11,8 @@ use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setsid, setuid};
 use thiserror::Error;
 
-use super::root::{self, RootError};
+use super::mounts::RootError;
+use super::root;
 use super::spec::{ContainerSpec, Place, Program, User};
 
 /// Why a container's process could not be started.
@@ -24,7 +25,11 @@ enum ShimError {
     #[error("cannot make the container's file system: {0}")]
     Root(#[from] RootError),
     #[error("cannot become user {uid}, group {gid}: {source}")]
-    User { uid: u32, gid: u32, source: nix::Error },
+    User {
+        uid: u32,
+        gid: u32,
+        source: nix::Error,
+    },
     #[error("cannot enter the working directory {0}: {1}")]
     Directory(PathBuf, #[source] io::Error),
     #[error("the container has no command")]
@@ -46,14 +51,22 @@ pub(crate) fn main(spec: &Path) -> ExitCode {
 
 fn start(path: &Path) -> Result<std::convert::Infallible, ShimError> {
     let spec = read(path)?;
-    for (kind, flag) in [("net", CloneFlags::CLONE_NEWNET), ("uts", CloneFlags::CLONE_NEWUTS), ("ipc", CloneFlags::CLONE_NEWIPC)] {
+    for (kind, flag) in [
+        ("net", CloneFlags::CLONE_NEWNET),
+        ("uts", CloneFlags::CLONE_NEWUTS),
+        ("ipc", CloneFlags::CLONE_NEWIPC),
+    ] {
         enter(spec.sandbox, kind, flag)?;
     }
     match &spec.place {
         Place::New(new) => root::enter(new)?,
         Place::Join(process) => enter(*process, "mnt", CloneFlags::CLONE_NEWNS)?,
     }
-    let directory = spec.program.directory.clone().unwrap_or_else(|| PathBuf::from("/"));
+    let directory = spec
+        .program
+        .directory
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("/"));
     std::env::set_current_dir(&directory).map_err(|e| ShimError::Directory(directory, e))?;
     own_streams(&spec.program.user);
     become_user(&spec.program.user)?;
@@ -83,16 +96,28 @@ fn own_streams(user: &User) {
 }
 
 fn become_user(user: &User) -> Result<(), ShimError> {
-    let fail = |source| ShimError::User { uid: user.uid, gid: user.gid, source };
+    let fail = |source| ShimError::User {
+        uid: user.uid,
+        gid: user.gid,
+        source,
+    };
     let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
     setgroups(&groups).map_err(fail)?;
     setgid(Gid::from_raw(user.gid)).map_err(fail)?;
     setuid(Uid::from_raw(user.uid)).map_err(fail)?;
-    if user.no_new_privileges { nix::sys::prctl::set_no_new_privs().map_err(fail) } else { Ok(()) }
+    if user.no_new_privileges {
+        nix::sys::prctl::set_no_new_privs().map_err(fail)
+    } else {
+        Ok(())
+    }
 }
 
 fn execute(program: &Program) -> Result<std::convert::Infallible, ShimError> {
     let (name, arguments) = program.argv.split_first().ok_or(ShimError::Empty)?;
-    let error = Command::new(name).args(arguments).env_clear().envs(program.env.iter().cloned()).exec();
+    let error = Command::new(name)
+        .args(arguments)
+        .env_clear()
+        .envs(program.env.iter().cloned())
+        .exec();
     Err(ShimError::Exec(name.clone(), error))
 }

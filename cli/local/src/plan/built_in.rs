@@ -23,6 +23,8 @@ pub(crate) struct BuiltIn<'a> {
     pub config: &'a Path,
     /// Folder of lateend's certificate authority.
     pub authority: &'a Path,
+    /// Folder in which lateend keeps the operator's client certificate.
+    pub(crate) operator: &'a Path,
     /// Value of `JWT_RULE`.
     pub jwt_rule: &'a str,
 }
@@ -38,9 +40,16 @@ impl BuiltIn<'_> {
         let text = MANIFEST
             .replace("${CONFIG}", &quoted(&self.config.to_string_lossy()))
             .replace("${CA}", &quoted(&self.authority.to_string_lossy()))
+            .replace("${OPERATOR}", &quoted(&self.operator.to_string_lossy()))
             .replace("${JWT_RULE}", &quoted(self.jwt_rule))
             .replace("${VERSION}", env!("CARGO_PKG_VERSION"));
-        parse(&[SourceFile { name: "local mesh".to_owned(), text }], SYSTEM)
+        parse(
+            &[SourceFile {
+                name: "local mesh".to_owned(),
+                text,
+            }],
+            SYSTEM,
+        )
     }
 }
 
@@ -51,11 +60,19 @@ mod tests {
 
     #[test]
     fn the_manifest_reads_strictly() {
-        let built_in = BuiltIn { config: Path::new("/run/x"), authority: Path::new("/run/y"), jwt_rule: "{\"issuer\": \"a\\b\"}" };
+        let built_in = BuiltIn {
+            config: Path::new("/run/x"),
+            authority: Path::new("/run/y"),
+            operator: Path::new("/run/z"),
+            jwt_rule: "{\"issuer\": \"a\\b\"}",
+        };
         let documents = built_in.documents().expect("valid");
         for name in [ISTIOD, INGRESS] {
             for kind in [Kind::Deployment, Kind::Service] {
-                assert!(documents.contains_key(&ObjectKey::new(kind, SYSTEM, name)), "{kind} {name}");
+                assert!(
+                    documents.contains_key(&ObjectKey::new(kind, SYSTEM, name)),
+                    "{kind} {name}"
+                );
             }
         }
     }

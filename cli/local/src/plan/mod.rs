@@ -7,7 +7,7 @@ mod settings;
 mod template;
 mod workloads;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lateen_api::check::{CheckOptions, check_object, check_references};
 use lateen_api::mesh::MeshConfig;
@@ -70,8 +70,15 @@ pub(crate) fn plan(
     addresses: &mut ServiceAddresses,
     references: References<'_>,
 ) -> Result<MeshPlan, Vec<Problem>> {
-    let objects: Vec<Object> = own.values().chain(user.values()).map(|d| d.object.clone()).collect();
-    let mut made = MeshPlan { settings: settings::collect(&objects), ..MeshPlan::default() };
+    let objects: Vec<Object> = own
+        .values()
+        .chain(user.values())
+        .map(|d| d.object.clone())
+        .collect();
+    let mut made = MeshPlan {
+        settings: settings::collect(&objects),
+        ..MeshPlan::default()
+    };
     let mut problems = both(user, own);
     problems.extend(objects.iter().filter_map(refuse::kinds));
     check(&objects, references, &mut problems, &mut made);
@@ -86,17 +93,37 @@ pub(crate) fn plan(
         Err(found) => problems.extend(found),
     }
     made.declared.objects = declared(&objects);
-    if problems.is_empty() { Ok(made) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(made)
+    } else {
+        Err(problems)
+    }
 }
 
 /// What is wrong with the objects themselves and with what they refer to.
-fn check(objects: &[Object], references: References<'_>, problems: &mut Vec<Problem>, made: &mut MeshPlan) {
+fn check(
+    objects: &[Object],
+    references: References<'_>,
+    problems: &mut Vec<Problem>,
+    made: &mut MeshPlan,
+) {
     let all: Vec<&Object> = objects.iter().collect();
-    let (errors, warnings): (Vec<_>, Vec<_>) = objects.iter().flat_map(|o| check_object(o, None)).partition(Problem::is_error);
+    let (errors, warnings): (Vec<_>, Vec<_>) = objects
+        .iter()
+        .flat_map(|o| check_object(o, None))
+        .partition(Problem::is_error);
     problems.extend(errors);
     made.warnings = warnings;
-    let same = |a: &Problem, b: &Problem| (&a.object, &a.field, &a.message) == (&b.object, &b.field, &b.message);
-    for problem in check_references(&all, CheckOptions { complete: true, ..CheckOptions::default() }) {
+    let same = |a: &Problem, b: &Problem| {
+        (&a.object, &a.field, &a.message) == (&b.object, &b.field, &b.message)
+    };
+    for problem in check_references(
+        &all,
+        CheckOptions {
+            complete: true,
+            ..CheckOptions::default()
+        },
+    ) {
         let tolerated = match references {
             References::Loose => true,
             References::Strict(before) => before.iter().any(|b| same(b, &problem)),
@@ -111,14 +138,21 @@ fn check(objects: &[Object], references: References<'_>, problems: &mut Vec<Prob
 
 /// Objects of the user that every mesh has already.
 fn both(user: &Documents, own: &Documents) -> Vec<Problem> {
-    let taken = user.values().filter(|d| own.contains_key(&d.object.key) && d.object.key.kind != Kind::Namespace);
+    let taken = user
+        .values()
+        .filter(|d| own.contains_key(&d.object.key) && d.object.key.kind != Kind::Namespace);
     let problem = |d: &crate::source::Document| {
-        d.object.problem(Severity::Error, "", "every local mesh has this object already; take it out or give it another name")
+        d.object.problem(
+            Severity::Error,
+            "",
+            "every local mesh has this object already; take it out or give it another name",
+        )
     };
     taken.map(problem).collect()
 }
 
-/// Objects that lateend reads and that pass through as they are; Services and pods come with what is known of them at run time.
+/// Objects that lateend reads and that pass through as they are, and namespaces that are used without being declared. Services
+/// and pods come with what is known of them at run time.
 fn declared(objects: &[Object]) -> Vec<serde_json::Value> {
     use lateen_api::object::Spec;
     let one = |o: &Object| match &o.spec {
@@ -128,5 +162,21 @@ fn declared(objects: &[Object]) -> Vec<serde_json::Value> {
         Spec::ConfigMap(m) => Some(object("v1", "ConfigMap", m)),
         _ => None,
     };
-    objects.iter().filter_map(one).collect()
+    let given = |name: &str| {
+        objects
+            .iter()
+            .any(|o| o.key.kind == Kind::Namespace && o.key.name == name)
+    };
+    let used: BTreeSet<&str> = objects.iter().map(|o| o.key.namespace.as_str()).collect();
+    let implied = used
+        .into_iter()
+        .filter(|name| !name.is_empty() && !given(name))
+        .map(|name| {
+            serde_json::json!({
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
+            })
+        });
+    objects.iter().filter_map(one).chain(implied).collect()
 }

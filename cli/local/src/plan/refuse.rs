@@ -7,11 +7,20 @@ use lateen_api::object::{Kind, Object, Problem, Severity};
 pub(super) fn kinds(object: &Object) -> Option<Problem> {
     let message = match object.key.kind {
         Kind::CronJob => "a local mesh has no clock for jobs; use a Job",
-        Kind::EndpointSlice => "a local mesh makes endpoints from its pods; use a ServiceEntry for others",
+        Kind::EndpointSlice => {
+            "a local mesh makes endpoints from its pods; use a ServiceEntry for others"
+        }
         Kind::Node => "a local mesh is one node",
         _ => return None,
     };
-    Some(object.problem(Severity::Error, "", format!("kind {} cannot run in a local mesh: {message}", object.key.kind)))
+    Some(object.problem(
+        Severity::Error,
+        "",
+        format!(
+            "kind {} cannot run in a local mesh: {message}",
+            object.key.kind
+        ),
+    ))
 }
 
 /// Fields of a pod that ask for what a local mesh does not have.
@@ -22,33 +31,89 @@ pub(super) fn pod_fields(object: &Object, prefix: &str, spec: &PodSpec) -> Vec<P
         ("hostPID", spec.host_pid == Some(true)),
         ("hostIPC", spec.host_ipc == Some(true)),
         ("dnsConfig", spec.dns_config.is_some()),
-        ("dnsPolicy", policy.is_some_and(|p| !matches!(p, "ClusterFirst" | "ClusterFirstWithHostNet"))),
-        ("ephemeralContainers", spec.ephemeral_containers.as_ref().is_some_and(|e| !e.is_empty())),
+        (
+            "dnsPolicy",
+            policy.is_some_and(|p| !matches!(p, "ClusterFirst" | "ClusterFirstWithHostNet")),
+        ),
+        (
+            "ephemeralContainers",
+            spec.ephemeral_containers
+                .as_ref()
+                .is_some_and(|e| !e.is_empty()),
+        ),
         ("runtimeClassName", spec.runtime_class_name.is_some()),
-        ("activeDeadlineSeconds", spec.active_deadline_seconds.is_some()),
-        ("readinessGates", spec.readiness_gates.as_ref().is_some_and(|g| !g.is_empty())),
-        ("resourceClaims", spec.resource_claims.as_ref().is_some_and(|c| !c.is_empty())),
+        (
+            "activeDeadlineSeconds",
+            spec.active_deadline_seconds.is_some(),
+        ),
+        (
+            "readinessGates",
+            spec.readiness_gates.as_ref().is_some_and(|g| !g.is_empty()),
+        ),
+        (
+            "resourceClaims",
+            spec.resource_claims.as_ref().is_some_and(|c| !c.is_empty()),
+        ),
     ];
-    let mut problems: Vec<Problem> =
-        asked.iter().filter(|(_, there)| *there).map(|(field, _)| unsupported(object, &format!("{prefix}.{field}"))).collect();
-    let lists = [("containers", Some(&spec.containers)), ("initContainers", spec.init_containers.as_ref())];
+    let mut problems: Vec<Problem> = asked
+        .iter()
+        .filter(|(_, there)| *there)
+        .map(|(field, _)| unsupported(object, &format!("{prefix}.{field}")))
+        .collect();
+    let lists = [
+        ("containers", Some(&spec.containers)),
+        ("initContainers", spec.init_containers.as_ref()),
+    ];
     for (list, containers) in lists {
         for (index, container) in containers.into_iter().flatten().enumerate() {
-            container_fields(object, &format!("{prefix}.{list}[{index}]"), container, &mut problems);
+            container_fields(
+                object,
+                &format!("{prefix}.{list}[{index}]"),
+                container,
+                &mut problems,
+            );
         }
     }
     problems
 }
 
-fn container_fields(object: &Object, prefix: &str, container: &Container, problems: &mut Vec<Problem>) {
+fn container_fields(
+    object: &Object,
+    prefix: &str,
+    container: &Container,
+    problems: &mut Vec<Problem>,
+) {
     let asked = [
-        ("volumeDevices", container.volume_devices.as_ref().is_some_and(|d| !d.is_empty())),
+        (
+            "volumeDevices",
+            container
+                .volume_devices
+                .as_ref()
+                .is_some_and(|d| !d.is_empty()),
+        ),
         ("tty", container.tty == Some(true)),
         ("stdin", container.stdin == Some(true)),
-        ("lifecycle.stopSignal", container.lifecycle.as_ref().is_some_and(|l| l.stop_signal.is_some())),
-        ("restartPolicyRules", container.restart_policy_rules.as_ref().is_some_and(|r| !r.is_empty())),
+        (
+            "lifecycle.stopSignal",
+            container
+                .lifecycle
+                .as_ref()
+                .is_some_and(|l| l.stop_signal.is_some()),
+        ),
+        (
+            "restartPolicyRules",
+            container
+                .restart_policy_rules
+                .as_ref()
+                .is_some_and(|r| !r.is_empty()),
+        ),
     ];
-    problems.extend(asked.iter().filter(|(_, there)| *there).map(|(field, _)| unsupported(object, &format!("{prefix}.{field}"))));
+    problems.extend(
+        asked
+            .iter()
+            .filter(|(_, there)| *there)
+            .map(|(field, _)| unsupported(object, &format!("{prefix}.{field}"))),
+    );
 }
 
 /// Probes that only a mesh's own agent can run for the pod: over TLS or gRPC. Asked after injection, which turns them over to it.
@@ -62,8 +127,14 @@ pub(super) fn probes(object: &Object, prefix: &str, spec: &PodSpec) -> Vec<Probl
         ];
         for (field, probe) in probes {
             if let Some(what) = probe.as_ref().and_then(needs_agent) {
-                let message = format!("{what} probes need a sidecar in a local mesh; let the pod be injected or use another probe");
-                problems.push(object.problem(Severity::Error, &format!("{prefix}.containers[{index}].{field}"), message));
+                let message = format!(
+                    "{what} probes need a sidecar in a local mesh; let the pod be injected or use another probe"
+                );
+                problems.push(object.problem(
+                    Severity::Error,
+                    &format!("{prefix}.containers[{index}].{field}"),
+                    message,
+                ));
             }
         }
     }
@@ -74,9 +145,18 @@ fn needs_agent(probe: &Probe) -> Option<&'static str> {
     if probe.grpc.is_some() {
         return Some("gRPC");
     }
-    probe.http_get.as_ref().and_then(|g| g.scheme.as_deref()).filter(|s| s.eq_ignore_ascii_case("HTTPS")).map(|_| "HTTPS")
+    probe
+        .http_get
+        .as_ref()
+        .and_then(|g| g.scheme.as_deref())
+        .filter(|s| s.eq_ignore_ascii_case("HTTPS"))
+        .map(|_| "HTTPS")
 }
 
 fn unsupported(object: &Object, field: &str) -> Problem {
-    object.problem(Severity::Error, field, "not supported in a local mesh; take it out")
+    object.problem(
+        Severity::Error,
+        field,
+        "not supported in a local mesh; take it out",
+    )
 }

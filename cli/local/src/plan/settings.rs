@@ -27,19 +27,40 @@ pub(super) fn collect(objects: &[Object]) -> Settings {
 }
 
 fn config_map(map: &ConfigMap) -> Data {
-    let text = map.data.iter().flatten().map(|(k, v)| (k.clone(), v.clone().into_bytes()));
-    let binary = map.binary_data.iter().flatten().map(|(k, v)| (k.clone(), v.0.clone()));
+    let text = map
+        .data
+        .iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.clone().into_bytes()));
+    let binary = map
+        .binary_data
+        .iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.0.clone()));
     text.chain(binary).collect()
 }
 
 fn secret(secret: &Secret) -> Data {
-    let binary = secret.data.iter().flatten().map(|(k, v)| (k.clone(), v.0.clone()));
-    let text = secret.string_data.iter().flatten().map(|(k, v)| (k.clone(), v.clone().into_bytes()));
+    let binary = secret
+        .data
+        .iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.0.clone()));
+    let text = secret
+        .string_data
+        .iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.clone().into_bytes()));
     binary.chain(text).collect()
 }
 
 /// ConfigMaps and Secrets that a pod needs and that nothing gives.
-pub(super) fn missing(object: &Object, prefix: &str, spec: &PodSpec, settings: &Settings) -> Vec<Problem> {
+pub(super) fn missing(
+    object: &Object,
+    prefix: &str,
+    spec: &PodSpec,
+    settings: &Settings,
+) -> Vec<Problem> {
     let namespace = &object.key.namespace;
     let mut problems = Vec::new();
     let mut need = |kind: &str, name: &str, optional: Option<bool>, field: String| {
@@ -50,7 +71,8 @@ pub(super) fn missing(object: &Object, prefix: &str, spec: &PodSpec, settings: &
             settings.secrets.contains_key(&key)
         };
         if !there && optional != Some(true) {
-            let message = format!("{kind} \"{name}\" is not in namespace \"{namespace}\"; add it with -f");
+            let message =
+                format!("{kind} \"{name}\" is not in namespace \"{namespace}\"; add it with -f");
             problems.push(object.problem(Severity::Error, &field, message));
         }
     };
@@ -60,9 +82,18 @@ pub(super) fn missing(object: &Object, prefix: &str, spec: &PodSpec, settings: &
             need("ConfigMap", &map.name, map.optional, field.clone());
         }
         if let Some(secret) = &volume.secret {
-            need("Secret", secret.secret_name.as_deref().unwrap_or_default(), secret.optional, field.clone());
+            need(
+                "Secret",
+                secret.secret_name.as_deref().unwrap_or_default(),
+                secret.optional,
+                field.clone(),
+            );
         }
-        for source in volume.projected.iter().flat_map(|p| p.sources.iter().flatten()) {
+        for source in volume
+            .projected
+            .iter()
+            .flat_map(|p| p.sources.iter().flatten())
+        {
             if let Some(map) = &source.config_map {
                 need("ConfigMap", &map.name, map.optional, field.clone());
             }
@@ -73,7 +104,12 @@ pub(super) fn missing(object: &Object, prefix: &str, spec: &PodSpec, settings: &
     }
     for (index, container) in spec.containers.iter().enumerate() {
         for (kind, name, optional) in references(container) {
-            need(kind, &name, optional, format!("{prefix}.containers[{index}]"));
+            need(
+                kind,
+                &name,
+                optional,
+                format!("{prefix}.containers[{index}]"),
+            );
         }
     }
     problems
@@ -83,12 +119,37 @@ pub(super) fn missing(object: &Object, prefix: &str, spec: &PodSpec, settings: &
 fn references(container: &Container) -> Vec<(&'static str, String, Option<bool>)> {
     let mut found = Vec::new();
     for source in container.env_from.iter().flatten() {
-        found.extend(source.config_map_ref.iter().map(|r| ("ConfigMap", r.name.clone(), r.optional)));
-        found.extend(source.secret_ref.iter().map(|r| ("Secret", r.name.clone(), r.optional)));
+        found.extend(
+            source
+                .config_map_ref
+                .iter()
+                .map(|r| ("ConfigMap", r.name.clone(), r.optional)),
+        );
+        found.extend(
+            source
+                .secret_ref
+                .iter()
+                .map(|r| ("Secret", r.name.clone(), r.optional)),
+        );
     }
-    for source in container.env.iter().flatten().filter_map(|e| e.value_from.as_ref()) {
-        found.extend(source.config_map_key_ref.iter().map(|r| ("ConfigMap", r.name.clone(), r.optional)));
-        found.extend(source.secret_key_ref.iter().map(|r| ("Secret", r.name.clone(), r.optional)));
+    for source in container
+        .env
+        .iter()
+        .flatten()
+        .filter_map(|e| e.value_from.as_ref())
+    {
+        found.extend(
+            source
+                .config_map_key_ref
+                .iter()
+                .map(|r| ("ConfigMap", r.name.clone(), r.optional)),
+        );
+        found.extend(
+            source
+                .secret_key_ref
+                .iter()
+                .map(|r| ("Secret", r.name.clone(), r.optional)),
+        );
     }
     found
 }

@@ -1,5 +1,7 @@
 //! Pod templates of the kinds that run pods.
 
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use lateen_api::object::{Object, Problem, Severity, Spec};
@@ -21,45 +23,31 @@ pub(super) struct Template {
 /// Template of an object that runs pods; nothing for other objects.
 pub(super) fn of(object: &Object) -> Result<Option<Template>, Problem> {
     let template = match &object.spec {
-        Spec::Deployment(d) => {
-            let spec = d.spec.clone().unwrap_or_default();
-            let replicas = count(spec.replicas);
-            let strategy = deployment_strategy(object, spec.strategy.as_ref(), replicas)?;
-            Template { min_ready_seconds: seconds(spec.min_ready_seconds), ..templated(spec.template, replicas, strategy) }
-        }
+        Spec::Deployment(d) => deployment(object, d)?,
+        Spec::StatefulSet(s) => stateful_set(object, s)?,
         Spec::ReplicaSet(r) => {
             let spec = r.spec.clone().unwrap_or_default();
-            templated(spec.template.unwrap_or_default(), count(spec.replicas), Strategy::Keep)
+            let template = spec.template.unwrap_or_default();
+            templated(template, count(spec.replicas), Strategy::Keep)
         }
         Spec::ReplicationController(r) => {
             let spec = r.spec.clone().unwrap_or_default();
-            templated(spec.template.unwrap_or_default(), count(spec.replicas), Strategy::Keep)
+            let template = spec.template.unwrap_or_default();
+            templated(template, count(spec.replicas), Strategy::Keep)
         }
         Spec::DaemonSet(d) => {
-            let spec = d.spec.clone().unwrap_or_default();
-            templated(spec.template, 1, Strategy::Rolling { surge: 0, unavailable: 1 })
+            let one_down = Strategy::Rolling {
+                surge: 0,
+                unavailable: 1,
+            };
+            templated(d.spec.clone().unwrap_or_default().template, 1, one_down)
         }
-        Spec::StatefulSet(s) => {
-            let spec = s.spec.clone().unwrap_or_default();
-            if spec.volume_claim_templates.as_ref().is_some_and(|v| !v.is_empty()) {
-                let message = "volume claims are not supported in a local mesh; use an emptyDir volume";
-                return Err(object.problem(Severity::Error, "spec.volumeClaimTemplates", message));
-            }
-            let parallel = spec.pod_management_policy.as_deref() == Some("Parallel");
-            let mut made = templated(spec.template, count(spec.replicas), Strategy::Ordinal { parallel });
-            if let Some(pod) = made.pod.spec.as_mut() {
-                pod.subdomain = spec.service_name;
-            }
-            made
-        }
-        Spec::Job(j) => {
-            let spec = j.spec.clone().unwrap_or_default();
-            let retries = spec.backoff_limit.map_or(JOB_RETRIES, |n| usize::try_from(n).unwrap_or(0));
-            let strategy = Strategy::Completions { wanted: count(spec.completions), retries };
-            templated(spec.template, count(spec.parallelism), strategy)
-        }
+        Spec::Job(j) => job(j),
         Spec::Pod(pod) => Template {
-            pod: Pod { status: None, ..Pod::clone(pod) },
+            pod: Pod {
+                status: None,
+                ..Pod::clone(pod)
+            },
             prefix: "spec",
             replicas: 1,
             strategy: Strategy::Recreate,
@@ -70,11 +58,62 @@ pub(super) fn of(object: &Object) -> Result<Option<Template>, Problem> {
     Ok(Some(template))
 }
 
+fn deployment(object: &Object, deployment: &Deployment) -> Result<Template, Problem> {
+    let spec = deployment.spec.clone().unwrap_or_default();
+    let replicas = count(spec.replicas);
+    let strategy = deployment_strategy(object, spec.strategy.as_ref(), replicas)?;
+    let min_ready_seconds = seconds(spec.min_ready_seconds);
+    Ok(Template {
+        min_ready_seconds,
+        ..templated(spec.template, replicas, strategy)
+    })
+}
+
+fn stateful_set(object: &Object, set: &StatefulSet) -> Result<Template, Problem> {
+    let spec = set.spec.clone().unwrap_or_default();
+    if spec
+        .volume_claim_templates
+        .is_some_and(|claims| !claims.is_empty())
+    {
+        let message = "volume claims are not supported in a local mesh; use an emptyDir volume";
+        return Err(object.problem(Severity::Error, "spec.volumeClaimTemplates", message));
+    }
+    let parallel = spec.pod_management_policy.as_deref() == Some("Parallel");
+    let strategy = Strategy::Ordinal { parallel };
+    let mut made = templated(spec.template, count(spec.replicas), strategy);
+    if let Some(pod) = made.pod.spec.as_mut() {
+        pod.subdomain = spec.service_name;
+    }
+    Ok(made)
+}
+
+fn job(job: &Job) -> Template {
+    let spec = job.spec.clone().unwrap_or_default();
+    let retries = spec
+        .backoff_limit
+        .map_or(JOB_RETRIES, |n| usize::try_from(n).unwrap_or(0));
+    let strategy = Strategy::Completions {
+        wanted: count(spec.completions),
+        retries,
+    };
+    templated(spec.template, count(spec.parallelism), strategy)
+}
+
 fn templated(template: PodTemplateSpec, replicas: usize, strategy: Strategy) -> Template {
     let mut metadata = template.metadata.unwrap_or_default();
     metadata.name = None;
-    let pod = Pod { metadata, spec: template.spec, status: None };
-    Template { pod, prefix: "spec.template.spec", replicas, strategy, min_ready_seconds: 0 }
+    let pod = Pod {
+        metadata,
+        spec: template.spec,
+        status: None,
+    };
+    Template {
+        pod,
+        prefix: "spec.template.spec",
+        replicas,
+        strategy,
+        min_ready_seconds: 0,
+    }
 }
 
 fn deployment_strategy(
@@ -88,12 +127,29 @@ fn deployment_strategy(
     let rolling = given.and_then(|s| s.rolling_update.as_ref());
     let bound = |value: Option<&IntOrString>, field: &str, up: bool| {
         let path = format!("spec.strategy.rollingUpdate.{field}");
-        part(value, replicas, up).ok_or_else(|| object.problem(Severity::Error, &path, "expected a number or a percentage such as 25%"))
+        part(value, replicas, up).ok_or_else(|| {
+            object.problem(
+                Severity::Error,
+                &path,
+                "expected a number or a percentage such as 25%",
+            )
+        })
     };
     let surge = bound(rolling.and_then(|r| r.max_surge.as_ref()), "maxSurge", true)?;
-    let unavailable = bound(rolling.and_then(|r| r.max_unavailable.as_ref()), "maxUnavailable", false)?;
+    let unavailable = bound(
+        rolling.and_then(|r| r.max_unavailable.as_ref()),
+        "maxUnavailable",
+        false,
+    )?;
     // Both zero could never make a step.
-    Ok(Strategy::Rolling { surge, unavailable: if surge == 0 { unavailable.max(1) } else { unavailable } })
+    Ok(Strategy::Rolling {
+        surge,
+        unavailable: if surge == 0 {
+            unavailable.max(1)
+        } else {
+            unavailable
+        },
+    })
 }
 
 /// A number, or a share of the replicas (25% unless given), rounded up or down.
@@ -127,6 +183,9 @@ mod tests {
         assert_eq!(part(Some(&percent), 3, true), Some(2));
         assert_eq!(part(Some(&percent), 3, false), Some(1));
         assert_eq!(part(Some(&IntOrString::Int(2)), 3, false), Some(2));
-        assert_eq!(part(Some(&IntOrString::String("x".to_owned())), 3, false), None);
+        assert_eq!(
+            part(Some(&IntOrString::String("x".to_owned())), 3, false),
+            None
+        );
     }
 }

@@ -100,7 +100,10 @@ impl PodPlan {
     #[must_use]
     pub(crate) fn key(&self) -> PodKey {
         let meta = &self.pod.metadata;
-        PodKey { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
+        PodKey {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+        }
     }
 
     /// Spec of the pod.
@@ -115,7 +118,10 @@ impl PodEntry {
     #[must_use]
     pub(crate) fn new(plan: PodPlan, ip: Ipv4Addr, changed: watch::Sender<u64>) -> Self {
         let containers: Vec<ContainerStatus> = statuses(&plan.pod);
-        let logs = containers.iter().map(|c| (c.name.clone(), Arc::new(LogBuffer::default()))).collect();
+        let logs = containers
+            .iter()
+            .map(|c| (c.name.clone(), Arc::new(LogBuffer::default())))
+            .collect();
         Self {
             plan,
             ip,
@@ -123,7 +129,11 @@ impl PodEntry {
             logs,
             sandbox: OnceLock::new(),
             stop: watch::Sender::new(None),
-            live: Mutex::new(Live { containers, deletion: None, ready_since: None }),
+            live: Mutex::new(Live {
+                containers,
+                deletion: None,
+                ready_since: None,
+            }),
             changed,
         }
     }
@@ -143,7 +153,11 @@ impl PodEntry {
     /// State of one container.
     #[must_use]
     pub(crate) fn container(&self, name: &str) -> Option<ContainerStatus> {
-        crate::lock(&self.live).containers.iter().find(|c| c.name == name).cloned()
+        crate::lock(&self.live)
+            .containers
+            .iter()
+            .find(|c| c.name == name)
+            .cloned()
     }
 
     /// Phase of the pod.
@@ -175,17 +189,24 @@ impl PodEntry {
         let mut live = crate::lock(&self.live);
         let first = live.deletion.is_none();
         if first {
-            live.deletion = Some(Deletion { at: Timestamp::now(), grace });
+            live.deletion = Some(Deletion {
+                at: Timestamp::now(),
+                grace,
+            });
         }
         drop(live);
-        self.bump();
+        if first {
+            self.bump();
+        }
         first
     }
 
     /// Changes the state of one container.
     pub(crate) fn update(&self, container: &str, change: impl FnOnce(&mut ContainerStatus)) {
         let mut live = crate::lock(&self.live);
-        let Some(status) = live.containers.iter_mut().find(|c| c.name == container) else { return };
+        let Some(status) = live.containers.iter_mut().find(|c| c.name == container) else {
+            return;
+        };
         let before = status.clone();
         change(status);
         let differs = before != *status;
@@ -204,7 +225,10 @@ impl PodEntry {
     /// Sets one container to waiting, with a reason.
     pub(crate) fn set_waiting(&self, container: &str, reason: &'static str, message: &str) {
         self.update(container, |status| {
-            status.state = ContainerState::Waiting { reason, message: message.to_owned() };
+            status.state = ContainerState::Waiting {
+                reason,
+                message: message.to_owned(),
+            };
             status.ready = false;
             status.started = false;
         });
@@ -222,7 +246,11 @@ impl PodEntry {
     /// Time the pod gets to end (`terminationGracePeriodSeconds`).
     #[must_use]
     pub(crate) fn grace(&self) -> Duration {
-        let seconds = self.plan.spec().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
+        let seconds = self
+            .plan
+            .spec()
+            .and_then(|s| s.termination_grace_period_seconds)
+            .unwrap_or(30);
         Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
     }
 
@@ -232,11 +260,19 @@ impl PodEntry {
 }
 
 fn statuses(pod: &Pod) -> Vec<ContainerStatus> {
-    let Some(spec) = &pod.spec else { return Vec::new() };
+    let Some(spec) = &pod.spec else {
+        return Vec::new();
+    };
     let image = |c: &Container| c.image.clone().unwrap_or_default();
     let inits = spec.init_containers.iter().flatten();
     let inits = inits.map(|c| ContainerStatus::waiting(&c.name, &image(c), true, is_sidecar(c)));
-    inits.chain(spec.containers.iter().map(|c| ContainerStatus::waiting(&c.name, &image(c), false, false))).collect()
+    inits
+        .chain(
+            spec.containers
+                .iter()
+                .map(|c| ContainerStatus::waiting(&c.name, &image(c), false, false)),
+        )
+        .collect()
 }
 
 /// An init container that keeps running beside the others.
@@ -245,5 +281,8 @@ pub(super) fn is_sidecar(container: &Container) -> bool {
 }
 
 fn all_ready(containers: &[ContainerStatus]) -> bool {
-    containers.iter().filter(|c| !c.init || c.sidecar).all(|c| c.ready)
+    containers
+        .iter()
+        .filter(|c| !c.init || c.sidecar)
+        .all(|c| c.ready)
 }

@@ -109,7 +109,10 @@ async fn wait_for_settings(settings: &mut watch::Receiver<Arc<Settings>>, error:
 async fn keep_fresh(context: Arc<PodContext>, environment: Arc<PodEnvironment>) {
     let mut settings = context.settings.clone();
     loop {
-        let wait = environment.volumes.renewal().unwrap_or(Duration::from_secs(86_400));
+        let wait = environment
+            .volumes
+            .renewal()
+            .unwrap_or(Duration::from_secs(86_400));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             changed = settings.changed() => if changed.is_err() { return },
@@ -122,7 +125,11 @@ async fn keep_fresh(context: Arc<PodContext>, environment: Arc<PodEnvironment>) 
 }
 
 /// Starts all containers in order, waits until the pod is asked to end or all have ended, and ends them.
-async fn containers(context: &Arc<PodContext>, environment: &Arc<PodEnvironment>, sandbox: &Sandbox) {
+async fn containers(
+    context: &Arc<PodContext>,
+    environment: &Arc<PodEnvironment>,
+    sandbox: &Sandbox,
+) {
     let entry = &environment.entry;
     let mut stop = entry.stop.subscribe();
     let mut sidecars = Vec::new();
@@ -148,13 +155,27 @@ async fn containers(context: &Arc<PodContext>, environment: &Arc<PodEnvironment>
 }
 
 /// Init containers one after the other; false when one failed for good.
-async fn init(entry: &PodEntry, running: &mut Vec<Running>, start: &impl Fn(&Container) -> Running) -> bool {
-    let inits = entry.plan.spec().and_then(|s| s.init_containers.clone()).unwrap_or_default();
+async fn init(
+    entry: &PodEntry,
+    running: &mut Vec<Running>,
+    start: &impl Fn(&Container) -> Running,
+) -> bool {
+    let inits = entry
+        .plan
+        .spec()
+        .and_then(|s| s.init_containers.clone())
+        .unwrap_or_default();
     for container in &inits {
         let begun = start(container);
         let mut progress = begun.progress.clone();
         running.push(begun);
-        let wanted = |p: &Progress| if is_sidecar(container) { *p >= Progress::Started } else { matches!(p, Progress::Ended(_)) };
+        let wanted = |p: &Progress| {
+            if is_sidecar(container) {
+                *p >= Progress::Started
+            } else {
+                matches!(p, Progress::Ended(_))
+            }
+        };
         let reached = progress.wait_for(wanted).await.map(|p| *p);
         if matches!(reached, Ok(Progress::Ended(code)) if code != 0) || reached.is_err() {
             return false;
@@ -164,8 +185,17 @@ async fn init(entry: &PodEntry, running: &mut Vec<Running>, start: &impl Fn(&Con
 }
 
 /// Containers in order; the next starts when the one before has run its postStart hook.
-async fn launch(entry: &PodEntry, running: &mut Vec<Running>, start: &impl Fn(&Container) -> Running) {
-    for container in entry.plan.spec().map(|s| s.containers.clone()).unwrap_or_default() {
+async fn launch(
+    entry: &PodEntry,
+    running: &mut Vec<Running>,
+    start: &impl Fn(&Container) -> Running,
+) {
+    for container in entry
+        .plan
+        .spec()
+        .map(|s| s.containers.clone())
+        .unwrap_or_default()
+    {
         let begun = start(&container);
         let mut progress = begun.progress.clone();
         running.push(begun);
@@ -173,7 +203,12 @@ async fn launch(entry: &PodEntry, running: &mut Vec<Running>, start: &impl Fn(&C
     }
 }
 
-fn begin(context: &Arc<PodContext>, environment: &Arc<PodEnvironment>, container: &Container, sandbox: u32) -> Running {
+fn begin(
+    context: &Arc<PodContext>,
+    environment: &Arc<PodEnvironment>,
+    container: &Container,
+    sandbox: u32,
+) -> Running {
     let entry = &environment.entry;
     let (stop, stop_rx) = watch::channel(None);
     let (progress, progress_rx) = watch::channel(Progress::None);
@@ -185,12 +220,26 @@ fn begin(context: &Arc<PodContext>, environment: &Arc<PodEnvironment>, container
         ip: entry.ip,
     };
     let restart = restart_policy(entry, container, init);
-    let supervised = Supervised { runner, container: container.clone(), sandbox, restart, progress };
-    Running { task: tokio::spawn(supervised.run(stop_rx)), stop, progress: progress_rx }
+    let supervised = Supervised {
+        runner,
+        container: container.clone(),
+        sandbox,
+        restart,
+        progress,
+    };
+    Running {
+        task: tokio::spawn(supervised.run(stop_rx)),
+        stop,
+        progress: progress_rx,
+    }
 }
 
 fn restart_policy(entry: &PodEntry, container: &Container, init: bool) -> Restart {
-    let pod = entry.plan.spec().and_then(|s| s.restart_policy.as_deref()).unwrap_or("Always");
+    let pod = entry
+        .plan
+        .spec()
+        .and_then(|s| s.restart_policy.as_deref())
+        .unwrap_or("Always");
     match (init, is_sidecar(container), pod) {
         (true, true, _) | (false, _, "Always") => Restart::Always,
         (true, false, "Never") | (false, _, "Never") => Restart::Never,

@@ -3,8 +3,8 @@
 mod entry;
 mod hook;
 mod life;
-mod process;
 mod probe;
+mod process;
 mod registry;
 mod sandbox;
 mod spec;

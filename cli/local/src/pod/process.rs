@@ -28,14 +28,27 @@ pub(crate) enum Streams {
 ///
 /// # Errors
 /// When the spec cannot be written or the process cannot be made.
-pub(crate) fn spawn(executable: &Path, folder: &Path, spec: &ContainerSpec, streams: Streams) -> io::Result<Child> {
+pub(crate) fn spawn(
+    executable: &Path,
+    folder: &Path,
+    spec: &ContainerSpec,
+    streams: Streams,
+) -> io::Result<Child> {
     let path = folder.join(format!("spec-{}.json", uuid::Uuid::new_v4().simple()));
     spec.write(&path)?;
-    let output = |wanted: bool| if wanted { Stdio::piped() } else { Stdio::null() };
+    let output = |wanted: bool| {
+        if wanted {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        }
+    };
     let mut command = Command::new(executable);
     command.arg(CONTAINER).arg(&path).kill_on_drop(true);
     command.stdin(output(streams == Streams::All));
-    command.stdout(output(streams != Streams::None)).stderr(output(streams != Streams::None));
+    command
+        .stdout(output(streams != Streams::None))
+        .stderr(output(streams != Streams::None));
     command.spawn()
 }
 
@@ -50,14 +63,28 @@ pub(crate) fn exec_spec(
     settings: &crate::facts::Settings,
 ) -> Result<ContainerSpec, String> {
     let entry = &environment.entry;
-    let status = entry.container(container).ok_or_else(|| format!("pod {} has no container \"{container}\"", entry.key()))?;
+    let status = entry
+        .container(container)
+        .ok_or_else(|| format!("pod {} has no container \"{container}\"", entry.key()))?;
     let running = status.process().zip(entry.sandbox.get().copied());
-    let (process, sandbox) = running.ok_or_else(|| format!("container \"{container}\" of pod {} is not running", entry.key()))?;
+    let (process, sandbox) = running.ok_or_else(|| {
+        format!(
+            "container \"{container}\" of pod {} is not running",
+            entry.key()
+        )
+    })?;
     let spec = entry.plan.spec();
-    let all = spec.iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
+    let all = spec.iter().flat_map(|s| {
+        s.containers
+            .iter()
+            .chain(s.init_containers.iter().flatten())
+    });
     let found = all.into_iter().find(|c| c.name == container);
-    let found = found.ok_or_else(|| format!("pod {} has no container \"{container}\"", entry.key()))?;
-    environment.join(found, (sandbox, process), argv, settings).map_err(|e| e.to_string())
+    let found =
+        found.ok_or_else(|| format!("pod {} has no container \"{container}\"", entry.key()))?;
+    environment
+        .join(found, (sandbox, process), argv, settings)
+        .map_err(|e| e.to_string())
 }
 
 /// Sends a signal to the container's first process.
@@ -79,7 +106,9 @@ pub(super) fn kill_all(process: u32) {
 /// Exit code as a shell would give it.
 pub(super) fn exit_code(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// Waits until the pod is asked to end; gives the instant by which it must have ended.
@@ -91,5 +120,8 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) -> Inst
 }
 
 fn pid(process: u32) -> Option<Pid> {
-    i32::try_from(process).ok().filter(|p| *p > 1).map(Pid::from_raw)
+    i32::try_from(process)
+        .ok()
+        .filter(|p| *p > 1)
+        .map(Pid::from_raw)
 }

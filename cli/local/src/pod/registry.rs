@@ -18,7 +18,11 @@ pub(crate) struct Pods {
 
 impl Default for Pods {
     fn default() -> Self {
-        Self { entries: Mutex::default(), addresses: Addresses::of_pods(), changed: watch::Sender::new(0) }
+        Self {
+            entries: Mutex::default(),
+            addresses: Addresses::of_pods(),
+            changed: watch::Sender::new(0),
+        }
     }
 }
 
@@ -51,7 +55,11 @@ impl Pods {
     /// Pods of one workload.
     #[must_use]
     pub(crate) fn of(&self, workload: &WorkloadKey) -> Vec<Arc<PodEntry>> {
-        crate::lock(&self.entries).values().filter(|e| e.plan.workload == *workload).cloned().collect()
+        crate::lock(&self.entries)
+            .values()
+            .filter(|e| e.plan.workload == *workload)
+            .cloned()
+            .collect()
     }
 
     /// One pod by its key.

@@ -19,8 +19,10 @@ use crate::network::{self, NetworkError};
 use crate::state::{StateDir, write_atomic};
 
 /// Settings of every pod's network, below what the pod asks for. All ports are open to all users, as container runtimes have it.
-const SYSCTLS: [(&str, &str); 2] =
-    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv6.conf.default.disable_ipv6", "1")];
+const SYSCTLS: [(&str, &str); 2] = [
+    ("net.ipv4.ip_unprivileged_port_start", "0"),
+    ("net.ipv6.conf.default.disable_ipv6", "1"),
+];
 
 /// Why a pod's sandbox could not be made.
 #[derive(Debug, Error)]
@@ -46,13 +48,20 @@ pub(super) struct Sandbox {
 
 impl Sandbox {
     /// Makes the namespaces of a pod.
-    pub(super) async fn create(context: &PodContext, entry: &PodEntry) -> Result<Self, SandboxError> {
+    pub(super) async fn create(
+        context: &PodContext,
+        entry: &PodEntry,
+    ) -> Result<Self, SandboxError> {
         let folder = folder(&context.state, entry);
         std::fs::create_dir_all(&folder).map_err(|e| SandboxError::Io("folder of the pod", e))?;
         let dial = folder.join("dial.sock");
         // A socket of an earlier try.
         let _ = std::fs::remove_file(&dial);
-        let spec = PauseSpec { hostname: hostname(&entry.plan.pod), sysctls: sysctls(entry), dial };
+        let spec = PauseSpec {
+            hostname: hostname(&entry.plan.pod),
+            sysctls: sysctls(entry),
+            dial,
+        };
         let path = folder.join("sandbox.json");
         let text = serde_json::to_vec(&spec).map_err(|e| SandboxError::Io("sandbox", e.into()))?;
         write_atomic(&path, &text, 0o600).map_err(|e| SandboxError::Io("sandbox", e))?;
@@ -66,15 +75,22 @@ impl Sandbox {
             .spawn()
             .map_err(|e| SandboxError::Io("sandbox process", e))?;
         await_ready(&mut pause).await?;
-        let process = pause.id().ok_or_else(|| SandboxError::Pause("the sandbox process ended".to_owned()))?;
+        let process = pause
+            .id()
+            .ok_or_else(|| SandboxError::Pause("the sandbox process ended".to_owned()))?;
         network::attach(process, entry.ip).await?;
-        Ok(Self { _pause: pause, process })
+        Ok(Self {
+            _pause: pause,
+            process,
+        })
     }
 }
 
 /// Folder of a pod's own files.
 pub(super) fn folder(state: &StateDir, entry: &PodEntry) -> PathBuf {
-    state.pods().join(entry.plan.pod.metadata.uid.clone().unwrap_or_default())
+    state
+        .pods()
+        .join(entry.plan.pod.metadata.uid.clone().unwrap_or_default())
 }
 
 impl PodContext {
@@ -94,14 +110,19 @@ impl PodContext {
             line.push(byte);
         }
         match String::from_utf8_lossy(&line).strip_prefix("error ") {
-            Some(message) => Err(io::Error::other(format!("port {port} of pod {}: {message}", entry.key()))),
+            Some(message) => Err(io::Error::other(format!(
+                "port {port} of pod {}: {message}",
+                entry.key()
+            ))),
             None => Ok(stream),
         }
     }
 }
 
 async fn await_ready(pause: &mut Child) -> Result<(), SandboxError> {
-    let Some(stdout) = pause.stdout.take() else { return Ok(()) };
+    let Some(stdout) = pause.stdout.take() else {
+        return Ok(());
+    };
     let mut line = String::new();
     let read = BufReader::new(stdout).read_line(&mut line).await;
     if read.is_ok() && line == "ready\n" {
@@ -115,8 +136,14 @@ async fn await_ready(pause: &mut Child) -> Result<(), SandboxError> {
 }
 
 fn sysctls(entry: &PodEntry) -> BTreeMap<String, String> {
-    let own = SYSCTLS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let own = SYSCTLS
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let security = entry.plan.spec().and_then(|s| s.security_context.as_ref());
-    let asked = security.and_then(|s| s.sysctls.as_ref()).into_iter().flatten();
-    own.chain(asked.map(|s| (s.name.clone(), s.value.clone()))).collect()
+    let asked = security
+        .and_then(|s| s.sysctls.as_ref())
+        .into_iter()
+        .flatten();
+    own.chain(asked.map(|s| (s.name.clone(), s.value.clone())))
+        .collect()
 }

@@ -67,7 +67,13 @@ impl PodEnvironment {
         let facts = PodFacts::of(&entry.plan.pod, entry.ip);
         let folder = folder(state, &entry);
         let volumes = PodVolumes::new(folder.join("volumes"), &entry.plan.pod, facts.clone());
-        Self { entry, facts, volumes, folder, hidden: state.root().to_owned() }
+        Self {
+            entry,
+            facts,
+            volumes,
+            folder,
+            hidden: state.root().to_owned(),
+        }
     }
 
     /// Folder of the pod's own files.
@@ -80,12 +86,29 @@ impl PodEnvironment {
     ///
     /// # Errors
     /// [`SpecError`] naming what it asks for and does not get.
-    pub(crate) fn start(&self, container: &Container, sandbox: u32, settings: &Settings) -> Result<ContainerSpec, SpecError> {
-        let image = self.entry.plan.programs.get(&container.name).ok_or_else(|| SpecError::Program(container.name.clone()))?;
+    pub(crate) fn start(
+        &self,
+        container: &Container,
+        sandbox: u32,
+        settings: &Settings,
+    ) -> Result<ContainerSpec, SpecError> {
+        let image = self
+            .entry
+            .plan
+            .programs
+            .get(&container.name)
+            .ok_or_else(|| SpecError::Program(container.name.clone()))?;
         let environment = self.environment(container, settings)?;
-        let name = image.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = image
+            .file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let argv = argv(container, &name, &image.args, &environment);
-        let binds = self.volumes.binds(container, |text| environment.expand(text))?;
+        let binds = self
+            .volumes
+            .binds(container, |text| environment.expand(text))?;
         let scratch = self.folder.join(format!("root-{}", container.name));
         std::fs::create_dir_all(&scratch).map_err(|e| SpecError::Io(scratch.clone(), e))?;
         let security = container.security_context.as_ref();
@@ -100,39 +123,79 @@ impl PodEnvironment {
         };
         let program = Program {
             argv,
-            directory: container.working_dir.as_ref().filter(|d| !d.is_empty()).map(PathBuf::from),
+            directory: container
+                .working_dir
+                .as_ref()
+                .filter(|d| !d.is_empty())
+                .map(PathBuf::from),
             user: self.user(container)?,
             env: environment.into_pairs(),
         };
-        Ok(ContainerSpec { sandbox, place: Place::New(Box::new(place)), program })
+        Ok(ContainerSpec {
+            sandbox,
+            place: Place::New(Box::new(place)),
+            program,
+        })
     }
 
     /// A further process in a container that runs.
     ///
     /// # Errors
     /// [`SpecError`] as for [`Self::start`].
-    pub(crate) fn join(&self, container: &Container, (sandbox, process): (u32, u32), argv: Vec<String>, settings: &Settings) -> Result<ContainerSpec, SpecError> {
+    pub(crate) fn join(
+        &self,
+        container: &Container,
+        (sandbox, process): (u32, u32),
+        argv: Vec<String>,
+        settings: &Settings,
+    ) -> Result<ContainerSpec, SpecError> {
         let program = Program {
             argv,
             env: self.environment(container, settings)?.into_pairs(),
-            directory: container.working_dir.as_ref().filter(|d| !d.is_empty()).map(PathBuf::from),
+            directory: container
+                .working_dir
+                .as_ref()
+                .filter(|d| !d.is_empty())
+                .map(PathBuf::from),
             user: self.user(container)?,
         };
-        Ok(ContainerSpec { sandbox, place: Place::Join(process), program })
+        Ok(ContainerSpec {
+            sandbox,
+            place: Place::Join(process),
+            program,
+        })
     }
 
-    fn environment(&self, container: &Container, settings: &Settings) -> Result<Environment, EnvError> {
+    fn environment(
+        &self,
+        container: &Container,
+        settings: &Settings,
+    ) -> Result<Environment, EnvError> {
         let mut base = Environment::new([
             ("PATH".to_owned(), format!("{PROGRAMS}:{PATH}")),
             ("HOSTNAME".to_owned(), hostname(&self.entry.plan.pod)),
             ("HOME".to_owned(), "/".to_owned()),
         ]);
-        for (name, value) in self.entry.plan.programs.get(&container.name).iter().flat_map(|p| &p.env) {
+        for (name, value) in self
+            .entry
+            .plan
+            .programs
+            .get(&container.name)
+            .iter()
+            .flat_map(|p| &p.env)
+        {
             base.set(name, value.clone());
         }
         let spec = self.entry.plan.spec();
-        let all: Vec<Container> =
-            spec.iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten())).cloned().collect();
+        let all: Vec<Container> = spec
+            .iter()
+            .flat_map(|s| {
+                s.containers
+                    .iter()
+                    .chain(s.init_containers.iter().flatten())
+            })
+            .cloned()
+            .collect();
         env::resolve(base, container, &all, &self.facts, settings)
     }
 
@@ -140,54 +203,112 @@ impl PodEnvironment {
         let host = hostname(&self.entry.plan.pod);
         let file = |path: &str, text: String| (PathBuf::from(path), text);
         BTreeMap::from([
-            file("/etc/resolv.conf", dns::resolv_conf(GATEWAY, &self.facts.namespace)),
-            file("/etc/hosts", hosts(&self.entry.plan.pod, &host, &self.facts)),
+            file(
+                "/etc/resolv.conf",
+                dns::resolv_conf(GATEWAY, &self.facts.namespace),
+            ),
+            file(
+                "/etc/hosts",
+                hosts(&self.entry.plan.pod, &host, &self.facts),
+            ),
             file("/etc/hostname", format!("{host}\n")),
-            file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
+            file(
+                "/etc/nsswitch.conf",
+                "passwd: files\ngroup: files\nhosts: files dns\n".to_owned(),
+            ),
         ])
     }
 
     fn user(&self, container: &Container) -> Result<User, SpecError> {
-        let pod = self.entry.plan.spec().and_then(|s| s.security_context.as_ref());
+        let pod = self
+            .entry
+            .plan
+            .spec()
+            .and_then(|s| s.security_context.as_ref());
         let own = container.security_context.as_ref();
-        let asked_uid = own.and_then(|s| s.run_as_user).or_else(|| pod.and_then(|s| s.run_as_user));
-        let asked_gid = own.and_then(|s| s.run_as_group).or_else(|| pod.and_then(|s| s.run_as_group));
+        let asked_uid = own
+            .and_then(|s| s.run_as_user)
+            .or_else(|| pod.and_then(|s| s.run_as_user));
+        let asked_gid = own
+            .and_then(|s| s.run_as_group)
+            .or_else(|| pod.and_then(|s| s.run_as_group));
         let uid = asked_uid.map_or(Ok(DEFAULT_USER), |id| number("runAsUser", id))?;
-        let gid = asked_gid.map_or(Ok(if asked_uid.is_some() { 0 } else { DEFAULT_USER }), |id| number("runAsGroup", id))?;
-        let non_root = own.and_then(|s| s.run_as_non_root).or_else(|| pod.and_then(|s| s.run_as_non_root));
+        let gid = asked_gid.map_or(
+            Ok(if asked_uid.is_some() { 0 } else { DEFAULT_USER }),
+            |id| number("runAsGroup", id),
+        )?;
+        let non_root = own
+            .and_then(|s| s.run_as_non_root)
+            .or_else(|| pod.and_then(|s| s.run_as_non_root));
         if uid == 0 && non_root == Some(true) {
             return Err(SpecError::Root);
         }
-        let groups = pod.into_iter().flat_map(|s| s.supplemental_groups.iter().flatten().chain(&s.fs_group));
-        let groups = groups.map(|id| number("group", *id)).collect::<Result<_, _>>()?;
-        let no_new_privileges = own.and_then(|s| s.allow_privilege_escalation) == Some(false) && uid != 0;
-        Ok(User { uid, gid, groups, no_new_privileges })
+        let groups = pod
+            .into_iter()
+            .flat_map(|s| s.supplemental_groups.iter().flatten().chain(&s.fs_group));
+        let groups = groups
+            .map(|id| number("group", *id))
+            .collect::<Result<_, _>>()?;
+        let no_new_privileges =
+            own.and_then(|s| s.allow_privilege_escalation) == Some(false) && uid != 0;
+        Ok(User {
+            uid,
+            gid,
+            groups,
+            no_new_privileges,
+        })
     }
 }
 
 /// Host name of a pod: its own choice, else its name, at most 63 characters.
 #[must_use]
 pub(super) fn hostname(pod: &Pod) -> String {
-    let chosen = pod.spec.as_ref().and_then(|s| s.hostname.clone()).filter(|h| !h.is_empty());
-    let name = chosen.or_else(|| pod.metadata.name.clone()).unwrap_or_default();
-    name.chars().take(63).collect::<String>().trim_end_matches(['-', '.']).to_owned()
+    let chosen = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.hostname.clone())
+        .filter(|h| !h.is_empty());
+    let name = chosen
+        .or_else(|| pod.metadata.name.clone())
+        .unwrap_or_default();
+    name.chars()
+        .take(63)
+        .collect::<String>()
+        .trim_end_matches(['-', '.'])
+        .to_owned()
 }
 
-fn argv(container: &Container, name: &str, image_args: &[String], environment: &Environment) -> Vec<String> {
+fn argv(
+    container: &Container,
+    name: &str,
+    image_args: &[String],
+    environment: &Environment,
+) -> Vec<String> {
     let command = container.command.clone().unwrap_or_default();
     let args = container.args.clone().unwrap_or_default();
     let all: Vec<String> = if command.is_empty() {
-        let args = if args.is_empty() { image_args.to_vec() } else { args };
-        std::iter::once(format!("{PROGRAMS}/{name}")).chain(args).collect()
+        let args = if args.is_empty() {
+            image_args.to_vec()
+        } else {
+            args
+        };
+        std::iter::once(format!("{PROGRAMS}/{name}"))
+            .chain(args)
+            .collect()
     } else {
         command.into_iter().chain(args).collect()
     };
     all.iter().map(|text| environment.expand(text)).collect()
 }
 
+/// Injected pods call the proxy by its agent's name too.
 fn links(program: &str) -> BTreeMap<String, String> {
     let (proxy, agent) = PROXY;
-    if program == proxy { BTreeMap::from([(agent.to_owned(), proxy.to_owned())]) } else { BTreeMap::new() }
+    if program == proxy {
+        BTreeMap::from([(agent.to_owned(), proxy.to_owned())])
+    } else {
+        BTreeMap::new()
+    }
 }
 
 fn hosts(pod: &Pod, host: &str, facts: &PodFacts) -> String {
@@ -195,10 +316,16 @@ fn hosts(pod: &Pod, host: &str, facts: &PodFacts) -> String {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let full = spec.subdomain.as_ref().filter(|s| !s.is_empty());
-    let full = full.map(|s| format!("{host}.{}\t", dns::service_name(s, &facts.namespace))).unwrap_or_default();
+    let full = full
+        .map(|s| format!("{host}.{}\t", dns::service_name(s, &facts.namespace)))
+        .unwrap_or_default();
     text.push_str(&format!("{}\t{full}{host}\n", facts.ip));
     for alias in spec.host_aliases.iter().flatten() {
-        text.push_str(&format!("{}\t{}\n", alias.ip, alias.hostnames.clone().unwrap_or_default().join("\t")));
+        text.push_str(&format!(
+            "{}\t{}\n",
+            alias.ip,
+            alias.hostnames.clone().unwrap_or_default().join("\t")
+        ));
     }
     text
 }

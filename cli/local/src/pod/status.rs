@@ -82,14 +82,26 @@ impl Phase {
         let main = || containers.iter().filter(|c| !c.init);
         let ended = |c: &ContainerStatus| matches!(c.state, ContainerState::Terminated { .. });
         let badly = |c: &ContainerStatus| matches!(c.state, ContainerState::Terminated { exit_code, .. } if exit_code != 0);
-        let begun = |c: &ContainerStatus| !matches!(c.state, ContainerState::Waiting { .. }) || c.restarts > 0 || c.last_exit.is_some();
+        let begun = |c: &ContainerStatus| {
+            !matches!(c.state, ContainerState::Waiting { .. })
+                || c.restarts > 0
+                || c.last_exit.is_some()
+        };
         if containers.iter().any(|c| c.init && badly(c)) {
             return Self::Failed;
         }
         if main().all(ended) {
-            return if main().any(badly) { Self::Failed } else { Self::Succeeded };
+            return if main().any(badly) {
+                Self::Failed
+            } else {
+                Self::Succeeded
+            };
         }
-        if main().all(begun) { Self::Running } else { Self::Pending }
+        if main().all(begun) {
+            Self::Running
+        } else {
+            Self::Pending
+        }
     }
 }
 
@@ -102,7 +114,10 @@ impl ContainerStatus {
             image: image.to_owned(),
             init,
             sidecar,
-            state: ContainerState::Waiting { reason: "PodInitializing", message: String::new() },
+            state: ContainerState::Waiting {
+                reason: "PodInitializing",
+                message: String::new(),
+            },
             started: false,
             ready: false,
             restarts: 0,
@@ -126,9 +141,18 @@ mod tests {
 
     #[test]
     fn phases() {
-        let ended = |exit_code| ContainerState::Terminated { exit_code, at: Timestamp::UNIX_EPOCH };
-        let running = ContainerState::Running { since: Timestamp::UNIX_EPOCH, process: 1 };
-        let waiting = ContainerState::Waiting { reason: "PodInitializing", message: String::new() };
+        let ended = |exit_code| ContainerState::Terminated {
+            exit_code,
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let running = ContainerState::Running {
+            since: Timestamp::UNIX_EPOCH,
+            process: 1,
+        };
+        let waiting = ContainerState::Waiting {
+            reason: "PodInitializing",
+            message: String::new(),
+        };
         let table = [
             (vec![waiting.clone(), running.clone()], Phase::Pending),
             (vec![running.clone(), running], Phase::Running),
@@ -138,7 +162,10 @@ mod tests {
         for (states, phase) in table {
             let containers: Vec<_> = states
                 .into_iter()
-                .map(|state| ContainerStatus { state, ..ContainerStatus::waiting("c", "i", false, false) })
+                .map(|state| ContainerStatus {
+                    state,
+                    ..ContainerStatus::waiting("c", "i", false, false)
+                })
                 .collect();
             assert_eq!(Phase::of(&containers), phase);
         }

@@ -81,7 +81,11 @@ impl Supervised {
                 self.finish(code);
                 return;
             }
-            tries = if began.elapsed() > STEADY { 0 } else { tries + 1 };
+            tries = if began.elapsed() > STEADY {
+                0
+            } else {
+                tries + 1
+            };
             if !self.back_off(code, tries, &mut stop).await {
                 self.finish(code);
                 return;
@@ -111,7 +115,8 @@ impl Supervised {
             }
             Ended::Unhealthy(reason) => {
                 tracing::warn!(pod = %self.entry().key(), container = %self.container.name, %reason, "container is unhealthy and is started again");
-                self.end(&mut child, process, Instant::now() + self.entry().grace()).await
+                self.end(&mut child, process, Instant::now() + self.entry().grace())
+                    .await
             }
             Ended::Stopped(deadline) => {
                 let code = self.end(&mut child, process, deadline).await;
@@ -129,9 +134,19 @@ impl Supervised {
 
     fn start(&self) -> Result<(Child, u32), String> {
         let settings = Arc::clone(&self.runner.context.settings.borrow());
-        let spec = self.runner.environment.start(&self.container, self.sandbox, &settings).map_err(|e| e.to_string())?;
+        let spec = self
+            .runner
+            .environment
+            .start(&self.container, self.sandbox, &settings)
+            .map_err(|e| e.to_string())?;
         let folder = self.runner.environment.folder();
-        let mut child = spawn(&self.runner.context.executable, folder, &spec, Streams::Output).map_err(|e| e.to_string())?;
+        let mut child = spawn(
+            &self.runner.context.executable,
+            folder,
+            &spec,
+            Streams::Output,
+        )
+        .map_err(|e| e.to_string())?;
         let process = child.id().ok_or("the process ended at once")?;
         if let Some(log) = self.entry().logs.get(&self.container.name) {
             if let Some(out) = child.stdout.take() {
@@ -144,14 +159,21 @@ impl Supervised {
             }
         }
         self.entry().update(&self.container.name, |status| {
-            status.state = ContainerState::Running { since: Timestamp::now(), process };
+            status.state = ContainerState::Running {
+                since: Timestamp::now(),
+                process,
+            };
         });
         Ok((child, process))
     }
 
     /// Hook and probes; ends only when the container is unhealthy, with the reason.
     async fn watch_over(&self) -> String {
-        let hook = self.container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref());
+        let hook = self
+            .container
+            .lifecycle
+            .as_ref()
+            .and_then(|l| l.post_start.as_ref());
         if let Some(hook) = hook
             && let Err(error) = self.runner.hook(hook, &self.container).await
         {
@@ -163,11 +185,16 @@ impl Supervised {
         {
             return reason;
         }
-        self.entry().update(&self.container.name, |status| status.started = true);
+        self.entry()
+            .update(&self.container.name, |status| status.started = true);
         self.reach(Progress::Started);
-        let (readiness, liveness) = (self.container.readiness_probe.as_ref(), self.container.liveness_probe.as_ref());
+        let (readiness, liveness) = (
+            self.container.readiness_probe.as_ref(),
+            self.container.liveness_probe.as_ref(),
+        );
         if readiness.is_none() {
-            self.entry().update(&self.container.name, |status| status.ready = true);
+            self.entry()
+                .update(&self.container.name, |status| status.ready = true);
         }
         tokio::select! {
             never = self.keep_ready(readiness) => match never {},
@@ -190,24 +217,36 @@ impl Supervised {
     }
 
     async fn keep_ready(&self, probe: Option<&Probe>) -> std::convert::Infallible {
-        let Some(probe) = probe else { return std::future::pending().await };
+        let Some(probe) = probe else {
+            return std::future::pending().await;
+        };
         let timing = Timing::of(probe);
         let mut verdict = Verdict::new(timing);
         tokio::time::sleep(timing.delay).await;
         loop {
             let result = check(probe, &self.container, &self.runner).await;
             if let Some(ready) = verdict.add(result.is_ok()) {
-                self.entry().update(&self.container.name, |status| status.ready = ready);
+                self.entry()
+                    .update(&self.container.name, |status| status.ready = ready);
             }
-            let ready = self.entry().container(&self.container.name).is_some_and(|s| s.ready);
+            let ready = self
+                .entry()
+                .container(&self.container.name)
+                .is_some_and(|s| s.ready);
             // A container that is about to be ready is asked often, so that a mesh is up as soon as it can be.
-            let pause = if ready { timing.period } else { timing.period.min(Duration::from_millis(250)) };
+            let pause = if ready {
+                timing.period
+            } else {
+                timing.period.min(Duration::from_millis(250))
+            };
             tokio::time::sleep(pause).await;
         }
     }
 
     async fn until_dead(&self, probe: Option<&Probe>) -> String {
-        let Some(probe) = probe else { return std::future::pending().await };
+        let Some(probe) = probe else {
+            return std::future::pending().await;
+        };
         let timing = Timing::of(probe);
         let mut verdict = Verdict::new(timing);
         tokio::time::sleep(timing.delay).await;
@@ -222,15 +261,24 @@ impl Supervised {
 
     /// Ends the container: preStop, SIGTERM, and SIGKILL at the deadline.
     async fn end(&self, child: &mut Child, process: u32, deadline: Instant) -> i32 {
-        let hook = self.container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref());
+        let hook = self
+            .container
+            .lifecycle
+            .as_ref()
+            .and_then(|l| l.pre_stop.as_ref());
         if let Some(hook) = hook {
-            let done = tokio::time::timeout_at(deadline, self.runner.hook(hook, &self.container)).await;
+            let done =
+                tokio::time::timeout_at(deadline, self.runner.hook(hook, &self.container)).await;
             if let Ok(Err(error)) = done {
                 tracing::warn!(pod = %self.entry().key(), container = %self.container.name, %error, "preStop hook failed");
             }
         }
         signal(process, Signal::SIGTERM);
-        let deadline = deadline.max(if hook.is_some() { Instant::now() + LAST_GRACE } else { deadline });
+        let deadline = deadline.max(if hook.is_some() {
+            Instant::now() + LAST_GRACE
+        } else {
+            deadline
+        });
         let status = tokio::time::timeout_at(deadline, child.wait()).await;
         kill_all(process);
         let status = match status {
@@ -241,24 +289,40 @@ impl Supervised {
     }
 
     /// Waits before the next start; false when the pod is asked to end meanwhile.
-    async fn back_off(&self, code: i32, tries: usize, stop: &mut watch::Receiver<Option<Instant>>) -> bool {
+    async fn back_off(
+        &self,
+        code: i32,
+        tries: usize,
+        stop: &mut watch::Receiver<Option<Instant>>,
+    ) -> bool {
         let index = tries.saturating_sub(1).min(BACKOFF.len() - 1);
         let pause = BACKOFF.get(index).copied().unwrap_or_default();
-        let message = format!("ended with exit code {code}; starts again in {} s", pause.as_secs());
-        self.entry().set_waiting(&self.container.name, "CrashLoopBackOff", &message);
+        let last = self
+            .entry()
+            .logs
+            .get(&self.container.name)
+            .and_then(|log| log.last());
+        let last = last.map(|line| format!(": {line}")).unwrap_or_default();
+        let message = format!("ended with exit code {code}{last}");
+        self.entry()
+            .set_waiting(&self.container.name, "CrashLoopBackOff", &message);
         let go_on = tokio::select! {
             () = tokio::time::sleep(pause) => true,
             _ = stopped(stop) => false,
         };
         if go_on {
-            self.entry().update(&self.container.name, |status| status.restarts += 1);
+            self.entry()
+                .update(&self.container.name, |status| status.restarts += 1);
         }
         go_on
     }
 
     fn finish(&self, exit_code: i32) {
         self.entry().update(&self.container.name, |status| {
-            status.state = ContainerState::Terminated { exit_code, at: Timestamp::now() };
+            status.state = ContainerState::Terminated {
+                exit_code,
+                at: Timestamp::now(),
+            };
             status.ready = false;
             status.started = false;
             status.last_exit = Some(exit_code);

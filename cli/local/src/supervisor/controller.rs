@@ -30,28 +30,42 @@ pub(super) async fn run(supervisor: Arc<Supervisor>) {
 fn step(supervisor: &Arc<Supervisor>) {
     let plan = crate::lock(&supervisor.desired).plan();
     for workload in &plan.workloads {
-        let pods: Vec<PodView> = supervisor.context.pods.of(&workload.key).iter().map(|p| view(p, workload)).collect();
+        let pods: Vec<PodView> = supervisor
+            .context
+            .pods
+            .of(&workload.key)
+            .iter()
+            .map(|p| view(p, workload))
+            .collect();
         for step in next_steps(workload, &pods) {
             match step {
                 Step::Create(name) => create(supervisor, workload, name),
                 Step::Delete(key) => {
                     if let Some(pod) = supervisor.context.pods.find(&key) {
-                        tokio::spawn(Arc::clone(supervisor).end_pod(pod));
+                        supervisor.end_pod(pod);
                     }
                 }
             }
         }
     }
     let planned = |pod: &PodEntry| plan.workloads.iter().any(|w| w.key == pod.plan.workload);
-    for pod in supervisor.context.pods.all().into_iter().filter(|p| p.deletion().is_none() && !planned(p)) {
-        tokio::spawn(Arc::clone(supervisor).end_pod(pod));
+    for pod in supervisor
+        .context
+        .pods
+        .all()
+        .into_iter()
+        .filter(|p| p.deletion().is_none() && !planned(p))
+    {
+        supervisor.end_pod(pod);
     }
 }
 
 /// What the controllers see of a pod.
 pub(super) fn view(pod: &PodEntry, workload: &WorkloadPlan) -> PodView {
     let long_enough = |since: Timestamp| {
-        let age = Timestamp::now().as_second().saturating_sub(since.as_second());
+        let age = Timestamp::now()
+            .as_second()
+            .saturating_sub(since.as_second());
         u64::try_from(age).unwrap_or(0) >= workload.min_ready_seconds
     };
     PodView {
@@ -80,9 +94,15 @@ fn instance(workload: &WorkloadPlan, name: Option<String>) -> PodPlan {
     let random: String = uid.simple().to_string().chars().take(5).collect();
     let replicated = workload.key.kind == "Deployment";
     let set = format!("{}-{}", workload.key.name, workload.revision);
-    let name = name.or_else(|| pod.metadata.name.clone()).unwrap_or_else(|| {
-        if replicated { format!("{set}-{random}") } else { format!("{}-{random}", workload.key.name) }
-    });
+    let name = name
+        .or_else(|| pod.metadata.name.clone())
+        .unwrap_or_else(|| {
+            if replicated {
+                format!("{set}-{random}")
+            } else {
+                format!("{}-{random}", workload.key.name)
+            }
+        });
     if matches!(workload.strategy, Strategy::Ordinal { .. })
         && let Some(spec) = pod.spec.as_mut()
     {
@@ -97,12 +117,21 @@ fn instance(workload: &WorkloadPlan, name: Option<String>) -> PodPlan {
     }
     pod.metadata.name = Some(name);
     pod.metadata.uid = Some(uid.to_string());
-    PodPlan { workload: workload.key.clone(), revision: workload.revision.clone(), pod, programs: workload.programs.clone() }
+    PodPlan {
+        workload: workload.key.clone(),
+        revision: workload.revision.clone(),
+        pod,
+        programs: workload.programs.clone(),
+    }
 }
 
 fn owner(workload: &WorkloadPlan, set: &str, replicated: bool) -> OwnerReference {
     let key = &workload.key;
-    let (kind, name) = if replicated { ("ReplicaSet", set) } else { (key.kind.as_str(), key.name.as_str()) };
+    let (kind, name) = if replicated {
+        ("ReplicaSet", set)
+    } else {
+        (key.kind.as_str(), key.name.as_str())
+    };
     let api_version = match key.kind.as_str() {
         "Job" => "batch/v1",
         "ReplicationController" => "v1",

@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use crate::facts::{Data, Settings};
 use crate::mesh_config;
 use crate::mirror::Mirror;
-use crate::plan::{BuiltIn, MeshPlan, PlanOptions, References, ROOT_CERTIFICATE, SYSTEM, ServiceAddresses, plan};
+use crate::plan::{
+    BuiltIn, MeshPlan, PlanOptions, ROOT_CERTIFICATE, References, SYSTEM, ServiceAddresses, plan,
+};
 use crate::pod::WorkloadKey;
 use crate::protocol::MeshSpec;
 use crate::publish::Declared;
@@ -44,13 +46,40 @@ pub(super) struct Desired {
 
 impl Desired {
     /// Plans the mesh for the first time.
-    pub(super) fn new(state: &StateDir, spec: &MeshSpec, jwt_rule: &str) -> Result<Self, Vec<Problem>> {
-        let given = spec.mesh_config.as_ref().map(|f| (f.name.as_str(), f.text.as_str()));
+    pub(super) fn new(
+        state: &StateDir,
+        spec: &MeshSpec,
+        jwt_rule: &str,
+    ) -> Result<Self, Vec<Problem>> {
+        let given = spec
+            .mesh_config
+            .as_ref()
+            .map(|f| (f.name.as_str(), f.text.as_str()));
         let mesh = mesh_config::read(given).map_err(|p| vec![p])?;
-        let fail = |e: std::io::Error| vec![Problem::file_error(state.config().display().to_string(), e.to_string())];
-        write_atomic(&state.config().join("mesh/mesh"), mesh.text.as_bytes(), 0o644).map_err(fail)?;
-        let own = BuiltIn { config: &state.config(), authority: &state.authority(), jwt_rule }.documents()?;
-        let options = PlanOptions { images: spec.images.clone(), mesh: mesh.config, restarts: BTreeMap::new() };
+        let fail = |e: std::io::Error| {
+            vec![Problem::file_error(
+                state.config().display().to_string(),
+                e.to_string(),
+            )]
+        };
+        write_atomic(
+            &state.config().join("mesh/mesh"),
+            mesh.text.as_bytes(),
+            0o644,
+        )
+        .map_err(fail)?;
+        let own = BuiltIn {
+            config: &state.config(),
+            authority: &state.authority(),
+            operator: &state.operator_source(),
+            jwt_rule,
+        }
+        .documents()?;
+        let options = PlanOptions {
+            images: spec.images.clone(),
+            mesh: mesh.config,
+            restarts: BTreeMap::new(),
+        };
         let mut desired = Self {
             spec: spec.clone(),
             root_file: state.authority().join(ROOT_FILE),
@@ -126,12 +155,18 @@ impl Desired {
         let mut user = self.user.clone();
         let mut said = Vec::new();
         for (key, document) in documents {
-            let before = user.get(&key).map(|d| d.object.spec == document.object.spec && d.object.meta == document.object.meta);
-            said.push(format!("{} {}", name(&key), match before {
-                None => "created",
-                Some(true) => "unchanged",
-                Some(false) => "configured",
-            }));
+            let before = user.get(&key).map(|d| {
+                d.object.spec == document.object.spec && d.object.meta == document.object.meta
+            });
+            said.push(format!(
+                "{} {}",
+                name(&key),
+                match before {
+                    None => "created",
+                    Some(true) => "unchanged",
+                    Some(false) => "configured",
+                }
+            ));
             user.insert(key, document);
         }
         self.change(user, self.options.clone())?;
@@ -143,9 +178,17 @@ impl Desired {
         let documents = parse(files, &self.spec.namespace)?;
         let mut user = self.user.clone();
         let absent = |d: &crate::source::Document| {
-            d.object.problem(lateen_api::object::Severity::Error, "", "the mesh has no such object")
+            d.object.problem(
+                lateen_api::object::Severity::Error,
+                "",
+                "the mesh has no such object",
+            )
         };
-        let problems: Vec<Problem> = documents.iter().filter(|(key, _)| !user.contains_key(key)).map(|(_, d)| absent(d)).collect();
+        let problems: Vec<Problem> = documents
+            .iter()
+            .filter(|(key, _)| !user.contains_key(key))
+            .map(|(_, d)| absent(d))
+            .collect();
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -154,11 +197,18 @@ impl Desired {
         }
         // As with kubectl, the order of deletions is the user's own affair.
         self.change_with(user, self.options.clone(), References::Loose)?;
-        Ok(documents.keys().map(|key| format!("{} deleted", name(key))).collect())
+        Ok(documents
+            .keys()
+            .map(|key| format!("{} deleted", name(key)))
+            .collect())
     }
 
     /// Gives a workload a new template, so that its pods are replaced.
-    pub(super) fn restart(&mut self, workload: &WorkloadKey, at: String) -> Result<(), Vec<Problem>> {
+    pub(super) fn restart(
+        &mut self,
+        workload: &WorkloadKey,
+        at: String,
+    ) -> Result<(), Vec<Problem>> {
         let mut options = self.options.clone();
         options.restarts.insert(workload.clone(), at);
         self.change(self.user.clone(), options)
@@ -166,7 +216,9 @@ impl Desired {
 
     /// Takes over the root certificate once lateend has made it; true when it is new.
     pub(super) fn read_root(&mut self) -> bool {
-        let Ok(root) = std::fs::read(&self.root_file) else { return false };
+        let Ok(root) = std::fs::read(&self.root_file) else {
+            return false;
+        };
         if root.is_empty() || self.root.as_ref() == Some(&root) {
             return false;
         }
@@ -180,13 +232,26 @@ impl Desired {
         self.change_with(user, options, References::Strict(&known.dangling))
     }
 
-    fn change_with(&mut self, user: Documents, options: PlanOptions, references: References<'_>) -> Result<(), Vec<Problem>> {
+    fn change_with(
+        &mut self,
+        user: Documents,
+        options: PlanOptions,
+        references: References<'_>,
+    ) -> Result<(), Vec<Problem>> {
         let planned = plan(&user, &self.own, &options, &mut self.addresses, references)?;
-        let known = |w: &&Problem| !self.plan.warnings.contains(w) && !self.plan.dangling.contains(w);
-        for warning in planned.warnings.iter().chain(&planned.dangling).filter(known) {
+        let known =
+            |w: &&Problem| !self.plan.warnings.contains(w) && !self.plan.dangling.contains(w);
+        for warning in planned
+            .warnings
+            .iter()
+            .chain(&planned.dangling)
+            .filter(known)
+        {
             tracing::warn!("{warning}");
         }
-        self.mirror.write(&user).map_err(|e| vec![Problem::file_error("mirrored configuration", e.to_string())])?;
+        self.mirror
+            .write(&user)
+            .map_err(|e| vec![Problem::file_error("mirrored configuration", e.to_string())])?;
         self.user = user;
         self.options = options;
         self.plan = Arc::new(planned);
@@ -201,14 +266,17 @@ impl Desired {
             let planned = self.plan.workloads.iter().map(|w| w.key.namespace.as_str());
             for namespace in planned.chain([SYSTEM]) {
                 let data = Data::from([(ROOT_KEY.to_owned(), root.clone())]);
-                settings.config_maps.insert((namespace.to_owned(), ROOT_CERTIFICATE.to_owned()), data);
+                settings
+                    .config_maps
+                    .insert((namespace.to_owned(), ROOT_CERTIFICATE.to_owned()), data);
             }
         }
         let same = *self.settings.borrow().as_ref() == settings;
         if !same {
             self.settings.send_replace(Arc::new(settings));
         }
-        self.declared.send_replace(Arc::new(self.plan.declared.clone()));
+        self.declared
+            .send_replace(Arc::new(self.plan.declared.clone()));
     }
 }
 
@@ -216,5 +284,9 @@ impl Desired {
 fn name(key: &ObjectKey) -> String {
     let kind = key.kind.as_str().to_ascii_lowercase();
     let group = key.kind.group();
-    if group.is_empty() { format!("{kind}/{}", key.name) } else { format!("{kind}.{group}/{}", key.name) }
+    if group.is_empty() {
+        format!("{kind}/{}", key.name)
+    } else {
+        format!("{kind}.{group}/{}", key.name)
+    }
 }

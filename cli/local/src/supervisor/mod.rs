@@ -54,14 +54,21 @@ struct Supervisor {
 /// Runs the mesh whose state lies in this folder until it is told to end.
 pub(crate) fn main(root: &Path) -> ExitCode {
     crate::hidden::log_to_stderr();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             tell(&Event::Failed(format!("cannot start: {error}")));
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(root)) {
+    let result = runtime.block_on(run(root));
+    // A read of standard input may never end.
+    runtime.shutdown_background();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&Event::Failed(format!("{error:#}")));
@@ -77,14 +84,21 @@ async fn run(root: &Path) -> anyhow::Result<()> {
     make_folders(&state)?;
     network::make_bridge().await?;
     let issuer = TokenIssuer::open(&state.signing_key())?;
-    let desired = Desired::new(&state, &spec, &issuer.rule()).map_err(|problems| anyhow::anyhow!(lines(&problems)))?;
+    let desired = Desired::new(&state, &spec, &issuer.rule())
+        .map_err(|problems| anyhow::anyhow!(lines(&problems)))?;
     let (zone, zones) = watch::channel(Arc::default());
     dns::serve(dns::server_address(GATEWAY), zones).await?;
     let pods = Arc::new(Pods::default());
     let (published, published_rx) = watch::channel(0);
     let publisher = Publisher::new(state.config().join("cluster"), zone);
     tokio::spawn(publisher.run(Arc::clone(&pods), desired.declared(), published));
-    let context = PodContext { state: state.clone(), issuer, settings: desired.settings(), pods, executable: std::env::current_exe()? };
+    let context = PodContext {
+        state: state.clone(),
+        issuer,
+        settings: desired.settings(),
+        pods,
+        executable: std::env::current_exe()?,
+    };
     let listener = UnixListener::bind(state.control_socket())?;
     let supervisor = Arc::new(Supervisor {
         state,
@@ -115,13 +129,30 @@ fn make_folders(state: &StateDir) -> anyhow::Result<()> {
     for part in ["user", "cluster", "mesh"] {
         std::fs::create_dir_all(state.config().join(part))?;
     }
-    for folder in [state.config(), state.config().join("user"), state.config().join("cluster"), state.config().join("mesh")] {
+    for folder in [
+        state.config(),
+        state.config().join("user"),
+        state.config().join("cluster"),
+        state.config().join("mesh"),
+    ] {
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
     }
     // lateend runs as the proxies' user, not as root.
-    for (folder, options) in [(state.authority(), "mode=0700,uid=1337,gid=1337"), (state.pods(), "mode=0700")] {
+    private_dir(&state.operator())?;
+    let lateends = "mode=0700,uid=1337,gid=1337";
+    for (folder, options) in [
+        (state.authority(), lateends),
+        (state.operator_source(), lateends),
+        (state.pods(), "mode=0700"),
+    ] {
         private_dir(&folder)?;
-        mount(Some("tmpfs"), &folder, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options))?;
+        mount(
+            Some("tmpfs"),
+            &folder,
+            Some("tmpfs"),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+            Some(options),
+        )?;
     }
     Ok(())
 }
@@ -141,23 +172,33 @@ impl Supervisor {
         }
     }
 
-    /// Ends all pods: the user's first, then the gateway, the control plane last.
+    /// Ends all pods, the control plane last.
     async fn take_down(&self) {
         self.down.send_replace(true);
-        let order: [fn(&PodEntry) -> bool; 3] = [
-            |pod| pod.key().namespace != crate::plan::SYSTEM,
+        let order: [fn(&PodEntry) -> bool; 2] = [
             |pod| pod.plan.workload.name != crate::plan::ISTIOD,
             |_| true,
         ];
         for stage in order {
-            let stage: Vec<Arc<PodEntry>> = self.context.pods.all().into_iter().filter(|p| stage(p)).collect();
+            let stage: Vec<Arc<PodEntry>> = self
+                .context
+                .pods
+                .all()
+                .into_iter()
+                .filter(|p| stage(p))
+                .collect();
             for pod in &stage {
                 let grace = pod.grace().min(DOWN_GRACE);
                 pod.mark_deleted(grace);
-                pod.stop.send_replace(Some(tokio::time::Instant::now() + grace));
+                pod.stop
+                    .send_replace(Some(tokio::time::Instant::now() + grace));
             }
             let mut changes = self.context.pods.watch();
-            let gone = changes.wait_for(|_| stage.iter().all(|p| self.context.pods.find(&p.key()).is_none()));
+            let gone = changes.wait_for(|_| {
+                stage
+                    .iter()
+                    .all(|p| self.context.pods.find(&p.key()).is_none())
+            });
             let limit = DOWN_GRACE + Duration::from_secs(5);
             if tokio::time::timeout(limit, gone).await.is_err() {
                 tracing::warn!("some pods did not end in time and are killed");
@@ -165,20 +206,22 @@ impl Supervisor {
         }
     }
 
-    /// Ends one pod in order: nobody sends it new connections, then it is told.
-    async fn end_pod(self: Arc<Self>, pod: Arc<PodEntry>) {
-        let grace = pod.grace();
+    /// Ends one pod in order: nobody sends it new connections, then it is told. Nothing happens when it ends already.
+    fn end_pod(self: &Arc<Self>, pod: Arc<PodEntry>) {
         let served = pod.is_ready();
-        if !pod.mark_deleted(grace) {
-            return;
+        if pod.mark_deleted(pod.grace()) {
+            let pace = if served { PACE } else { Duration::ZERO };
+            tokio::spawn(Arc::clone(self).stop_pod(pod, pace));
         }
+    }
+
+    async fn stop_pod(self: Arc<Self>, pod: Arc<PodEntry>, pace: Duration) {
         let version = self.context.pods.version();
         let mut published = self.published.clone();
         let _ = tokio::time::timeout(PUBLISH_WAIT, published.wait_for(|v| *v >= version)).await;
-        if served {
-            tokio::time::sleep(PACE).await;
-        }
-        pod.stop.send_replace(Some(tokio::time::Instant::now() + grace));
+        tokio::time::sleep(pace).await;
+        pod.stop
+            .send_replace(Some(tokio::time::Instant::now() + pod.grace()));
     }
 }
 
@@ -193,6 +236,9 @@ fn tell(event: &Event) {
 }
 
 fn lines(problems: &[lateen_api::object::Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
-

@@ -53,23 +53,40 @@ impl Supervisor {
 }
 
 fn is_ready(plan: &MeshPlan, pods: &[Arc<PodEntry>]) -> bool {
-    plan.workloads.iter().all(|workload| is_complete(workload, pods))
+    plan.workloads
+        .iter()
+        .all(|workload| is_complete(workload, pods))
 }
 
 fn is_complete(workload: &WorkloadPlan, pods: &[Arc<PodEntry>]) -> bool {
-    let own = pods.iter().filter(|p| p.plan.workload == workload.key && p.deletion().is_none());
-    let current = own.filter(|p| p.plan.revision == workload.revision || workload.strategy == Strategy::Keep);
+    let own = pods
+        .iter()
+        .filter(|p| p.plan.workload == workload.key && p.deletion().is_none());
+    let current =
+        own.filter(|p| p.plan.revision == workload.revision || workload.strategy == Strategy::Keep);
     if let Strategy::Completions { wanted, .. } = workload.strategy {
         return current.filter(|p| p.phase() == Phase::Succeeded).count() >= wanted;
     }
-    current.filter(|p| controller::view(p, workload).available).count() >= workload.replicas
+    current
+        .filter(|p| controller::view(p, workload).available)
+        .count()
+        >= workload.replicas
 }
 
 fn summary(pod: &PodEntry) -> PodSummary {
     let containers = pod.containers();
-    let running: Vec<&ContainerStatus> = containers.iter().filter(|c| !c.init || c.sidecar).collect();
+    let running: Vec<&ContainerStatus> =
+        containers.iter().filter(|c| !c.init || c.sidecar).collect();
     let (status, message) = status(pod, &containers);
-    let label = |key: &str| pod.plan.pod.metadata.labels.as_ref().and_then(|l| l.get(key)).cloned();
+    let label = |key: &str| {
+        pod.plan
+            .pod
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|l| l.get(key))
+            .cloned()
+    };
     PodSummary {
         name: pod.key().name,
         namespace: pod.key().namespace,
@@ -79,7 +96,9 @@ fn summary(pod: &PodEntry) -> PodSummary {
         message,
         restarts: containers.iter().map(|c| c.restarts).sum(),
         ip: pod.ip.to_string(),
-        version: label("version").or_else(|| label("app.kubernetes.io/version")).unwrap_or_default(),
+        version: label("version")
+            .or_else(|| label("app.kubernetes.io/version"))
+            .unwrap_or_default(),
         spiffe: spiffe(pod),
         containers: containers.iter().map(|c| c.name.clone()).collect(),
         age: u64::try_from(Timestamp::now().as_second() - pod.created.as_second()).unwrap_or(0),
@@ -92,7 +111,9 @@ fn status(pod: &PodEntry, containers: &[ContainerStatus]) -> (String, String) {
         return ("Terminating".to_owned(), String::new());
     }
     let reason = |c: &ContainerStatus| match &c.state {
-        ContainerState::Waiting { reason, message } if *reason != "PodInitializing" => Some(((*reason).to_owned(), message.clone())),
+        ContainerState::Waiting { reason, message } if *reason != "PodInitializing" => {
+            Some(((*reason).to_owned(), message.clone()))
+        }
         _ => None,
     };
     if let Some(found) = containers.iter().find_map(reason) {
@@ -104,10 +125,23 @@ fn status(pod: &PodEntry, containers: &[ContainerStatus]) -> (String, String) {
 /// Identity of a pod with a proxy.
 fn spiffe(pod: &PodEntry) -> String {
     let spec = pod.plan.spec();
-    let names = spec.iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten())).map(|c| c.name.as_str());
+    let names = spec
+        .iter()
+        .flat_map(|s| {
+            s.containers
+                .iter()
+                .chain(s.init_containers.iter().flatten())
+        })
+        .map(|c| c.name.as_str());
     if !names.into_iter().any(|name| name == "istio-proxy") {
         return String::new();
     }
-    let account = spec.and_then(|s| s.service_account_name.as_deref()).filter(|a| !a.is_empty()).unwrap_or("default");
-    format!("spiffe://cluster.local/ns/{}/sa/{account}", pod.key().namespace)
+    let account = spec
+        .and_then(|s| s.service_account_name.as_deref())
+        .filter(|a| !a.is_empty())
+        .unwrap_or("default");
+    format!(
+        "spiffe://cluster.local/ns/{}/sa/{account}",
+        pod.key().namespace
+    )
 }

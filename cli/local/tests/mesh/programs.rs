@@ -16,10 +16,18 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
 }
 
 fn lateend(arguments: &[String]) -> ExitCode {
-    assert_eq!(arguments.first().map(String::as_str), Some("discovery"), "{arguments:?}");
+    assert_eq!(
+        arguments.first().map(String::as_str),
+        Some("discovery"),
+        "{arguments:?}"
+    );
     let root = std::path::Path::new("/var/lib/lateen/ca/root-cert.pem");
     if !root.exists() {
-        std::fs::write("/var/lib/lateen/ca/.tmp", format!("root {}", std::process::id())).expect("writable");
+        std::fs::write(
+            "/var/lib/lateen/ca/.tmp",
+            format!("root {}", std::process::id()),
+        )
+        .expect("writable");
         std::fs::rename("/var/lib/lateen/ca/.tmp", root).expect("renamed");
     }
     serve(&[8080], |path, _| match path {
@@ -27,9 +35,15 @@ fn lateend(arguments: &[String]) -> ExitCode {
         "/jwt" => std::env::var("JWT_RULE").unwrap_or_default(),
         path => {
             let mut text = String::new();
-            for entry in std::fs::read_dir(format!("/etc/lateen/config{path}")).expect("config").flatten() {
+            for entry in std::fs::read_dir(format!("/etc/lateen/config{path}"))
+                .expect("config")
+                .flatten()
+            {
                 let content = std::fs::read_to_string(entry.path()).unwrap_or_default();
-                text.push_str(&format!("== {}\n{content}\n", entry.file_name().to_string_lossy()));
+                text.push_str(&format!(
+                    "== {}\n{content}\n",
+                    entry.file_name().to_string_lossy()
+                ));
             }
             text
         }
@@ -41,8 +55,24 @@ fn proxy(arguments: &[String]) -> ExitCode {
     match (first, arguments.get(1).map(String::as_str)) {
         // Needs the pod's own network and the right to change it.
         (Some("istio-iptables"), _) => {
-            let rule = ["-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", "7777", "-j", "REDIRECT", "--to-ports", "15021"];
-            let done = Command::new("iptables").args(rule).status().expect("iptables");
+            let rule = [
+                "-t",
+                "nat",
+                "-A",
+                "PREROUTING",
+                "-p",
+                "tcp",
+                "--dport",
+                "7777",
+                "-j",
+                "REDIRECT",
+                "--to-ports",
+                "15021",
+            ];
+            let done = Command::new("iptables")
+                .args(rule)
+                .status()
+                .expect("iptables");
             ExitCode::from(u8::try_from(done.code().unwrap_or(1)).unwrap_or(1))
         }
         (Some("proxy"), Some("sidecar")) => serve(&[15021, 15020, 15000], proxy_page),
@@ -57,7 +87,10 @@ fn proxy_page(path: &str, _: &BTreeMap<String, String>) -> String {
         "/whoami" => {
             let file = |path: &str| std::fs::read_to_string(path).unwrap_or_else(|e| e.to_string());
             let status = file("/proc/self/status");
-            let uid = status.lines().find(|l| l.starts_with("Uid:")).unwrap_or_default();
+            let uid = status
+                .lines()
+                .find(|l| l.starts_with("Uid:"))
+                .unwrap_or_default();
             format!(
                 "{uid}\nip={}\nroot={}\ntoken={}\nlabels={}",
                 std::env::var("INSTANCE_IP").unwrap_or_default(),
@@ -67,7 +100,9 @@ fn proxy_page(path: &str, _: &BTreeMap<String, String>) -> String {
             )
         }
         // The agent runs the app's probes in a real pod.
-        path if path.starts_with("/app-health/") => fetch("127.0.0.1:9080", "/health").map_or("down".to_owned(), |_| "ok".to_owned()),
+        path if path.starts_with("/app-health/") => {
+            fetch("127.0.0.1:9080", "/health").map_or("down".to_owned(), |_| "ok".to_owned())
+        }
         path => format!("proxy {path}"),
     }
 }
@@ -77,7 +112,9 @@ fn app(arguments: &[String]) -> ExitCode {
         && command == "get"
     {
         let rest = url.trim_start_matches("http://");
-        let (host, path) = rest.split_once('/').map_or((rest, "/".to_owned()), |(h, p)| (h, format!("/{p}")));
+        let (host, path) = rest
+            .split_once('/')
+            .map_or((rest, "/".to_owned()), |(h, p)| (h, format!("/{p}")));
         return match fetch(host, &path) {
             Ok(text) => {
                 println!("{text}");
@@ -89,29 +126,55 @@ fn app(arguments: &[String]) -> ExitCode {
             }
         };
     }
-    println!("app {} starts", std::env::var("VERSION").unwrap_or_default());
-    let code: Option<u8> = arguments.first().and_then(|a| a.strip_prefix("exit=")).map(|c| c.parse().expect("code"));
+    println!(
+        "app {} starts",
+        std::env::var("VERSION").unwrap_or_default()
+    );
+    let code: Option<u8> = arguments
+        .first()
+        .and_then(|a| a.strip_prefix("exit="))
+        .map(|c| c.parse().expect("code"));
     if let Some(code) = code {
         return ExitCode::from(code);
     }
     serve(&[9080], |path, _| match path {
-        "/env" => std::env::vars().map(|(k, v)| format!("{k}={v}\n")).collect(),
-        "/hosts" => std::fs::read_to_string("/etc/hosts").expect("hosts") + &std::fs::read_to_string("/etc/resolv.conf").expect("resolv"),
+        "/env" => std::env::vars()
+            .map(|(k, v)| format!("{k}={v}\n"))
+            .collect(),
+        "/hosts" => {
+            std::fs::read_to_string("/etc/hosts").expect("hosts")
+                + &std::fs::read_to_string("/etc/resolv.conf").expect("resolv")
+        }
         "/die" => std::process::exit(3),
-        _ => format!("app {} on {}", std::env::var("VERSION").unwrap_or_default(), std::env::var("HOSTNAME").unwrap_or_default()),
+        _ => format!(
+            "app {} on {}",
+            std::env::var("VERSION").unwrap_or_default(),
+            std::env::var("HOSTNAME").unwrap_or_default()
+        ),
     })
 }
 
 /// One request; the body.
 pub(crate) fn fetch(host: &str, path: &str) -> Result<String, String> {
     let mut stream = TcpStream::connect(host).map_err(|e| format!("{host}: {e}"))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").map_err(|e| e.to_string())?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )
+    .map_err(|e| e.to_string())?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).map_err(|e| e.to_string())?;
-    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).ok_or_else(|| format!("{host}: no answer"))
+    stream
+        .read_to_string(&mut text)
+        .map_err(|e| e.to_string())?;
+    text.split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned())
+        .ok_or_else(|| format!("{host}: no answer"))
 }
 
-fn serve(ports: &[u16], page: impl Fn(&str, &BTreeMap<String, String>) -> String + Copy + Send + 'static) -> ExitCode {
+fn serve(
+    ports: &[u16],
+    page: impl Fn(&str, &BTreeMap<String, String>) -> String + Copy + Send + 'static,
+) -> ExitCode {
     let threads: Vec<_> = ports
         .iter()
         .map(|port| {
@@ -139,6 +202,14 @@ fn answer(stream: TcpStream, page: impl Fn(&str, &BTreeMap<String, String>) -> S
         }
     }
     let body = page(request.split(' ').nth(1).unwrap_or("/"), &headers);
-    let head = if body == "down" { "HTTP/1.1 503 Down" } else { "HTTP/1.1 200 OK" };
-    let _ = write!(&stream, "{head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let head = if body == "down" {
+        "HTTP/1.1 503 Down"
+    } else {
+        "HTTP/1.1 200 OK"
+    };
+    let _ = write!(
+        &stream,
+        "{head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
 }

@@ -10,16 +10,31 @@ use crate::table::Table;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ClusterFilter {
     /// Only clusters whose name contains this host name
-    #[arg(long, value_name = "HOST", default_value = "")]
+    #[arg(
+        long,
+        value_name = "HOST",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) fqdn: String,
     /// Only clusters of this port
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
     /// Only clusters of this subset
-    #[arg(long, value_name = "SUBSET", default_value = "")]
+    #[arg(
+        long,
+        value_name = "SUBSET",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) subset: String,
     /// Only clusters of this direction: inbound or outbound
-    #[arg(long, value_name = "DIRECTION", default_value = "")]
+    #[arg(
+        long,
+        value_name = "DIRECTION",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) direction: String,
 }
 

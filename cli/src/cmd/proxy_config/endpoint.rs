@@ -10,16 +10,31 @@ use crate::table::Table;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct EndpointFilter {
     /// Only endpoints at this address
-    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) address: String,
     /// Only endpoints at this port
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
     /// Only endpoints of this cluster
-    #[arg(long, value_name = "CLUSTER", default_value = "")]
+    #[arg(
+        long,
+        value_name = "CLUSTER",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) cluster: String,
     /// Only endpoints of this health, for example healthy or unhealthy
-    #[arg(long, value_name = "STATUS", default_value = "")]
+    #[arg(
+        long,
+        value_name = "STATUS",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) status: String,
 }
 

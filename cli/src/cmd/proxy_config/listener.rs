@@ -10,10 +10,20 @@ use crate::table::Table;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ListenerFilter {
     /// Only listeners at this address
-    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) address: String,
     /// Only listeners of this type: HTTP, TCP, HTTP+TCP or UNKNOWN
-    #[arg(long = "type", value_name = "TYPE", default_value = "")]
+    #[arg(
+        long = "type",
+        value_name = "TYPE",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) kind: String,
     /// Only listeners at this port
     #[arg(long, value_name = "PORT")]

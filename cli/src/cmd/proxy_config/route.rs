@@ -10,7 +10,12 @@ use crate::table::Table;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct RouteFilter {
     /// Only the route configuration of this name
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) name: String,
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lateen_api::networking::{HttpMatchRequest, HttpRoute, StringMatch, StringMatchKind, VirtualService};
+use lateen_api::networking::{
+    HttpMatchRequest, HttpRoute, StringMatch, StringMatchKind, VirtualService,
+};
 
 use crate::rule::Rule;
 
@@ -29,25 +31,49 @@ pub fn with_delegates(
             merged.spec.http.push(route.clone());
             continue;
         };
-        let namespace = if delegate.namespace.is_empty() { &*root.namespace } else { &delegate.namespace };
-        let mut refuse = |reason: String| problems.push(Undelegated { field: format!("spec.http[{at}].delegate"), reason });
+        let namespace = if delegate.namespace.is_empty() {
+            &*root.namespace
+        } else {
+            &delegate.namespace
+        };
+        let mut refuse = |reason: String| {
+            problems.push(Undelegated {
+                field: format!("spec.http[{at}].delegate"),
+                reason,
+            })
+        };
         match find(namespace, &delegate.name) {
-            None => refuse(format!("VirtualService {namespace}/{} does not exist", delegate.name)),
+            None => refuse(format!(
+                "VirtualService {namespace}/{} does not exist",
+                delegate.name
+            )),
             Some(target) if !target.spec.hosts.is_empty() => {
-                refuse(format!("VirtualService {namespace}/{} has hosts, so it is no delegate", delegate.name));
+                refuse(format!(
+                    "VirtualService {namespace}/{} has hosts, so it is no delegate",
+                    delegate.name
+                ));
             }
             Some(target) if !target.export_to.admits(&root.namespace) => {
-                refuse(format!("VirtualService {namespace}/{} is not exported to {}", delegate.name, root.namespace));
+                refuse(format!(
+                    "VirtualService {namespace}/{} is not exported to {}",
+                    delegate.name, root.namespace
+                ));
             }
             Some(target) => {
                 for (i, own) in target.spec.http.iter().enumerate() {
                     if own.delegate.is_some() {
-                        refuse(format!("http[{i}] of {namespace}/{} delegates again, only one level is possible", delegate.name));
+                        refuse(format!(
+                            "http[{i}] of {namespace}/{} delegates again, only one level is possible",
+                            delegate.name
+                        ));
                         continue;
                     }
                     match merge_route(route, own) {
                         Some(route) => merged.spec.http.push(route),
-                        None => refuse(format!("the matches of http[{i}] of {namespace}/{} contradict those of the root", delegate.name)),
+                        None => refuse(format!(
+                            "the matches of http[{i}] of {namespace}/{} contradict those of the root",
+                            delegate.name
+                        )),
                     }
                 }
             }
@@ -91,14 +117,25 @@ fn joined(root: &str, own: &str) -> String {
 }
 
 /// Every pair that agrees; `None` when a match of the delegate agrees with none of the root.
-fn merge_matches(root: &[HttpMatchRequest], own: &[HttpMatchRequest]) -> Option<Vec<HttpMatchRequest>> {
+fn merge_matches(
+    root: &[HttpMatchRequest],
+    own: &[HttpMatchRequest],
+) -> Option<Vec<HttpMatchRequest>> {
     if root.is_empty() || own.is_empty() {
-        return Some(if own.is_empty() { root.to_vec() } else { own.to_vec() });
+        return Some(if own.is_empty() {
+            root.to_vec()
+        } else {
+            own.to_vec()
+        });
     }
     let mut out = Vec::new();
     for narrow in own {
         let before = out.len();
-        out.extend(root.iter().filter(|wide| !conflict(wide, narrow)).map(|wide| merge_match(wide, narrow)));
+        out.extend(
+            root.iter()
+                .filter(|wide| !conflict(wide, narrow))
+                .map(|wide| merge_match(wide, narrow)),
+        );
         if out.len() == before {
             return None;
         }
@@ -147,20 +184,31 @@ fn conflict(root: &HttpMatchRequest, own: &HttpMatchRequest) -> bool {
         || map_conflict(&root.headers, &own.headers)
         || map_conflict(&root.without_headers, &own.without_headers)
         || map_conflict(&root.query_params, &own.query_params)
-        || root.source_labels.iter().any(|(key, value)| own.source_labels.get(key).is_some_and(|other| other != value))
+        || root.source_labels.iter().any(|(key, value)| {
+            own.source_labels
+                .get(key)
+                .is_some_and(|other| other != value)
+        })
         || (root.port != 0 && own.port != 0 && root.port != own.port)
         || differ(&root.source_namespace, &own.source_namespace)
-        || (!root.gateways.is_empty() && own.gateways.iter().any(|gateway| !root.gateways.contains(gateway)))
+        || (!root.gateways.is_empty()
+            && own
+                .gateways
+                .iter()
+                .any(|gateway| !root.gateways.contains(gateway)))
         || root.ignore_uri_case != own.ignore_uri_case
 }
 
 fn map_conflict(root: &BTreeMap<String, StringMatch>, own: &BTreeMap<String, StringMatch>) -> bool {
-    root.iter().any(|(key, value)| text_conflict(Some(value), own.get(key)))
+    root.iter()
+        .any(|(key, value)| text_conflict(Some(value), own.get(key)))
 }
 
 fn text_conflict(root: Option<&StringMatch>, own: Option<&StringMatch>) -> bool {
     use StringMatchKind::{Exact, Prefix, Regex};
-    let (Some(Some(root)), Some(Some(own))) = (root.map(|m| &m.kind), own.map(|m| &m.kind)) else { return false };
+    let (Some(Some(root)), Some(Some(own))) = (root.map(|m| &m.kind), own.map(|m| &m.kind)) else {
+        return false;
+    };
     match (root, own) {
         (Regex(_), _) | (_, Regex(_)) | (Exact(_), Prefix(_)) => true,
         (Exact(root), Exact(own)) => root != own,
@@ -177,32 +225,70 @@ mod tests {
 
     fn rule(name: &str, hosts: &[&str], http: Vec<HttpRoute>) -> Rule<VirtualService> {
         let hosts = hosts.iter().map(ToString::to_string).collect();
-        let spec = VirtualService { hosts, http, ..Default::default() };
-        Rule { namespace: "shop".into(), name: name.into(), created: 0, export_to: Visibility::Public, spec }
+        let spec = VirtualService {
+            hosts,
+            http,
+            ..Default::default()
+        };
+        Rule {
+            namespace: "shop".into(),
+            name: name.into(),
+            created: 0,
+            export_to: Visibility::Public,
+            spec,
+        }
     }
 
     fn route(name: &str, uris: &[StringMatch]) -> HttpRoute {
-        let r#match = uris.iter().map(|uri| HttpMatchRequest { uri: Some(uri.clone()), ..Default::default() }).collect();
-        HttpRoute { name: name.into(), r#match, ..Default::default() }
+        let r#match = uris
+            .iter()
+            .map(|uri| HttpMatchRequest {
+                uri: Some(uri.clone()),
+                ..Default::default()
+            })
+            .collect();
+        HttpRoute {
+            name: name.into(),
+            r#match,
+            ..Default::default()
+        }
     }
 
     #[test]
     fn routes_are_joined_and_contradictions_dropped() {
         let mut delegating = route("root", &[StringMatch::prefix("/api")]);
-        delegating.delegate = Some(Delegate { name: "own".into(), namespace: String::new() });
+        delegating.delegate = Some(Delegate {
+            name: "own".into(),
+            namespace: String::new(),
+        });
         delegating.timeout = Some(lateen_api::proto::Duration::from_secs(3));
         let root = rule("root", &["a.com"], vec![delegating, route("last", &[])]);
-        let own = Arc::new(rule("own", &[], vec![
-            route("v1", &[StringMatch::prefix("/api/v1"), StringMatch::exact("/api")]),
-            route("", &[]),
-            route("bad", &[StringMatch::prefix("/other")]),
-        ]));
-        let (merged, problems) = with_delegates(&root, |ns, name| (ns == "shop" && name == "own").then(|| Arc::clone(&own)));
+        let own = Arc::new(rule(
+            "own",
+            &[],
+            vec![
+                route(
+                    "v1",
+                    &[StringMatch::prefix("/api/v1"), StringMatch::exact("/api")],
+                ),
+                route("", &[]),
+                route("bad", &[StringMatch::prefix("/other")]),
+            ],
+        ));
+        let (merged, problems) = with_delegates(&root, |ns, name| {
+            (ns == "shop" && name == "own").then(|| Arc::clone(&own))
+        });
         let names: Vec<&str> = merged.spec.http.iter().map(|r| r.name.as_str()).collect();
         assert_eq!(names, ["root-v1", "root", "last"]);
         assert_eq!(merged.spec.http[0].r#match.len(), 2);
-        assert_eq!(merged.spec.http[1].r#match[0].uri, Some(StringMatch::prefix("/api")));
-        assert_eq!(merged.spec.http[0].timeout, Some(lateen_api::proto::Duration::from_secs(3)));
+        assert_eq!(
+            merged.spec.http[1].r#match[0].uri,
+            Some(StringMatch::prefix("/api"))
+        );
+        assert_eq!(
+            merged.spec.http[0].timeout,
+            Some(lateen_api::proto::Duration::from_secs(3))
+        );
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].field, "spec.http[0].delegate");
     }
@@ -221,7 +307,11 @@ mod tests {
             (p("/a"), r(".*"), true),
         ];
         for (root, own, expected) in table {
-            assert_eq!(text_conflict(Some(&root), Some(&own)), expected, "{root:?} {own:?}");
+            assert_eq!(
+                text_conflict(Some(&root), Some(&own)),
+                expected,
+                "{root:?} {own:?}"
+            );
         }
         assert!(!text_conflict(None, Some(&e("/a"))));
     }

@@ -33,7 +33,11 @@ impl VirtualServices {
         for rule in &rules {
             index.uses_source_labels |= uses_source_labels(&rule.spec);
             for gateway in gateways(&rule.spec) {
-                index.by_gateway.entry(gateway.to_owned()).or_default().push(Arc::clone(rule));
+                index
+                    .by_gateway
+                    .entry(gateway.to_owned())
+                    .or_default()
+                    .push(Arc::clone(rule));
             }
         }
         index.all = rules;
@@ -50,16 +54,25 @@ impl VirtualServices {
     #[must_use]
     pub fn bound(&self, gateway: &str, namespace: &str) -> Vec<Arc<Rule<VirtualService>>> {
         let rank = |rule: &Rule<VirtualService>| match &rule.export_to {
-            visibility if visibility.is_private_to(&rule.namespace) => (&*rule.namespace == namespace).then_some(0),
+            visibility if visibility.is_private_to(&rule.namespace) => {
+                (&*rule.namespace == namespace).then_some(0)
+            }
             visibility if !visibility.admits(namespace) => None,
             crate::service::Visibility::Namespaces(_) => Some(1),
             crate::service::Visibility::Public => Some(2),
         };
-        let Some(rules) = self.by_gateway.get(gateway) else { return Vec::new() };
-        let mut ranked: Vec<(u8, &Arc<Rule<VirtualService>>)> =
-            rules.iter().filter_map(|rule| Some((rank(rule)?, rule))).collect();
+        let Some(rules) = self.by_gateway.get(gateway) else {
+            return Vec::new();
+        };
+        let mut ranked: Vec<(u8, &Arc<Rule<VirtualService>>)> = rules
+            .iter()
+            .filter_map(|rule| Some((rank(rule)?, rule)))
+            .collect();
         ranked.sort_by_key(|(rank, _)| *rank);
-        ranked.into_iter().map(|(_, rule)| Arc::clone(rule)).collect()
+        ranked
+            .into_iter()
+            .map(|(_, rule)| Arc::clone(rule))
+            .collect()
     }
 
     /// True when some rule treats clients differently by their labels.
@@ -79,7 +92,10 @@ pub fn gateways(spec: &VirtualService) -> impl Iterator<Item = &str> {
 pub fn destination_hosts(spec: &VirtualService) -> impl Iterator<Item = &str> {
     let http = spec.http.iter().flat_map(|route| {
         let routed = route.route.iter().filter_map(|to| to.destination.as_ref());
-        let mirrored = route.mirrors.iter().filter_map(|mirror| mirror.destination.as_ref());
+        let mirrored = route
+            .mirrors
+            .iter()
+            .filter_map(|mirror| mirror.destination.as_ref());
         routed.chain(mirrored).chain(route.mirror.as_ref())
     });
     let tls = spec.tls.iter().flat_map(|route| route.route.iter());
@@ -89,7 +105,18 @@ pub fn destination_hosts(spec: &VirtualService) -> impl Iterator<Item = &str> {
 }
 
 fn uses_source_labels(spec: &VirtualService) -> bool {
-    spec.http.iter().flat_map(|route| &route.r#match).any(|m| !m.source_labels.is_empty())
-        || spec.tls.iter().flat_map(|route| &route.r#match).any(|m| !m.source_labels.is_empty())
-        || spec.tcp.iter().flat_map(|route| &route.r#match).any(|m| !m.source_labels.is_empty())
+    spec.http
+        .iter()
+        .flat_map(|route| &route.r#match)
+        .any(|m| !m.source_labels.is_empty())
+        || spec
+            .tls
+            .iter()
+            .flat_map(|route| &route.r#match)
+            .any(|m| !m.source_labels.is_empty())
+        || spec
+            .tcp
+            .iter()
+            .flat_map(|route| &route.r#match)
+            .any(|m| !m.source_labels.is_empty())
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
-use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse,
+};
 use envoy_types::pb::envoy::service::status::v3::{ClientConfig, ConfigStatus};
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 use lateen_api::identity::SpiffeId;
@@ -17,11 +18,10 @@ use lateen_controlplane_model::generate::{Generate, Names, Rejection, Resource, 
 use lateen_controlplane_model::proxy::Proxy;
 use lateen_xds::{any, structs};
 use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
-use tonic::body::Body;
-use tonic::server::NamedService;
 use tonic::transport::Channel;
-use tower_service::Service;
 
 use super::*;
 use crate::debug::Info;
@@ -103,7 +103,7 @@ impl<S: NamedService> NamedService for Marked<S> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for Marked<S> {
+impl<S: Service<Request<Body>>> Service<Request<Body>> for Marked<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -112,7 +112,7 @@ impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for Marked<S>
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: http::Request<Body>) -> S::Future {
+    fn call(&mut self, mut request: Request<Body>) -> S::Future {
         if let Some(connection) = request.extensions_mut().get_mut::<Connection>() {
             connection.encrypted = self.encrypted;
         }
@@ -143,7 +143,7 @@ impl Bench {
         let address = bound.address();
         let service = grpc::Pair::new(
             Marked {
-                inner: service.into_server(),
+                inner: service,
                 encrypted,
             },
             grpc::Nothing,
@@ -176,7 +176,7 @@ impl Bench {
             .await
             .expect("connected");
         let (sender, receiver) = mpsc::channel(16);
-        let mut request = Request::new(ReceiverStream::new(receiver));
+        let mut request = tonic::Request::new(ReceiverStream::new(receiver));
         if let Some(token) = token {
             request.metadata_mut().insert(
                 "authorization",

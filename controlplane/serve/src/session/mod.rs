@@ -2,6 +2,7 @@
 //!
 //! No I/O and no clock of its own beyond time stamps for display: requests go in, answers come out.
 
+mod held;
 mod message;
 mod watch;
 
@@ -15,8 +16,8 @@ use lateen_controlplane_model::proxy::Proxy;
 use lateen_xds::names::{ResourceType, type_url};
 use thiserror::Error;
 
-use watch::{Change, Watch};
 pub(crate) use message::{Asked, Protocol, Request, Response, Wanted};
+use watch::{Change, Watch};
 pub(crate) use watch::{State, Status};
 
 /// Types that one stream may subscribe to.

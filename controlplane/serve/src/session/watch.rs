@@ -1,19 +1,18 @@
 //! One subscription: names, versions sent, the last response and what the client said to it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use lateen_controlplane_model::generate::{Names, Resource};
 use lateen_xds::names::ResourceType;
 
+use super::held::Held;
 use super::message::{Protocol, Response, Wanted};
 
 const WILDCARD: &str = "*";
 /// Longest error text of a client that is kept, in characters.
 const MAX_ERROR: usize = 2048;
-/// Stands for "asked for, never sent".
-const UNSENT: u64 = 0;
 
 /// Names that a delta request adds and removes.
 pub(crate) struct Change {
@@ -62,7 +61,7 @@ pub(crate) struct Watch {
     wildcard_type: bool,
     wildcard: bool,
     /// Name to the version sent; in a subscription by name also what was not sent yet.
-    held: HashMap<Arc<str>, u64>,
+    held: Held,
     sent: Option<Sent>,
     acked: String,
     acked_at: Option<SystemTime>,
@@ -87,10 +86,9 @@ impl Watch {
             .into_iter()
             .chain(initial)
             .filter(|name| name != WILDCARD);
-        watch.held = names.map(|name| (name.into(), UNSENT)).collect();
-        for name in unsubscribe {
-            watch.held.remove(name.as_str());
-        }
+        watch.held.add(names.map(Into::into));
+        let gone: BTreeSet<&str> = unsubscribe.iter().map(String::as_str).collect();
+        watch.held.retain(|name| !gone.contains(name));
         watch
     }
 
@@ -99,11 +97,12 @@ impl Watch {
         let mut watch = Self::by_type(url);
         watch.wildcard =
             watch.wildcard_type && (names.is_empty() || names.iter().any(|name| name == WILDCARD));
-        watch.held = names
-            .into_iter()
-            .filter(|name| name != WILDCARD)
-            .map(|name| (name.into(), UNSENT))
-            .collect();
+        watch.held.add(
+            names
+                .into_iter()
+                .filter(|name| name != WILDCARD)
+                .map(Into::into),
+        );
         watch
     }
 
@@ -113,7 +112,7 @@ impl Watch {
         Self {
             wildcard_type,
             wildcard: false,
-            held: HashMap::new(),
+            held: Held::default(),
             sent: None,
             acked: String::new(),
             acked_at: None,
@@ -154,26 +153,21 @@ impl Watch {
 
     /// Adds and removes names of a delta subscription; says what must be answered.
     pub(crate) fn change(&mut self, change: Change) -> Option<Wanted> {
-        for name in &change.unsubscribe {
-            if name == WILDCARD {
-                self.wildcard = false;
-                self.held.clear();
-            } else if !self.wildcard {
-                self.held.remove(name.as_str());
-            }
+        let gone: BTreeSet<&str> = change.unsubscribe.iter().map(String::as_str).collect();
+        if gone.contains(WILDCARD) {
+            self.wildcard = false;
+            self.held = Held::default();
+        } else if !self.wildcard && !gone.is_empty() {
+            self.held.retain(|name| !gone.contains(name));
         }
-        let mut added = BTreeSet::new();
-        let mut all = false;
-        for name in change.subscribe {
-            if name == WILDCARD {
-                self.wildcard |= self.wildcard_type;
-                all |= self.wildcard_type;
-            } else if !self.held.contains_key(name.as_str()) {
-                let name: Arc<str> = name.into();
-                self.held.insert(Arc::clone(&name), UNSENT);
-                added.insert(name);
-            }
-        }
+        let all = self.wildcard_type && change.subscribe.iter().any(|name| name == WILDCARD);
+        self.wildcard |= all;
+        let new = change
+            .subscribe
+            .into_iter()
+            .filter(|name| name != WILDCARD && !self.held.contains(name));
+        let added: BTreeSet<Arc<str>> = new.map(Into::into).collect();
+        self.held.add(added.iter().cloned());
         match (all, added.is_empty()) {
             (true, _) => Some(Wanted::All),
             (false, false) => Some(Wanted::Some(added)),
@@ -201,14 +195,13 @@ impl Watch {
             .collect();
         let left_wildcard = std::mem::take(&mut self.wildcard);
         let before = self.held.len();
-        self.held.retain(|name, _| names.contains(name));
+        self.held.retain(|name| names.contains(name));
         let removed = self.held.len() < before;
         let added: BTreeSet<Arc<str>> = names
             .into_iter()
-            .filter(|name| !self.held.contains_key(name))
+            .filter(|name| !self.held.contains(name))
             .collect();
-        self.held
-            .extend(added.iter().map(|name| (Arc::clone(name), UNSENT)));
+        self.held.add(added.iter().cloned());
         if self.wildcard_type {
             // CDS and LDS are only understood whole.
             return (left_wildcard || removed || !added.is_empty()).then_some(Wanted::All);
@@ -221,14 +214,14 @@ impl Watch {
         if self.wildcard {
             Names::Wildcard
         } else {
-            Names::Set(self.held.keys().cloned().collect())
+            Names::Set(self.held.names().cloned().collect())
         }
     }
 
     /// Names that fit.
     pub(crate) fn held_names(&self, fits: impl Fn(&str) -> bool) -> BTreeSet<Arc<str>> {
         self.held
-            .keys()
+            .names()
             .filter(|name| fits(name))
             .cloned()
             .collect()
@@ -236,16 +229,12 @@ impl Watch {
 
     /// Whether the client holds another version, or none.
     pub(crate) fn differs(&self, resource: &Resource) -> bool {
-        self.held.get(&resource.name) != Some(&resource.version)
+        self.held.sent(&resource.name) != Some(resource.version)
     }
 
     /// Records what is sent. Keys become the resource's own name, which all streams share.
     pub(crate) fn hold(&mut self, resources: &[Resource]) {
-        for resource in resources {
-            self.held.remove(&resource.name);
-            self.held
-                .insert(Arc::clone(&resource.name), resource.version);
-        }
+        self.held.hold(resources);
     }
 
     /// In a wildcard subscription: forgets and gives the names that do not exist any more.
@@ -254,16 +243,9 @@ impl Watch {
             return Vec::new();
         }
         let there: BTreeSet<&str> = resources.iter().map(|resource| &*resource.name).collect();
-        let mut gone: Vec<String> = self
-            .held
-            .keys()
-            .filter(|name| !there.contains(&***name))
-            .map(|n| n.to_string())
-            .collect();
-        gone.sort_unstable();
-        for name in &gone {
-            self.held.remove(name.as_str());
-        }
+        let missing = self.held.names().filter(|name| !there.contains(&***name));
+        let gone: Vec<String> = missing.map(ToString::to_string).collect();
+        self.held.retain(|name| there.contains(name));
         gone
     }
 

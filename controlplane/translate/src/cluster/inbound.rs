@@ -17,10 +17,16 @@ use crate::pb::endpoint::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityL
 use crate::pb::{Duration, core};
 use crate::policy::Policy;
 use crate::view::View;
-use crate::wire::{config_path, list_value, metadata, pipe, resource, seconds, socket, struct_of, struct_value, text_value};
+use crate::wire::{
+    config_path, list_value, metadata, pipe, resource, seconds, socket, struct_of, struct_value,
+    text_value,
+};
 
 /// Longest time that Envoy takes: idle hosts of original destinations are never cleaned up.
-const NEVER: Duration = Duration { seconds: 9_223_372_035, nanos: 0 };
+const NEVER: Duration = Duration {
+    seconds: 9_223_372_035,
+    nanos: 0,
+};
 
 /// The inbound clusters of a proxy, and the one for ports nobody declares.
 pub(crate) fn inbound_clusters(view: &View, proxy: &Proxy) -> Vec<Resource> {
@@ -45,8 +51,16 @@ pub(crate) fn inbound_clusters(view: &View, proxy: &Proxy) -> Vec<Resource> {
 
 /// Ports with a mode of their own that no service declares.
 pub(crate) fn passthrough_ports(view: &View, proxy: &Proxy, own: &[OwnPort<'_>]) -> Vec<u16> {
-    let modes = view.snapshot.peers.workload(&proxy.namespace, &proxy.labels);
-    modes.ports.keys().copied().filter(|port| !own.iter().any(|own| own.port == *port)).collect()
+    let modes = view
+        .snapshot
+        .peers
+        .workload(&proxy.namespace, &proxy.labels);
+    modes
+        .ports
+        .keys()
+        .copied()
+        .filter(|port| !own.iter().any(|own| own.port == *port))
+        .collect()
 }
 
 fn inbound_cluster(view: &View, proxy: &Proxy, port: &OwnPort<'_>) -> Cluster {
@@ -79,8 +93,15 @@ fn inbound_cluster(view: &View, proxy: &Proxy, port: &OwnPort<'_>) -> Cluster {
 
 /// Some ports lead to a fixed address: where the Sidecar says so, or everywhere under the LOCALHOST policy.
 fn fixed(cluster: &mut Cluster, view: &View, proxy: &Proxy, port: &OwnPort<'_>) {
-    let localhost = view.config().inbound_traffic_policy.as_ref().is_some_and(|p| p.mode == InboundTrafficPolicyMode::Localhost);
-    let stated = port.ingress.map(|ingress| ingress.default_endpoint.as_str()).filter(|endpoint| !endpoint.is_empty());
+    let localhost = view
+        .config()
+        .inbound_traffic_policy
+        .as_ref()
+        .is_some_and(|p| p.mode == InboundTrafficPolicyMode::Localhost);
+    let stated = port
+        .ingress
+        .map(|ingress| ingress.default_endpoint.as_str())
+        .filter(|endpoint| !endpoint.is_empty());
     let address = match stated {
         Some(stated) => match fixed_address(stated, view, proxy) {
             Some((address, local)) => {
@@ -95,7 +116,10 @@ fn fixed(cluster: &mut Cluster, view: &View, proxy: &Proxy, port: &OwnPort<'_>) 
         None => return,
     };
     let endpoint = LbEndpoint {
-        host_identifier: Some(HostIdentifier::Endpoint(Endpoint { address: Some(address), ..Default::default() })),
+        host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
+            address: Some(address),
+            ..Default::default()
+        })),
         ..Default::default()
     };
     cluster.cluster_discovery_type = kind(DiscoveryType::Static);
@@ -103,7 +127,10 @@ fn fixed(cluster: &mut Cluster, view: &View, proxy: &Proxy, port: &OwnPort<'_>) 
     cluster.lb_policy = LbPolicy::RoundRobin as i32;
     cluster.load_assignment = Some(ClusterLoadAssignment {
         cluster_name: cluster.name.clone(),
-        endpoints: vec![LocalityLbEndpoints { lb_endpoints: vec![endpoint], ..Default::default() }],
+        endpoints: vec![LocalityLbEndpoints {
+            lb_endpoints: vec![endpoint],
+            ..Default::default()
+        }],
         ..Default::default()
     });
 }
@@ -119,7 +146,11 @@ fn fixed_address(text: &str, view: &View, proxy: &Proxy) -> Option<(core::Addres
     if ip.is_loopback() {
         return Some((socket(view.loopback(), port), true));
     }
-    let own = if ip.is_unspecified() { *proxy.addresses.first()? } else { ip };
+    let own = if ip.is_unspecified() {
+        *proxy.addresses.first()?
+    } else {
+        ip
+    };
     Some((socket(&own.to_string(), port), false))
 }
 
@@ -137,7 +168,10 @@ fn description(port: &OwnPort<'_>, rule: Option<(&str, &str)>) -> Option<core::M
         fields.push(("services", list_value(services)));
     }
     if let Some((namespace, name)) = rule {
-        fields.push(("config", text_value(config_path("destination-rule", namespace, name))));
+        fields.push((
+            "config",
+            text_value(config_path("destination-rule", namespace, name)),
+        ));
     }
     (!fields.is_empty()).then(|| metadata("istio", struct_of(fields)))
 }

@@ -73,5 +73,8 @@ fn unlimited() -> circuit_breakers::Thresholds {
 /// Connections to the application come from an address that the redirect rules let through.
 fn inbound_source(view: &View) -> core::BindConfig {
     let source = if view.traits.ipv6 { "::6" } else { "127.0.0.6" };
-    core::BindConfig { source_address: Some(socket_address(source, 0)), ..Default::default() }
+    core::BindConfig {
+        source_address: Some(socket_address(source, 0)),
+        ..Default::default()
+    }
 }

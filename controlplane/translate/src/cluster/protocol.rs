@@ -8,7 +8,8 @@ use lateen_api::protocol::Protocol;
 
 use crate::pb::upstream_http::HttpProtocolOptions;
 use crate::pb::upstream_http::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig, explicit_http_config::ProtocolConfig,
+    ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
+    explicit_http_config::ProtocolConfig,
 };
 use crate::pb::{Any, Duration, core};
 use crate::wire::{pack, positive, span};
@@ -43,11 +44,15 @@ impl Wanted<'_> {
     pub(super) fn options(&self) -> HashMap<String, Any> {
         let http = self.pool.and_then(|pool| pool.http.as_ref());
         let tcp = self.pool.and_then(|pool| pool.tcp.as_ref());
-        let of_client = self.protocol == Protocol::Unsupported || http.is_some_and(|http| http.use_client_protocol);
+        let of_client = self.protocol == Protocol::Unsupported
+            || http.is_some_and(|http| http.use_client_protocol);
         let common = core::HttpProtocolOptions {
             idle_timeout: http.and_then(|http| http.idle_timeout).and_then(span),
-            max_requests_per_connection: http.and_then(|http| positive(http.max_requests_per_connection)),
-            max_connection_duration: tcp.and_then(|tcp| tcp.max_connection_duration).and_then(span),
+            max_requests_per_connection: http
+                .and_then(|http| positive(http.max_requests_per_connection)),
+            max_connection_duration: tcp
+                .and_then(|tcp| tcp.max_connection_duration)
+                .and_then(span),
             ..Default::default()
         };
         let common = Some(common).filter(|common| *common != core::HttpProtocolOptions::default());
@@ -69,7 +74,9 @@ impl Wanted<'_> {
             } else {
                 ProtocolConfig::HttpProtocolOptions(core::Http1ProtocolOptions::default())
             };
-            UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig { protocol_config: Some(config) })
+            UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+                protocol_config: Some(config),
+            })
         };
         entry(&HttpProtocolOptions {
             common_http_protocol_options: common,
@@ -100,14 +107,19 @@ impl Wanted<'_> {
 
 /// Options that follow the client's protocol.
 pub(super) fn of_client(idle_timeout: Option<Duration>) -> HashMap<String, Any> {
-    let common = core::HttpProtocolOptions { idle_timeout, ..Default::default() };
+    let common = core::HttpProtocolOptions {
+        idle_timeout,
+        ..Default::default()
+    };
     entry(&HttpProtocolOptions {
         common_http_protocol_options: idle_timeout.is_some().then_some(common),
-        upstream_protocol_options: Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
-            http_protocol_options: Some(core::Http1ProtocolOptions::default()),
-            http2_protocol_options: Some(core::Http2ProtocolOptions::default()),
-            http3_protocol_options: None,
-        })),
+        upstream_protocol_options: Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(
+            UseDownstreamHttpConfig {
+                http_protocol_options: Some(core::Http1ProtocolOptions::default()),
+                http2_protocol_options: Some(core::Http2ProtocolOptions::default()),
+                http3_protocol_options: None,
+            },
+        )),
         ..Default::default()
     })
 }

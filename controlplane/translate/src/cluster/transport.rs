@@ -53,9 +53,15 @@ pub(super) fn transport(target: &Target<'_>, policy: &Policy<'_>) -> Transport {
         None => automatic(target),
     };
     if let Some(protocol) = policy.proxy_protocol {
-        transport.socket = Some(with_proxy_protocol(transport.socket.take(), protocol.version));
+        transport.socket = Some(with_proxy_protocol(
+            transport.socket.take(),
+            protocol.version,
+        ));
         for choice in &mut transport.matches {
-            choice.transport_socket = Some(with_proxy_protocol(choice.transport_socket.take(), protocol.version));
+            choice.transport_socket = Some(with_proxy_protocol(
+                choice.transport_socket.take(),
+                protocol.version,
+            ));
         }
         if !transport.matches.is_empty() {
             transport.socket = None;
@@ -67,13 +73,21 @@ pub(super) fn transport(target: &Target<'_>, policy: &Policy<'_>) -> Transport {
 fn automatic(target: &Target<'_>) -> Transport {
     let view = target.view;
     let enabled = view.config().enable_auto_mtls.unwrap_or(true);
-    let mode = view.snapshot.peers.namespace_mode(&target.service.namespace);
+    let mode = view
+        .snapshot
+        .peers
+        .namespace_mode(&target.service.namespace);
     if !enabled || target.service.mesh_external || mode == Mtls::Disable {
         return Transport::default();
     }
-    if target.original_destination || target.service.resolution == Resolution::OriginalDestination && !view.is_router() {
+    if target.original_destination
+        || target.service.resolution == Resolution::OriginalDestination && !view.is_router()
+    {
         let all = target.endpoints.is_some_and(Endpoints::all_mtls);
-        return Transport { socket: all.then(|| mesh_socket(target, None)), ..Transport::default() };
+        return Transport {
+            socket: all.then(|| mesh_socket(target, None)),
+            ..Transport::default()
+        };
     }
     let matching = |name: &str, fields: Vec<(&str, _)>, socket| TransportSocketMatch {
         name: name.into(),
@@ -82,7 +96,11 @@ fn automatic(target: &Target<'_>) -> Transport {
     };
     Transport {
         matches: vec![
-            matching("tlsMode-istio", vec![(TLS_MODE, text_value("istio"))], mesh_socket(target, None)),
+            matching(
+                "tlsMode-istio",
+                vec![(TLS_MODE, text_value("istio"))],
+                mesh_socket(target, None),
+            ),
             matching("tlsMode-disabled", vec![], tls::raw_buffer()),
         ],
         ..Transport::default()
@@ -92,7 +110,10 @@ fn automatic(target: &Target<'_>) -> Transport {
 fn explicit(target: &Target<'_>, tls: &ClientTlsSettings) -> Transport {
     match tls.mode {
         ClientTlsMode::Disable => Transport::default(),
-        ClientTlsMode::IstioMutual => Transport { socket: Some(mesh_socket(target, Some(tls))), ..Transport::default() },
+        ClientTlsMode::IstioMutual => Transport {
+            socket: Some(mesh_socket(target, Some(tls))),
+            ..Transport::default()
+        },
         ClientTlsMode::Simple | ClientTlsMode::Mutual => user(target, tls),
     }
 }
@@ -109,10 +130,15 @@ fn subject_names(target: &Target<'_>, tls: Option<&ClientTlsSettings>) -> Vec<St
         return tls.subject_alt_names.clone();
     }
     let domains = target.view.mesh().trust_domains();
-    let accounts = target.endpoints.into_iter().flat_map(|endpoints| &endpoints.accounts);
+    let accounts = target
+        .endpoints
+        .into_iter()
+        .flat_map(|endpoints| &endpoints.accounts);
     let mut names: Vec<String> = accounts
         .flat_map(|(namespace, account)| {
-            domains.iter().map(move |domain| format!("spiffe://{domain}/ns/{namespace}/sa/{account}"))
+            domains
+                .iter()
+                .map(move |domain| format!("spiffe://{domain}/ns/{namespace}/sa/{account}"))
         })
         .chain(target.service.subject_alt_names.iter().cloned())
         .collect();
@@ -128,12 +154,17 @@ fn user(target: &Target<'_>, tls: &ClientTlsSettings) -> Transport {
     } else {
         tls.subject_alt_names.clone()
     };
-    let credential = Some(tls.credential_name.as_str()).filter(|name| !name.is_empty() && uses_credential(target, name));
+    let credential = Some(tls.credential_name.as_str())
+        .filter(|name| !name.is_empty() && uses_credential(target, name));
     let mutual = tls.mode == ClientTlsMode::Mutual;
     let certificate = mutual.then(|| match credential {
         Some(name) => Secret::ControlPlane(credential_secret(name)),
         None => Secret::Agent(
-            SecretName::FileCert { cert: tls.client_certificate.clone(), key: tls.private_key.clone() }.to_string(),
+            SecretName::FileCert {
+                cert: tls.client_certificate.clone(),
+                key: tls.private_key.clone(),
+            }
+            .to_string(),
         ),
     });
     let roots = match credential {
@@ -148,7 +179,11 @@ fn user(target: &Target<'_>, tls: &ClientTlsSettings) -> Transport {
         names: if verify { names.clone() } else { Vec::new() },
         crl: Some(tls.ca_crl.clone()).filter(|path| !path.is_empty()),
     };
-    let alpn = if target.http2 { vec!["h2".to_owned()] } else { Vec::new() };
+    let alpn = if target.http2 {
+        vec!["h2".to_owned()]
+    } else {
+        Vec::new()
+    };
     let auto_sni = tls.sni.is_empty();
     Transport {
         socket: Some(tls::client(certificate, &check, &tls.sni, alpn)),
@@ -161,25 +196,37 @@ fn user(target: &Target<'_>, tls: &ClientTlsSettings) -> Transport {
 
 /// Credentials of a rule for a sidecar count only where the rule selects workloads; gateways and ConfigMaps always use them.
 fn uses_credential(target: &Target<'_>, name: &str) -> bool {
-    let selects = target
-        .view
-        .rule(target.service)
-        .is_some_and(|rule| rule.spec.workload_selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty()));
+    let selects = target.view.rule(target.service).is_some_and(|rule| {
+        rule.spec
+            .workload_selector
+            .as_ref()
+            .is_some_and(|selector| !selector.match_labels.is_empty())
+    });
     target.view.is_router() || selects || name.starts_with("configmap://")
 }
 
 /// The SDS name of a credential: as written when it has a scheme, else a secret of the proxy's own namespace.
 pub(crate) fn credential_secret(name: &str) -> String {
-    if name.contains("://") { name.to_owned() } else { format!("kubernetes://{name}") }
+    if name.contains("://") {
+        name.to_owned()
+    } else {
+        format!("kubernetes://{name}")
+    }
 }
 
-fn with_proxy_protocol(inner: Option<TransportSocket>, version: ProxyProtocolVersion) -> TransportSocket {
+fn with_proxy_protocol(
+    inner: Option<TransportSocket>,
+    version: ProxyProtocolVersion,
+) -> TransportSocket {
     let version = match version {
         ProxyProtocolVersion::V1 => proxy_protocol_config::Version::V1,
         ProxyProtocolVersion::V2 => proxy_protocol_config::Version::V2,
     };
     let config = ProxyProtocolUpstreamTransport {
-        config: Some(ProxyProtocolConfig { version: version as i32, ..Default::default() }),
+        config: Some(ProxyProtocolConfig {
+            version: version as i32,
+            ..Default::default()
+        }),
         transport_socket: Some(inner.unwrap_or_else(tls::raw_buffer)),
         ..Default::default()
     };

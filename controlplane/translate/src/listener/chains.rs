@@ -26,24 +26,49 @@ pub(crate) struct ChainKind {
     pub(crate) carries: Carries,
 }
 
-const MESH: &[&str] = &["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
+const MESH: &[&str] = &[
+    "istio",
+    "istio-peer-exchange",
+    "istio-http/1.0",
+    "istio-http/1.1",
+    "istio-h2",
+];
 const MESH_HTTP: &[&str] = &["istio-http/1.0", "istio-http/1.1", "istio-h2"];
 const MESH_TCP: &[&str] = &["istio-peer-exchange", "istio"];
 const DETECTED: &[&str] = &["http/1.1", "h2c"];
 
 const fn mesh(alpn: &'static [&'static str], carries: Carries) -> ChainKind {
-    ChainKind { tls: true, alpn, terminates: true, carries }
+    ChainKind {
+        tls: true,
+        alpn,
+        terminates: true,
+        carries,
+    }
 }
 
 const fn plain(alpn: &'static [&'static str], carries: Carries) -> ChainKind {
-    ChainKind { tls: false, alpn, terminates: false, carries }
+    ChainKind {
+        tls: false,
+        alpn,
+        terminates: false,
+        carries,
+    }
 }
 
 /// TLS of the application's own.
-const OTHER_TLS: ChainKind = ChainKind { tls: true, alpn: &[], terminates: false, carries: Carries::Tcp };
+const OTHER_TLS: ChainKind = ChainKind {
+    tls: true,
+    alpn: &[],
+    terminates: false,
+    carries: Carries::Tcp,
+};
 
 const PERMISSIVE_HTTP: &[ChainKind] = &[mesh(MESH, Carries::Http), plain(&[], Carries::Http)];
-const PERMISSIVE_TCP: &[ChainKind] = &[mesh(MESH, Carries::Tcp), OTHER_TLS, plain(&[], Carries::Tcp)];
+const PERMISSIVE_TCP: &[ChainKind] = &[
+    mesh(MESH, Carries::Tcp),
+    OTHER_TLS,
+    plain(&[], Carries::Tcp),
+];
 const PERMISSIVE_AUTO: &[ChainKind] = &[
     mesh(MESH_HTTP, Carries::DetectedHttp),
     plain(DETECTED, Carries::DetectedHttp),
@@ -53,10 +78,16 @@ const PERMISSIVE_AUTO: &[ChainKind] = &[
 ];
 const STRICT_HTTP: &[ChainKind] = &[mesh(&[], Carries::Http)];
 const STRICT_TCP: &[ChainKind] = &[mesh(&[], Carries::Tcp)];
-const STRICT_AUTO: &[ChainKind] = &[mesh(MESH_HTTP, Carries::DetectedHttp), mesh(&[], Carries::Tcp)];
+const STRICT_AUTO: &[ChainKind] = &[
+    mesh(MESH_HTTP, Carries::DetectedHttp),
+    mesh(&[], Carries::Tcp),
+];
 const DISABLE_HTTP: &[ChainKind] = &[plain(&[], Carries::Http)];
 const DISABLE_TCP: &[ChainKind] = &[plain(&[], Carries::Tcp)];
-const DISABLE_AUTO: &[ChainKind] = &[plain(DETECTED, Carries::DetectedHttp), plain(&[], Carries::Tcp)];
+const DISABLE_AUTO: &[ChainKind] = &[
+    plain(DETECTED, Carries::DetectedHttp),
+    plain(&[], Carries::Tcp),
+];
 
 /// The chains of a port.
 pub(crate) fn chain_kinds(mode: Mtls, protocol: Protocol) -> &'static [ChainKind] {

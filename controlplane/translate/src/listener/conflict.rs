@@ -46,7 +46,9 @@ impl Wanted {
         if entry.exclusive {
             return;
         }
-        let held = entry.http.get_or_insert_with(|| (routes.to_owned(), grpc_web));
+        let held = entry
+            .http
+            .get_or_insert_with(|| (routes.to_owned(), grpc_web));
         held.1 |= grpc_web;
     }
 
@@ -94,12 +96,20 @@ impl Entry {
         } else {
             listener.bind_to_port = flag(false);
         }
-        let by_name = self.chains.iter().any(|chain| !chain.server_names.is_empty());
+        let by_name = self
+            .chains
+            .iter()
+            .any(|chain| !chain.server_names.is_empty());
         let takes_all = self.chains.iter().any(Chain::takes_all);
         let shared = !self.chains.is_empty() || !self.bound;
         if let Some((routes, grpc_web)) = &self.http {
             let stat_prefix = format!("outbound_{address}_{port}");
-            let http = Http { direction: Direction::Outbound, stat_prefix, routes: Routes::Named(routes.clone()), grpc_web: *grpc_web };
+            let http = Http {
+                direction: Direction::Outbound,
+                stat_prefix,
+                routes: Routes::Named(routes.clone()),
+                grpc_web: *grpc_web,
+            };
             let chain = FilterChain {
                 filter_chain_match: shared.then(|| detected(view)),
                 filters: vec![manager(view, http)],
@@ -112,9 +122,13 @@ impl Entry {
             listener.listener_filters.push(filters::tls_inspector(None));
         }
         if self.http.is_some() && shared {
-            listener.listener_filters.push(filters::http_inspector(None));
+            listener
+                .listener_filters
+                .push(filters::http_inspector(None));
         }
-        listener.filter_chains.extend(self.chains.into_iter().map(Chain::finish));
+        listener
+            .filter_chains
+            .extend(self.chains.into_iter().map(Chain::finish));
         if !takes_all && (self.http.is_none() || shared) {
             listener.default_filter_chain = Some(pass_through(view));
         }
@@ -128,14 +142,24 @@ fn detected(view: &View) -> FilterChainMatch {
     if view.traits.http10 {
         protocols.insert(0, "http/1.0".into());
     }
-    FilterChainMatch { transport_protocol: "raw_buffer".into(), application_protocols: protocols, ..Default::default() }
+    FilterChainMatch {
+        transport_protocol: "raw_buffer".into(),
+        application_protocols: protocols,
+        ..Default::default()
+    }
 }
 
 /// Takes what no other chain does.
 fn pass_through(view: &View) -> FilterChain {
     FilterChain {
         name: "PassthroughFilterChain".into(),
-        filters: tcp::filters(view, Direction::Outbound, Protocol::Tcp, &unknown_target(view), &Policy::default()),
+        filters: tcp::filters(
+            view,
+            Direction::Outbound,
+            Protocol::Tcp,
+            &unknown_target(view),
+            &Policy::default(),
+        ),
         ..Default::default()
     }
 }

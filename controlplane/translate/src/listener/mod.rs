@@ -28,21 +28,39 @@ pub(crate) use outbound::outbound_listeners;
 
 /// The listener that captured connections arrive at first.
 fn virtual_outbound(view: &View) -> Listener {
-    let port = u16::try_from(view.config().proxy_listen_port).ok().filter(|port| *port > 0).unwrap_or(15001);
+    let port = u16::try_from(view.config().proxy_listen_port)
+        .ok()
+        .filter(|port| *port > 0)
+        .unwrap_or(15001);
     let chain = |name: &str, filter_chain_match, target: Target| FilterChain {
         name: name.into(),
         filter_chain_match,
-        filters: tcp::filters(view, Direction::Outbound, Protocol::Tcp, &target, &Policy::default()),
+        filters: tcp::filters(
+            view,
+            Direction::Outbound,
+            Protocol::Tcp,
+            &target,
+            &Policy::default(),
+        ),
         ..Default::default()
     };
-    let here = FilterChainMatch { destination_port: number(port.into()), ..Default::default() };
+    let here = FilterChainMatch {
+        destination_port: number(port.into()),
+        ..Default::default()
+    };
     Listener {
         name: "virtualOutbound".into(),
         address: Some(socket(view.wildcard(), port)),
         use_original_dst: flag(true),
-        transparent: (view.traits.interception == Interception::Tproxy).then(|| flag(true)).flatten(),
+        transparent: (view.traits.interception == Interception::Tproxy)
+            .then(|| flag(true))
+            .flatten(),
         filter_chains: vec![
-            chain("virtualOutbound-blackhole", Some(here), Target::Cluster(names::black_hole().into())),
+            chain(
+                "virtualOutbound-blackhole",
+                Some(here),
+                Target::Cluster(names::black_hole().into()),
+            ),
             chain("virtualOutbound-catchall-tcp", None, unknown_target(view)),
         ],
         access_log: access_log::listener_logs(view.config()),
@@ -67,7 +85,10 @@ fn service_listener(view: &View, name: String, bind: &str, port: u16) -> Listene
         name,
         address: Some(socket(bind, port)),
         traffic_direction: TrafficDirection::Outbound as i32,
-        listener_filters_timeout: view.config().protocol_detection_timeout.map_or(seconds(0), span),
+        listener_filters_timeout: view
+            .config()
+            .protocol_detection_timeout
+            .map_or(seconds(0), span),
         continue_on_listener_filters_timeout: true,
         access_log: access_log::listener_logs(view.config()),
         ..Default::default()

@@ -26,7 +26,12 @@ pub(crate) fn outbound_listeners(view: &View) -> Vec<Listener> {
     if view.is_router() {
         return Vec::new();
     }
-    let locked: BTreeSet<u16> = view.scope.egress.iter().filter_map(|egress| egress.port.map(|(port, _)| port)).collect();
+    let locked: BTreeSet<u16> = view
+        .scope
+        .egress
+        .iter()
+        .filter_map(|egress| egress.port.map(|(port, _)| port))
+        .collect();
     let mut wanted = Wanted::default();
     for egress in &view.scope.egress {
         match egress.port {
@@ -37,7 +42,15 @@ pub(crate) fn outbound_listeners(view: &View) -> Vec<Listener> {
     let mut out = wanted.finish(view);
     if let Some(port) = view.traits.http_proxy_port {
         let mut proxy = Wanted::default();
-        proxy.http(&Bind { address: view.loopback().into(), port, bound: true }, "http_proxy", false);
+        proxy.http(
+            &Bind {
+                address: view.loopback().into(),
+                port,
+                bound: true,
+            },
+            "http_proxy",
+            false,
+        );
         out.extend(proxy.finish(view));
     }
     if view.traits.interception != Interception::None {
@@ -46,12 +59,28 @@ pub(crate) fn outbound_listeners(view: &View) -> Vec<Listener> {
     out
 }
 
+/// Adds the ports of services that one egress listener imports.
+#[derive(Clone, Copy)]
+struct Importer<'a> {
+    view: &'a View,
+    egress: &'a Egress,
+}
+
 /// Every port of every imported service that no listener with a port of its own took.
 fn implied(view: &View, wanted: &mut Wanted, egress: &Egress, locked: &BTreeSet<u16>) {
     for service in &egress.services {
-        for port in service.ports.iter().filter(|port| !locked.contains(&port.number)) {
+        for port in service
+            .ports
+            .iter()
+            .filter(|port| !locked.contains(&port.number))
+        {
             let stated = egress.bind.as_deref();
-            add(view, wanted, egress, service, port, stated.map(|bind| (bind, egress.explicit)));
+            Importer { view, egress }.add(
+                wanted,
+                service,
+                port,
+                stated.map(|bind| (bind, egress.explicit)),
+            );
         }
     }
 }
@@ -59,100 +88,187 @@ fn implied(view: &View, wanted: &mut Wanted, egress: &Egress, locked: &BTreeSet<
 /// An egress listener of a Sidecar with a port.
 fn stated(view: &View, wanted: &mut Wanted, egress: &Egress, port: u16, protocol: Protocol) {
     let uncaptured = egress.explicit || view.traits.interception == Interception::None;
-    let bind = egress.bind.as_deref().filter(|bind| !bind.starts_with("unix://"));
+    let bind = egress
+        .bind
+        .as_deref()
+        .filter(|bind| !bind.starts_with("unix://"));
     if protocol.is_http() {
-        let address = bind.unwrap_or(if uncaptured { view.loopback() } else { view.wildcard() });
-        let bind = Bind { address: address.into(), port, bound: uncaptured };
+        let address = bind.unwrap_or(if uncaptured {
+            view.loopback()
+        } else {
+            view.wildcard()
+        });
+        let bind = Bind {
+            address: address.into(),
+            port,
+            bound: uncaptured,
+        };
         wanted.http(&bind, &port.to_string(), protocol == Protocol::GrpcWeb);
         return;
     }
     for service in &egress.services {
         for own in &service.ports {
             let stated = bind.or(uncaptured.then(|| view.loopback()));
-            add(view, wanted, egress, service, own, stated.map(|bind| (bind, uncaptured)));
+            Importer { view, egress }.add(
+                wanted,
+                service,
+                own,
+                stated.map(|bind| (bind, uncaptured)),
+            );
         }
     }
 }
 
-/// One service port. `stated` is the address a Sidecar gives, and whether applications connect to it themselves.
-fn add(view: &View, wanted: &mut Wanted, egress: &Egress, service: &Service, port: &ServicePort, stated: Option<(&str, bool)>) {
-    if port.protocol == Protocol::Udp {
-        return;
-    }
-    let uncaptured = view.traits.interception == Interception::None;
-    let wildcard = || Bind { address: view.wildcard().into(), port: port.number, bound: false };
-    let fixed = match stated {
-        Some((address, bound)) => Some(Bind { address: address.into(), port: port.number, bound }),
-        None if uncaptured => Some(Bind { address: view.loopback().into(), port: port.number, bound: true }),
-        None => None,
-    };
-    if port.protocol.is_http() {
-        let bind = fixed.unwrap_or_else(wildcard);
-        wanted.http(&bind, &port.number.to_string(), port.protocol == Protocol::GrpcWeb);
-        return;
-    }
-    if let Some(bind) = fixed {
-        carry(view, wanted, egress, service, port, &bind, Vec::new());
-        return;
-    }
-    if service.headless {
-        for address in headless_addresses(view, service, port) {
-            let bind = Bind { address, port: port.number, bound: false };
-            carry(view, wanted, egress, service, port, &bind, Vec::new());
+impl Importer<'_> {
+    /// One service port. `stated` is the address a Sidecar gives, and whether applications connect to it themselves.
+    fn add(
+        self,
+        wanted: &mut Wanted,
+        service: &Service,
+        port: &ServicePort,
+        stated: Option<(&str, bool)>,
+    ) {
+        let view = self.view;
+        if port.protocol == Protocol::Udp {
+            return;
         }
-        return;
-    }
-    let addresses = addresses(view, service);
-    if addresses.is_empty() {
-        carry(view, wanted, egress, service, port, &wildcard(), Vec::new());
-    }
-    for net in addresses {
-        if net.prefix_len() == net.max_prefix_len() {
-            let bind = Bind { address: net.addr().to_string(), port: port.number, bound: false };
-            carry(view, wanted, egress, service, port, &bind, Vec::new());
-        } else {
-            carry(view, wanted, egress, service, port, &wildcard(), vec![net]);
+        let uncaptured = view.traits.interception == Interception::None;
+        let wildcard = || Bind {
+            address: view.wildcard().into(),
+            port: port.number,
+            bound: false,
+        };
+        let fixed = match stated {
+            Some((address, bound)) => Some(Bind {
+                address: address.into(),
+                port: port.number,
+                bound,
+            }),
+            None if uncaptured => Some(Bind {
+                address: view.loopback().into(),
+                port: port.number,
+                bound: true,
+            }),
+            None => None,
+        };
+        if port.protocol.is_http() {
+            let bind = fixed.unwrap_or_else(wildcard);
+            wanted.http(
+                &bind,
+                &port.number.to_string(),
+                port.protocol == Protocol::GrpcWeb,
+            );
+            return;
+        }
+        if let Some(bind) = fixed {
+            self.carry(wanted, service, port, &bind, Vec::new());
+            return;
+        }
+        if service.headless {
+            for address in headless_addresses(view, service, port) {
+                let bind = Bind {
+                    address,
+                    port: port.number,
+                    bound: false,
+                };
+                self.carry(wanted, service, port, &bind, Vec::new());
+            }
+            return;
+        }
+        let addresses = addresses(view, service);
+        if addresses.is_empty() {
+            self.carry(wanted, service, port, &wildcard(), Vec::new());
+        }
+        for net in addresses {
+            if net.prefix_len() == net.max_prefix_len() {
+                let bind = Bind {
+                    address: net.addr().to_string(),
+                    port: port.number,
+                    bound: false,
+                };
+                self.carry(wanted, service, port, &bind, Vec::new());
+            } else {
+                self.carry(wanted, service, port, &wildcard(), vec![net]);
+            }
         }
     }
-}
 
-/// A port that is not declared as HTTP: chains for bytes, and one for HTTP where the protocol is to be detected.
-fn carry(view: &View, wanted: &mut Wanted, egress: &Egress, service: &Service, port: &ServicePort, bind: &Bind, nets: Vec<IpNet>) {
-    if port.protocol == Protocol::Unsupported {
-        let shared = bind.address == view.wildcard() || bind.bound;
-        let routes = if shared { port.number.to_string() } else { format!("{}:{}", service.host, port.number) };
-        wanted.http(bind, &routes, false);
+    /// A port that is not declared as HTTP: chains for bytes, and one for HTTP where the protocol is to be detected.
+    fn carry(
+        self,
+        wanted: &mut Wanted,
+        service: &Service,
+        port: &ServicePort,
+        bind: &Bind,
+        nets: Vec<IpNet>,
+    ) {
+        let view = self.view;
+        if port.protocol == Protocol::Unsupported {
+            let shared = bind.address == view.wildcard() || bind.bound;
+            let routes = if shared {
+                port.number.to_string()
+            } else {
+                format!("{}:{}", service.host, port.number)
+            };
+            wanted.http(bind, &routes, false);
+        }
+        let chains = self.chains(service, port, bind, &nets);
+        wanted.tcp(bind, port.protocol, chains);
     }
-    let chains = chains(view, egress, service, port, bind, &nets);
-    wanted.tcp(bind, port.protocol, chains);
-}
 
-fn chains(view: &View, egress: &Egress, service: &Service, port: &ServicePort, bind: &Bind, nets: &[IpNet]) -> Vec<Chain> {
-    let asker = Asker { view, gateway: MESH, port: port.number, direction: Direction::Outbound, protocol: port.protocol };
-    let rules: Vec<Arc<Rule<VirtualService>>> = egress
-        .virtual_services
-        .iter()
-        .filter(|rule| rule.spec.hosts.iter().any(|name| host::is_subset_of(&service.host, name)))
-        .cloned()
-        .collect();
-    if port.protocol.is_tls() {
-        let routed = asker.tls(&rules, nets);
-        if !routed.is_empty() {
-            return routed;
+    fn chains(
+        self,
+        service: &Service,
+        port: &ServicePort,
+        bind: &Bind,
+        nets: &[IpNet],
+    ) -> Vec<Chain> {
+        let view = self.view;
+        let asker = Asker {
+            view,
+            gateway: MESH,
+            port: port.number,
+            direction: Direction::Outbound,
+            protocol: port.protocol,
+        };
+        let rules: Vec<Arc<Rule<VirtualService>>> = self
+            .egress
+            .virtual_services
+            .iter()
+            .filter(|rule| {
+                rule.spec
+                    .hosts
+                    .iter()
+                    .any(|name| host::is_subset_of(&service.host, name))
+            })
+            .cloned()
+            .collect();
+        if port.protocol.is_tls() {
+            let routed = asker.tls(&rules, nets);
+            if !routed.is_empty() {
+                return routed;
+            }
+            // Without an address of its own the service is told from others by its name.
+            if host::is_wildcard(&service.host)
+                && !service.host.starts_with("*.")
+                && *service.host != *"*"
+            {
+                return Vec::new();
+            }
+            let on_wildcard = bind.address == view.wildcard() && nets.is_empty();
+            let server_names = if on_wildcard && *service.host != *"*" {
+                vec![service.host.to_string()]
+            } else {
+                Vec::new()
+            };
+            return vec![asker.direct(service, nets.to_vec(), server_names)];
         }
-        // Without an address of its own the service is told from others by its name.
-        if host::is_wildcard(&service.host) && !service.host.starts_with("*.") && *service.host != *"*" {
-            return Vec::new();
+        let (mut routed, complete) = asker.tcp(&rules, nets);
+        if !complete {
+            routed.push(asker.direct(service, nets.to_vec(), Vec::new()));
         }
-        let on_wildcard = bind.address == view.wildcard() && nets.is_empty();
-        let server_names = if on_wildcard && *service.host != *"*" { vec![service.host.to_string()] } else { Vec::new() };
-        return vec![asker.direct(service, nets.to_vec(), server_names)];
+        routed
     }
-    let (mut routed, complete) = asker.tcp(&rules, nets);
-    if !complete {
-        routed.push(asker.direct(service, nets.to_vec(), Vec::new()));
-    }
-    routed
 }
 
 /// The virtual addresses a proxy of this family may connect to.

@@ -21,10 +21,19 @@ struct Host {
 
 /// The route configuration of a name that a router asks for.
 pub(crate) fn gateway_routes(view: &View, name: &str) -> RouteConfiguration {
-    let all = servers(&view.snapshot, &view.traits.namespace, &view.traits.labels, |_| {});
+    let all = servers(
+        &view.snapshot,
+        &view.traits.namespace,
+        &view.traits.labels,
+        |_| {},
+    );
     let mut mine: Vec<&ActiveServer> = Vec::new();
     for ((port, bind), servers) in &all {
-        let suffix = if bind.is_empty() { String::new() } else { format!(".{bind}") };
+        let suffix = if bind.is_empty() {
+            String::new()
+        } else {
+            format!(".{bind}")
+        };
         let plain = format!("http.{port}{suffix}");
         mine.extend(servers.iter().filter(|server| match server.handling {
             Handling::Http => name == plain,
@@ -32,20 +41,30 @@ pub(crate) fn gateway_routes(view: &View, name: &str) -> RouteConfiguration {
             _ => false,
         }));
     }
-    if mine.is_empty() { unknown(name) } else { table(view, name, &mine) }
+    if mine.is_empty() {
+        unknown(name)
+    } else {
+        table(view, name, &mine)
+    }
 }
 
 fn table(view: &View, name: &str, servers: &[&ActiveServer]) -> RouteConfiguration {
     let mut hosts: BTreeMap<(String, u16), Host> = BTreeMap::new();
     for server in servers {
         let gateway = server.gateway.full_name();
-        let rules = view.snapshot.virtual_services.bound(&gateway, &view.traits.namespace);
+        let rules = view
+            .snapshot
+            .virtual_services
+            .bound(&gateway, &view.traits.namespace);
         for rule in &rules {
             add(view, server, &gateway, rule, &mut hosts);
         }
         if server.redirects() {
             for host in server.hosts() {
-                hosts.entry((host.to_lowercase(), server.number)).or_default().redirect = true;
+                hosts
+                    .entry((host.to_lowercase(), server.number))
+                    .or_default()
+                    .redirect = true;
             }
         }
     }
@@ -55,28 +74,55 @@ fn table(view: &View, name: &str, servers: &[&ActiveServer]) -> RouteConfigurati
         .map(|((domain, port), host)| finish(view, domain, port, host))
         .collect();
     let mut seen = std::collections::BTreeSet::new();
-    virtual_hosts.retain(|host| host.domains.iter().all(|domain| seen.insert(domain.clone())));
+    virtual_hosts.retain(|host| {
+        host.domains
+            .iter()
+            .all(|domain| seen.insert(domain.clone()))
+    });
     if virtual_hosts.is_empty() {
         let port = servers.first().map_or(0, |server| server.number);
-        virtual_hosts.push(virtual_host(view, format!("blackhole:{port}"), vec!["*".into()], Vec::new()));
+        virtual_hosts.push(virtual_host(
+            view,
+            format!("blackhole:{port}"),
+            vec!["*".into()],
+            Vec::new(),
+        ));
     }
     configuration(name, virtual_hosts)
 }
 
-fn add(view: &View, server: &ActiveServer, gateway: &str, rule: &Rule<VirtualService>, hosts: &mut BTreeMap<(String, u16), Host>) {
+fn add(
+    view: &View,
+    server: &ActiveServer,
+    gateway: &str,
+    rule: &Rule<VirtualService>,
+    hosts: &mut BTreeMap<(String, u16), Host>,
+) {
     let served = server.served(rule);
     if served.is_empty() || rule.spec.http.is_empty() {
         return;
     }
     let gateways = [gateway];
-    let routes = http::routes(&Asker { view, gateways: &gateways, port: server.number }, rule);
+    let routes = http::routes(
+        &Asker {
+            view,
+            gateways: &gateways,
+            port: server.number,
+        },
+        rule,
+    );
     if routes.is_empty() {
         return;
     }
     for name in served {
-        let host = hosts.entry((name.to_lowercase(), server.number)).or_default();
+        let host = hosts
+            .entry((name.to_lowercase(), server.number))
+            .or_default();
         // A rule bound to several gateways on the port brings the same routes once.
-        let fresh = routes.iter().filter(|route| !host.routes.contains(route)).cloned();
+        let fresh = routes
+            .iter()
+            .filter(|route| !host.routes.contains(route))
+            .cloned();
         let fresh: Vec<Route> = fresh.collect();
         host.routes.extend(fresh);
         host.redirect |= server.redirects();

@@ -32,7 +32,11 @@ pub(super) fn routes(asker: &Asker<'_>, rule: &Rule<VirtualService>) -> Vec<Rout
             }
             continue;
         }
-        for condition in wanted.r#match.iter().filter(|condition| applies(asker, condition)) {
+        for condition in wanted
+            .r#match
+            .iter()
+            .filter(|condition| applies(asker, condition))
+        {
             out.extend(route(asker, rule, wanted, Some(condition)));
             if out.last().is_some_and(takes_all) {
                 return out;
@@ -57,13 +61,25 @@ pub(super) fn takes_all(route: &Route) -> bool {
 fn applies(asker: &Asker<'_>, wanted: &HttpMatchRequest) -> bool {
     let traits = &asker.view.traits;
     (wanted.port == 0 || wanted.port == u32::from(asker.port))
-        && (wanted.gateways.is_empty() || wanted.gateways.iter().any(|own| asker.gateways.contains(&own.as_str())))
+        && (wanted.gateways.is_empty()
+            || wanted
+                .gateways
+                .iter()
+                .any(|own| asker.gateways.contains(&own.as_str())))
         && covers(&traits.labels, &wanted.source_labels)
         && (wanted.source_namespace.is_empty() || wanted.source_namespace == *traits.namespace)
 }
 
-fn route(asker: &Asker<'_>, rule: &Rule<VirtualService>, wanted: &HttpRoute, condition: Option<&HttpMatchRequest>) -> Option<Route> {
-    let regex_rewrite = wanted.rewrite.as_ref().and_then(|rewrite| rewrite.uri_regex_rewrite.as_ref());
+fn route(
+    asker: &Asker<'_>,
+    rule: &Rule<VirtualService>,
+    wanted: &HttpRoute,
+    condition: Option<&HttpMatchRequest>,
+) -> Option<Route> {
+    let regex_rewrite = wanted
+        .rewrite
+        .as_ref()
+        .and_then(|rewrite| rewrite.uri_regex_rewrite.as_ref());
     if regex_rewrite.is_some_and(|own| !valid_regex(&own.r#match)) {
         return None;
     }
@@ -71,25 +87,38 @@ fn route(asker: &Asker<'_>, rule: &Rule<VirtualService>, wanted: &HttpRoute, con
         Some(condition) => matches::route_match(condition)?,
         None => everything(),
     };
-    let name = match condition.map(|condition| condition.name.as_str()).filter(|name| !name.is_empty()) {
+    let name = match condition
+        .map(|condition| condition.name.as_str())
+        .filter(|name| !name.is_empty())
+    {
         Some(name) if wanted.name.is_empty() => name.to_owned(),
         Some(name) => format!("{}.{name}", wanted.name),
         None => wanted.name.clone(),
     };
     let mut route = Route {
         name,
-        decorator: Some(Decorator { operation: operation(asker, rule, wanted, &r#match), propagate: None }),
+        decorator: Some(Decorator {
+            operation: operation(asker, rule, wanted, &r#match),
+            propagate: None,
+        }),
         r#match: Some(r#match),
         metadata: Some(made_from("virtual-service", &rule.namespace, &rule.name)),
         typed_per_filter_config: fault::per_filter(wanted),
-        stat_prefix: condition.map(|condition| condition.stat_prefix.clone()).unwrap_or_default(),
+        stat_prefix: condition
+            .map(|condition| condition.stat_prefix.clone())
+            .unwrap_or_default(),
         ..Default::default()
     };
     action::apply(asker.view, wanted, asker.port, &mut route).then_some(route)
 }
 
 /// The name spans give the request: the destination when there is one, otherwise the rule.
-fn operation(asker: &Asker<'_>, rule: &Rule<VirtualService>, wanted: &HttpRoute, condition: &RouteMatch) -> String {
+fn operation(
+    asker: &Asker<'_>,
+    rule: &Rule<VirtualService>,
+    wanted: &HttpRoute,
+    condition: &RouteMatch,
+) -> String {
     let path = match &condition.path_specifier {
         Some(PathSpecifier::Path(path)) => path.clone(),
         Some(PathSpecifier::Prefix(prefix)) => format!("{prefix}*"),
@@ -97,11 +126,17 @@ fn operation(asker: &Asker<'_>, rule: &Rule<VirtualService>, wanted: &HttpRoute,
         _ => "/*".to_owned(),
     };
     let only = match wanted.route.as_slice() {
-        [only] if wanted.redirect.is_none() && wanted.direct_response.is_none() => only.destination.as_ref(),
+        [only] if wanted.redirect.is_none() && wanted.direct_response.is_none() => {
+            only.destination.as_ref()
+        }
         _ => None,
     };
     match only {
-        Some(to) => format!("{}:{}{path}", to.host, destination_port(asker.view, to, asker.port)),
+        Some(to) => format!(
+            "{}:{}{path}",
+            to.host,
+            destination_port(asker.view, to, asker.port)
+        ),
         None => format!("{}:{}{path}", rule.name, asker.port),
     }
 }

@@ -15,7 +15,9 @@ pub(super) fn route_match(wanted: &HttpMatchRequest) -> Option<RouteMatch> {
         None => PathSpecifier::Prefix("/".into()),
         Some(StringMatchKind::Exact(path)) => PathSpecifier::Path(path.clone()),
         Some(StringMatchKind::Prefix(path)) => PathSpecifier::Prefix(path.clone()),
-        Some(StringMatchKind::Regex(pattern)) => PathSpecifier::SafeRegex(valid_regex(pattern).then(|| regex(pattern))?),
+        Some(StringMatchKind::Regex(pattern)) => {
+            PathSpecifier::SafeRegex(valid_regex(pattern).then(|| regex(pattern))?)
+        }
     };
     let mut headers = Vec::new();
     for (name, value) in &wanted.headers {
@@ -23,15 +25,30 @@ pub(super) fn route_match(wanted: &HttpMatchRequest) -> Option<RouteMatch> {
     }
     for (name, value) in &wanted.without_headers {
         let matcher = header(name, value)?;
-        let present = matches!(matcher.header_match_specifier, Some(HeaderMatchSpecifier::PresentMatch(_)));
-        headers.push(HeaderMatcher { invert_match: true, treat_missing_header_as_empty: !present, ..matcher });
+        let present = matches!(
+            matcher.header_match_specifier,
+            Some(HeaderMatchSpecifier::PresentMatch(_))
+        );
+        headers.push(HeaderMatcher {
+            invert_match: true,
+            treat_missing_header_as_empty: !present,
+            ..matcher
+        });
     }
-    for (name, value) in [(":method", &wanted.method), (":authority", &wanted.authority), (":scheme", &wanted.scheme)] {
+    for (name, value) in [
+        (":method", &wanted.method),
+        (":authority", &wanted.authority),
+        (":scheme", &wanted.scheme),
+    ] {
         if let Some(value) = value {
             headers.push(header(name, value)?);
         }
     }
-    let query_parameters = wanted.query_params.iter().map(|(name, value)| query(name, value)).collect::<Option<Vec<_>>>()?;
+    let query_parameters = wanted
+        .query_params
+        .iter()
+        .map(|(name, value)| query(name, value))
+        .collect::<Option<Vec<_>>>()?;
     Some(RouteMatch {
         path_specifier: Some(path),
         case_sensitive: flag(!wanted.ignore_uri_case),
@@ -49,7 +66,9 @@ pub(super) fn text(value: &StringMatch) -> Option<Option<StringMatcher>> {
         Some(StringMatchKind::Prefix(text)) => Some(prefix(text)),
         Some(StringMatchKind::Regex(pattern)) if pattern == "*" => None,
         Some(StringMatchKind::Regex(pattern)) => Some(StringMatcher {
-            match_pattern: Some(string_matcher::MatchPattern::SafeRegex(valid_regex(pattern).then(|| regex(pattern))?)),
+            match_pattern: Some(string_matcher::MatchPattern::SafeRegex(
+                valid_regex(pattern).then(|| regex(pattern))?,
+            )),
             ignore_case: false,
         }),
     })
@@ -57,7 +76,10 @@ pub(super) fn text(value: &StringMatch) -> Option<Option<StringMatcher>> {
 
 /// True when a regular expression can be compiled; proxies refuse a whole route table for one that cannot.
 pub(crate) fn valid_regex(pattern: &str) -> bool {
-    regex::RegexBuilder::new(pattern).size_limit(1 << 20).build().is_ok()
+    regex::RegexBuilder::new(pattern)
+        .size_limit(1 << 20)
+        .build()
+        .is_ok()
 }
 
 /// True when proxies take a name as the domain of a virtual host.
@@ -75,7 +97,11 @@ fn header(name: &str, value: &StringMatch) -> Option<HeaderMatcher> {
     if name.is_empty() || name.starts_with('@') {
         return None;
     }
-    Some(HeaderMatcher { name: name.to_owned(), header_match_specifier: Some(specifier), ..Default::default() })
+    Some(HeaderMatcher {
+        name: name.to_owned(),
+        header_match_specifier: Some(specifier),
+        ..Default::default()
+    })
 }
 
 fn query(name: &str, value: &StringMatch) -> Option<QueryParameterMatcher> {
@@ -83,5 +109,8 @@ fn query(name: &str, value: &StringMatch) -> Option<QueryParameterMatcher> {
         Some(matcher) => QueryParameterMatchSpecifier::StringMatch(matcher),
         None => QueryParameterMatchSpecifier::PresentMatch(true),
     };
-    Some(QueryParameterMatcher { name: name.to_owned(), query_parameter_match_specifier: Some(specifier) })
+    Some(QueryParameterMatcher {
+        name: name.to_owned(),
+        query_parameter_match_specifier: Some(specifier),
+    })
 }

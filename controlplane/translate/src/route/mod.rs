@@ -13,7 +13,9 @@ use lateen_api::networking::HttpRetry;
 use crate::pb::route::route::Action;
 use crate::pb::route::route_action::{ClusterSpecifier, MaxStreamDuration};
 use crate::pb::route::route_match::PathSpecifier;
-use crate::pb::route::{Decorator, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost};
+use crate::pb::route::{
+    Decorator, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+};
 use crate::view::View;
 use crate::wire::{flag, number, seconds};
 
@@ -27,9 +29,22 @@ pub(crate) use sidecar::sidecar_routes;
 const MAX_DIRECT_BODY: u32 = 1_048_576;
 
 /// The routes of one port of the application: everything goes there.
-pub(crate) fn inbound(view: &View, cluster: &str, port: u16, operation: &str) -> RouteConfiguration {
-    let default = HttpRetry { attempts: 2, retry_on: "reset-before-request".into(), ..HttpRetry::default() };
-    let wanted = view.config().default_inbound_http_retry_policy.as_ref().unwrap_or(&default);
+pub(crate) fn inbound(
+    view: &View,
+    cluster: &str,
+    port: u16,
+    operation: &str,
+) -> RouteConfiguration {
+    let default = HttpRetry {
+        attempts: 2,
+        retry_on: "reset-before-request".into(),
+        ..HttpRetry::default()
+    };
+    let wanted = view
+        .config()
+        .default_inbound_http_retry_policy
+        .as_ref()
+        .unwrap_or(&default);
     let action = RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
         timeout: seconds(0),
@@ -44,7 +59,10 @@ pub(crate) fn inbound(view: &View, cluster: &str, port: u16, operation: &str) ->
     let route = Route {
         name: "default".into(),
         r#match: Some(everything()),
-        decorator: Some(Decorator { operation: format!("{operation}/*"), propagate: None }),
+        decorator: Some(Decorator {
+            operation: format!("{operation}/*"),
+            propagate: None,
+        }),
         action: Some(Action::Route(action)),
         ..Default::default()
     };
@@ -78,12 +96,29 @@ pub(crate) fn unknown(name: &str) -> RouteConfiguration {
     configuration(name, Vec::new())
 }
 
-fn virtual_host(view: &View, name: String, domains: Vec<String>, routes: Vec<Route>) -> VirtualHost {
+fn virtual_host(
+    view: &View,
+    name: String,
+    domains: Vec<String>,
+    routes: Vec<Route>,
+) -> VirtualHost {
     let headers = view.settings.proxy_headers.as_ref();
-    let counted = headers.and_then(|headers| headers.attempt_count.as_ref()).and_then(|own| own.disabled) != Some(true);
-    VirtualHost { name, domains, routes, include_request_attempt_count: counted, ..Default::default() }
+    let counted = headers
+        .and_then(|headers| headers.attempt_count.as_ref())
+        .and_then(|own| own.disabled)
+        != Some(true);
+    VirtualHost {
+        name,
+        domains,
+        routes,
+        include_request_attempt_count: counted,
+        ..Default::default()
+    }
 }
 
 fn everything() -> RouteMatch {
-    RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".into())), ..Default::default() }
+    RouteMatch {
+        path_specifier: Some(PathSpecifier::Prefix("/".into())),
+        ..Default::default()
+    }
 }

@@ -19,7 +19,9 @@ use crate::listener::cluster_of;
 use crate::names;
 use crate::pb::route::route::Action;
 use crate::pb::route::route_action::ClusterSpecifier;
-use crate::pb::route::{Decorator, DirectResponseAction, Route, RouteAction, RouteConfiguration, VirtualHost};
+use crate::pb::route::{
+    Decorator, DirectResponseAction, Route, RouteAction, RouteConfiguration, VirtualHost,
+};
 use crate::view::View;
 use crate::wire::seconds;
 
@@ -44,7 +46,13 @@ pub(crate) fn sidecar_routes(view: &View, name: &str) -> RouteConfiguration {
 }
 
 fn table(view: &View, name: &str, port: u16) -> RouteConfiguration {
-    let mut hosts = Hosts { view, port, hosts: Vec::new(), names: HashSet::new(), domains: HashSet::new() };
+    let mut hosts = Hosts {
+        view,
+        port,
+        hosts: Vec::new(),
+        names: HashSet::new(),
+        domains: HashSet::new(),
+    };
     if let Some(egress) = view.scope.egress_for(port) {
         hosts.add(egress);
     }
@@ -59,14 +67,28 @@ fn table(view: &View, name: &str, port: u16) -> RouteConfiguration {
 
 /// A table for one service whose protocol was detected: whatever host the request names.
 fn detected(view: &View, name: &str, host: &str, port: u16) -> RouteConfiguration {
-    let Some(egress) = view.scope.egress_for(port) else { return unknown(name) };
-    let Some(service) = egress.services.iter().find(|service| *service.host == *host && service.port(port).is_some()) else {
+    let Some(egress) = view.scope.egress_for(port) else {
         return unknown(name);
     };
-    let mut hosts = Hosts { view, port, hosts: Vec::new(), names: HashSet::new(), domains: HashSet::new() };
+    let Some(service) = egress
+        .services
+        .iter()
+        .find(|service| *service.host == *host && service.port(port).is_some())
+    else {
+        return unknown(name);
+    };
+    let mut hosts = Hosts {
+        view,
+        port,
+        hosts: Vec::new(),
+        names: HashSet::new(),
+        domains: HashSet::new(),
+    };
     hosts.add_services(egress, &[(Arc::clone(service), port)]);
     let wanted = format!("{host}:{port}");
-    let Some(mut only) = hosts.hosts.into_iter().find(|own| own.name == wanted) else { return unknown(name) };
+    let Some(mut only) = hosts.hosts.into_iter().find(|own| own.name == wanted) else {
+        return unknown(name);
+    };
     only.domains = vec!["*".into()];
     configuration(name, vec![only])
 }
@@ -75,52 +97,90 @@ impl<'a> Hosts<'a> {
     fn add(&mut self, egress: &'a Egress) {
         let mut services: Vec<(Arc<Service>, u16)> = Vec::new();
         for service in &egress.services {
-            let fitting = service.ports.iter().filter(|port| port.protocol.is_http() || port.protocol == Protocol::Unsupported);
-            let numbers = fitting.map(|port| port.number).filter(|number| self.port == 0 || *number == self.port);
+            let fitting = service
+                .ports
+                .iter()
+                .filter(|port| port.protocol.is_http() || port.protocol == Protocol::Unsupported);
+            let numbers = fitting
+                .map(|port| port.number)
+                .filter(|number| self.port == 0 || *number == self.port);
             services.extend(numbers.map(|number| (Arc::clone(service), number)));
         }
         self.add_services(egress, &services);
     }
 
     fn add_services(&mut self, egress: &'a Egress, services: &[(Arc<Service>, u16)]) {
-        let owners = owners(&egress.virtual_services, services);
-        for (at, rule) in egress.virtual_services.iter().enumerate() {
-            let mine = |i: &usize| owners.get(i).is_some_and(|own| own.contains(&at));
-            let owned: Vec<&(Arc<Service>, u16)> =
-                services.iter().enumerate().filter(|(i, _)| mine(i)).map(|(_, service)| service).collect();
-            self.add_rule(rule, services, &owned);
+        let hosts: HashSet<&str> = services.iter().map(|(service, _)| &*service.host).collect();
+        for (rule, owned) in egress
+            .virtual_services
+            .iter()
+            .zip(owned(&egress.virtual_services, services))
+        {
+            self.add_rule(rule, &hosts, &owned);
         }
         for (service, port) in services {
             // Services that no rule has routes for get the default; a name that is taken stays as it is.
             let route = default_route(self.view, service, *port);
-            self.push(format!("{}:{port}", service.host), self.service_domains(service, *port), vec![route]);
+            self.push(
+                format!("{}:{port}", service.host),
+                self.service_domains(service, *port),
+                vec![route],
+            );
         }
     }
 
-    fn add_rule(&mut self, rule: &Rule<VirtualService>, services: &[(Arc<Service>, u16)], owned: &[&(Arc<Service>, u16)]) {
+    fn add_rule(
+        &mut self,
+        rule: &Rule<VirtualService>,
+        known: &HashSet<&str>,
+        owned: &[&(Arc<Service>, u16)],
+    ) {
         let mut by_port: BTreeMap<u16, Vec<&Arc<Service>>> = BTreeMap::new();
         for (service, port) in owned {
             by_port.entry(*port).or_default().push(service);
         }
         // Hosts that no service has are served on port 80 only, by an old rule that clients rely on.
-        let strangers = rule.spec.hosts.iter().filter(|name| !services.iter().any(|(service, _)| is_subset_of(&service.host, name)));
-        let strangers: Vec<&String> = if matches!(self.port, 80 | 0) { strangers.collect() } else { Vec::new() };
+        let strangers = rule
+            .spec
+            .hosts
+            .iter()
+            .filter(|name| match is_wildcard(name) {
+                true => !known.iter().any(|host| is_subset_of(host, name)),
+                false => !known.contains(name.as_str()),
+            });
+        let strangers: Vec<&String> = if matches!(self.port, 80 | 0) {
+            strangers.collect()
+        } else {
+            Vec::new()
+        };
         if by_port.is_empty() && !strangers.is_empty() {
             by_port.insert(80, Vec::new());
         }
         for (port, services) in by_port {
             let gateways = [MESH];
-            let asker = Asker { view: self.view, gateways: &gateways, port };
+            let asker = Asker {
+                view: self.view,
+                gateways: &gateways,
+                port,
+            };
             let routes = http::routes(&asker, rule);
             if routes.is_empty() {
                 continue;
             }
             for name in &strangers {
                 let domain = name.to_lowercase();
-                self.push(format!("{domain}:{port}"), self.with_port(vec![domain], port), routes.clone());
+                self.push(
+                    format!("{domain}:{port}"),
+                    self.with_port(vec![domain], port),
+                    routes.clone(),
+                );
             }
             for service in services {
-                self.push(format!("{}:{port}", service.host), self.service_domains(service, port), routes.clone());
+                self.push(
+                    format!("{}:{port}", service.host),
+                    self.service_domains(service, port),
+                    routes.clone(),
+                );
             }
         }
     }
@@ -130,13 +190,15 @@ impl<'a> Hosts<'a> {
         if self.names.contains(&name) {
             return;
         }
-        let fresh = |domain: &String| valid_domain(domain) && self.domains.insert(domain.to_lowercase());
+        let fresh =
+            |domain: &String| valid_domain(domain) && self.domains.insert(domain.to_lowercase());
         let domains: Vec<String> = domains.into_iter().filter(fresh).collect();
         if domains.is_empty() {
             return;
         }
         self.names.insert(name.clone());
-        self.hosts.push(virtual_host(self.view, name, domains, routes));
+        self.hosts
+            .push(virtual_host(self.view, name, domains, routes));
     }
 
     /// Every name and address that clients of this namespace may call a service.
@@ -149,7 +211,10 @@ impl<'a> Hosts<'a> {
         if service.headless {
             domains.push(format!("*.{}", service.host));
         }
-        let singles = service.addresses.iter().filter(|net| net.prefix_len() == net.max_prefix_len());
+        let singles = service
+            .addresses
+            .iter()
+            .filter(|net| net.prefix_len() == net.max_prefix_len());
         domains.extend(singles.map(|net| address_domain(net.addr())));
         self.with_port(domains, port)
     }
@@ -163,14 +228,18 @@ impl<'a> Hosts<'a> {
             .into_iter()
             .flat_map(|domain| {
                 let bare = (port == 80).then(|| domain.clone());
-                bare.into_iter().chain(std::iter::once(format!("{domain}:{port}")))
+                bare.into_iter()
+                    .chain(std::iter::once(format!("{domain}:{port}")))
             })
             .collect()
     }
 }
 
-/// Which rules (by position) take each service: those with its very name, else the ones with the most specific wildcard.
-fn owners(rules: &[Arc<Rule<VirtualService>>], services: &[(Arc<Service>, u16)]) -> HashMap<usize, Vec<usize>> {
+/// The services each rule takes: those with one of its very names, and those that no rule names but its wildcard covers most closely.
+fn owned<'s>(
+    rules: &[Arc<Rule<VirtualService>>],
+    services: &'s [(Arc<Service>, u16)],
+) -> Vec<Vec<&'s (Arc<Service>, u16)>> {
     let mut exact: HashMap<&str, Vec<usize>> = HashMap::new();
     let mut wild: Vec<(&str, usize)> = Vec::new();
     for (at, rule) in rules.iter().enumerate() {
@@ -182,17 +251,24 @@ fn owners(rules: &[Arc<Rule<VirtualService>>], services: &[(Arc<Service>, u16)])
             }
         }
     }
-    let mut out = HashMap::new();
-    for (i, (service, _)) in services.iter().enumerate() {
-        if let Some(own) = exact.get(&*service.host) {
-            out.insert(i, own.clone());
-            continue;
-        }
-        let fitting: Vec<&(&str, usize)> = wild.iter().filter(|(name, _)| is_subset_of(&service.host, name)).collect();
-        let longest = fitting.iter().map(|(name, _)| name.len()).max();
-        let best: Vec<usize> = fitting.iter().filter(|(name, _)| Some(name.len()) == longest).map(|(_, at)| *at).collect();
-        if !best.is_empty() {
-            out.insert(i, best);
+    let mut out = vec![Vec::new(); rules.len()];
+    for service in services {
+        let host = &*service.0.host;
+        let fitting = || wild.iter().filter(|(name, _)| is_subset_of(host, name));
+        let longest = fitting().map(|(name, _)| name.len()).max();
+        let closest = || {
+            fitting()
+                .filter(|(name, _)| Some(name.len()) == longest)
+                .map(|(_, at)| *at)
+        };
+        let takers = exact
+            .get(host)
+            .cloned()
+            .unwrap_or_else(|| closest().collect());
+        for at in takers {
+            if let Some(list) = out.get_mut(at) {
+                list.push(service);
+            }
         }
     }
     out
@@ -201,8 +277,12 @@ fn owners(rules: &[Arc<Rule<VirtualService>>], services: &[(Arc<Service>, u16)])
 /// Names relative to the client's namespace, for Kubernetes names of the same domain.
 fn short_names(service: &Service, view: &View) -> Vec<String> {
     let suffix = format!(".svc.{}", view.mesh().domain);
-    let Some(local) = service.host.strip_suffix(suffix.as_str()) else { return Vec::new() };
-    let Some((name, namespace)) = local.rsplit_once('.') else { return Vec::new() };
+    let Some(local) = service.host.strip_suffix(suffix.as_str()) else {
+        return Vec::new();
+    };
+    let Some((name, namespace)) = local.rsplit_once('.') else {
+        return Vec::new();
+    };
     let mut out = Vec::new();
     if namespace == &*view.traits.namespace {
         out.push(name.to_owned());
@@ -215,14 +295,23 @@ fn short_names(service: &Service, view: &View) -> Vec<String> {
 fn default_route(view: &View, service: &Service, port: u16) -> Route {
     let destination = Destination {
         host: service.host.to_string(),
-        port: Some(lateen_api::networking::PortSelector { number: port.into() }),
+        port: Some(lateen_api::networking::PortSelector {
+            number: port.into(),
+        }),
         ..Destination::default()
     };
     Route {
         name: "default".into(),
         r#match: Some(everything()),
-        decorator: Some(Decorator { operation: format!("{}:{port}/*", service.host), propagate: None }),
-        action: Some(Action::Route(action::default_action(view, &destination, port))),
+        decorator: Some(Decorator {
+            operation: format!("{}:{port}/*", service.host),
+            propagate: None,
+        }),
+        action: Some(Action::Route(action::default_action(
+            view,
+            &destination,
+            port,
+        ))),
         ..Default::default()
     }
 }
@@ -230,11 +319,22 @@ fn default_route(view: &View, service: &Service, port: u16) -> Route {
 /// What happens to requests for hosts nobody knows.
 fn catch_all(view: &View) -> VirtualHost {
     let (name, action) = match &view.scope.unknown {
-        Unknown::Refuse => ("block_all", Action::DirectResponse(DirectResponseAction { status: 502, ..Default::default() })),
+        Unknown::Refuse => (
+            "block_all",
+            Action::DirectResponse(DirectResponseAction {
+                status: 502,
+                ..Default::default()
+            }),
+        ),
         Unknown::Pass | Unknown::Resolve => ("allow_any", pass(names::passthrough().to_owned())),
         Unknown::Proxy(to) => ("allow_any", pass(cluster_of(view, to, 0))),
     };
-    let route = Route { name: name.into(), r#match: Some(everything()), action: Some(action), ..Default::default() };
+    let route = Route {
+        name: name.into(),
+        r#match: Some(everything()),
+        action: Some(action),
+        ..Default::default()
+    };
     virtual_host(view, name.into(), vec!["*".into()], vec![route])
 }
 

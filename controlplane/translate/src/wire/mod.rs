@@ -15,7 +15,11 @@ pub(crate) use values::*;
 /// Packs a message as a resource; equal messages give equal versions.
 pub(crate) fn resource<M: Message + Name>(name: &str, message: &M) -> Resource {
     let body: Bytes = lateen_xds::any::pack_bytes(message);
-    Resource { name: Arc::from(name), version: content_hash(&body), body }
+    Resource {
+        name: Arc::from(name),
+        version: content_hash(&body),
+        body,
+    }
 }
 
 /// A hash that stays the same across runs of one build.

@@ -1,10 +1,7 @@
 //! `config_dump`: the accepted resources, written back from their bytes.
 //!
-//! Writing JSON takes the descriptors of all messages, megabytes that an allocator keeps for good once it had them. A
-//! short-lived child of the same program does it: [`Snapshot::encode`] here, [`render`] there.
+//! A short-lived child of the same program writes the JSON: [`Snapshot::encode`] here, [`render`] there.
 
-use std::io::{self, Write};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,10 +12,9 @@ use lateen_xds::json::{Codec, JsonError, Naming};
 use lateen_xds::node::Node;
 use serde_json::{Map, Value, json};
 
-use super::{Admin, secrets, timestamp};
+use crate::child;
 
-/// Hidden sub-command that renders a snapshot from standard input.
-pub(crate) const RENDER_COMMAND: &str = "render-config-dump";
+use super::{Admin, secrets, timestamp};
 
 const PREFIX: &str = "type.googleapis.com/";
 
@@ -38,9 +34,6 @@ pub(crate) enum DumpError {
     /// A resource that does not write.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// The child or its pipes.
-    #[error("rendering process: {0}")]
-    Child(#[from] io::Error),
     /// Its input is cut or of another version.
     #[error("rendering process: its input is malformed")]
     Malformed,
@@ -66,29 +59,11 @@ impl Snapshot {
         }
     }
 
-    /// The page as JSON text, made by a child process; where none can be started, here.
-    pub(super) fn page(&self, program: &str) -> Result<Vec<u8>, DumpError> {
-        let child = Command::new(program)
-            .arg(RENDER_COMMAND)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn();
-        let mut child = match child {
-            Ok(child) => child,
-            Err(error) => {
-                tracing::debug!(%error, program, "no rendering process; the dump is rendered in this one");
-                return self.render();
-            }
-        };
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(&self.encode())?;
-        }
-        let output = child.wait_with_output()?;
-        if output.status.success() {
-            Ok(output.stdout)
-        } else {
-            Err(DumpError::Malformed)
+    /// The page as JSON text, made by a child process.
+    pub(super) fn page(&self, program: &str) -> anyhow::Result<Vec<u8>> {
+        match child::run(program, child::RENDER_DUMP, &self.encode())? {
+            Some(page) => Ok(page),
+            None => Ok(self.render()?),
         }
     }
 

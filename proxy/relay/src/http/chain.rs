@@ -28,6 +28,8 @@ pub struct HttpChain {
     pub(crate) exchange: PeerExchange,
     pub(crate) stats: Option<StatsFilter>,
     pub(crate) grpc_stats: bool,
+    /// gRPC-Web requests are refused by name.
+    pub(crate) grpc_web: bool,
     pub(crate) logs: Vec<AccessLog>,
     /// Request headers that some log asks for.
     pub(crate) logged_headers: Vec<HeaderName>,
@@ -66,6 +68,7 @@ impl HttpChain {
             exchange: PeerExchange::default(),
             stats: None,
             grpc_stats: false,
+            grpc_web: false,
             logs,
             logged_headers,
             inline: OnceCell::new(),
@@ -99,6 +102,7 @@ impl HttpChain {
                 };
             }
             HttpFilter::Stats(stats) => self.stats = Some(*stats),
+            HttpFilter::GrpcWeb => self.grpc_web = true,
         }
     }
 }

@@ -175,7 +175,7 @@ impl Exchange {
     fn report(&mut self) {
         if !self.complete {
             self.flags.insert(Flags::DOWNSTREAM_CLOSED);
-            self.details.get_or_insert("downstream_remote_disconnect".into());
+            self.details = Some("downstream_remote_disconnect".into());
         }
         let duration = self.begun.elapsed();
         self.conn.end_stream(duration, !self.complete);

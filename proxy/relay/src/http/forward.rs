@@ -1,5 +1,6 @@
 //! From a routed request to an answer's head: endpoints are tried until one answers for good.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,7 +129,7 @@ where
         retries,
         payload,
     };
-    let outcome = limits.guard(tries.run(exchange, parts)).await;
+    let outcome = limits.guard(pin!(tries.run(exchange, parts))).await;
     let mut response = outcome.map_err(LocalReply::from).flatten()?;
     let since = exchange.progress.as_ref().and_then(|it| it.ended.get());
     let time = since.unwrap_or(exchange.begun).elapsed().as_millis();
@@ -373,7 +374,7 @@ where
             downstream_addresses: Some((facts.client.0, facts.destination.0)),
         };
         let request = Request::from_parts(head, self.payload.next());
-        let send = self.upstreams.dial.send(target, request);
+        let send = pin!(self.upstreams.dial.send(target, request));
         let limits = Limits {
             begun: Instant::now(),
             progress: exchange.progress.clone(),

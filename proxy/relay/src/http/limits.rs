@@ -1,7 +1,7 @@
 //! Time limits of a request until its answer begins.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -41,12 +41,14 @@ impl From<Expired> for LocalReply {
 }
 
 impl Limits {
-    /// Runs `work` within the limits.
-    pub(crate) async fn guard<T>(&self, work: impl Future<Output = T>) -> Result<T, Expired> {
+    /// Runs `work` within the limits. It comes pinned: a future taken by value would be stored twice.
+    pub(crate) async fn guard<F: Future>(
+        &self,
+        mut work: Pin<&mut F>,
+    ) -> Result<F::Output, Expired> {
         if self.total.is_none() && self.idle.is_none() && self.request.is_none() {
             return Ok(work.await);
         }
-        let mut work = pin!(work);
         loop {
             let due = self.due();
             tokio::select! {

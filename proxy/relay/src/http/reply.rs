@@ -146,7 +146,7 @@ impl LocalReply {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
             "request timeout",
-            Flags::DOWNSTREAM_CLOSED,
+            Flags::NONE,
             "request_overall_timeout",
         )
     }

@@ -66,6 +66,14 @@ pub fn check(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
         ));
     }
     transfer_encoding(&parts.headers)?;
+    if exchange.conn.chain.grpc_web && is_grpc_web(&parts.headers) {
+        return Err(LocalReply::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "gRPC-Web is not supported by this proxy",
+            Flags::NONE,
+            "grpc_web_not_supported",
+        ));
+    }
     let authority = authority(parts)?;
     if parts.method == Method::CONNECT {
         if !manager.upgrades.iter().any(|name| &**name == "connect") {
@@ -80,6 +88,12 @@ pub fn check(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
     parts.headers.insert(header::HOST, authority.clone());
     exchange.authority = authority;
     Ok(())
+}
+
+fn is_grpc_web(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc-web"))
 }
 
 /// Takes away the headers of one hop, and with them those that `Connection` names (RFC 9110, section 7.6.1). An

@@ -28,11 +28,7 @@ pub(super) fn read(
         .collect()
 }
 
-fn one(
-    context: &Context<'_>,
-    at: &At<'_>,
-    log: wire::AccessLog,
-) -> Result<AccessLogRef, Refused> {
+fn one(context: &Context<'_>, at: &At<'_>, log: wire::AccessLog) -> Result<AccessLogRef, Refused> {
     let only_flags = only_flags(&at.field("filter"), log.filter)?;
     let place = at.field("typed_config");
     let packed = match log.config_type {
@@ -100,7 +96,9 @@ fn file_format(
         None => Ok((AccessLogFormat::Default, false)),
         Some(FileFormat::Format(text)) if text.is_empty() => Ok((AccessLogFormat::Default, false)),
         Some(FileFormat::Format(text)) => Ok((AccessLogFormat::Text(text), false)),
-        Some(FileFormat::JsonFormat(fields)) => Ok((json(&at.field("json_format"), &fields)?, false)),
+        Some(FileFormat::JsonFormat(fields)) => {
+            Ok((json(&at.field("json_format"), &fields)?, false))
+        }
         Some(FileFormat::TypedJsonFormat(fields)) => {
             Ok((json(&at.field("typed_json_format"), &fields)?, false))
         }

@@ -19,9 +19,7 @@ use lateen_proxy_model::{
 };
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{
-    ads_source, duration, flag, must_be_off, number, percent, port, texts,
-};
+use super::common::{ads_source, duration, flag, must_be_off, number, percent, port, texts};
 use super::context::{Context, Uses};
 use super::protocol::{self, Protocol};
 use super::{endpoint, ignored, metadata_exchange, socket};
@@ -47,11 +45,15 @@ pub(crate) fn cluster(
     let at = At::ROOT;
     context.take_uses();
     ignored::cluster(&mut message);
-    let name: Arc<str> = take(&mut message.name).into();
+    let name = take(&mut message.name);
     if name.is_empty() {
         return Err(at.field("name").refuse("missing"));
     }
-    let common = common_lb(&at.field("common_lb_config"), message.common_lb_config.take())?;
+    let name = Arc::clone(context.state().clusters().slot(&name).name());
+    let common = common_lb(
+        &at.field("common_lb_config"),
+        message.common_lb_config.take(),
+    )?;
     let protocol = protocol::of_cluster(&at, &mut message)?;
     let (transports, proxy_protocol) = socket::upstream(context, &at, &mut message, protocol.auto)?;
     let found = discovery(context, &at, &name, &mut message, common.locality_weighted)?;
@@ -76,10 +78,19 @@ pub(crate) fn cluster(
         max_requests_per_connection,
         max_concurrent_streams,
         transports,
-        limits: limits(&at.field("circuit_breakers"), message.circuit_breakers.take())?,
-        outlier: outlier(&at.field("outlier_detection"), message.outlier_detection.take())?,
+        limits: limits(
+            &at.field("circuit_breakers"),
+            message.circuit_breakers.take(),
+        )?,
+        outlier: outlier(
+            &at.field("outlier_detection"),
+            message.outlier_detection.take(),
+        )?,
         keepalive: keepalive(&at, &mut message)?,
-        bind: bind(&at.field("upstream_bind_config"), message.upstream_bind_config.take())?,
+        bind: bind(
+            &at.field("upstream_bind_config"),
+            message.upstream_bind_config.take(),
+        )?,
         proxy_protocol,
         alpn_override_off: facts.alpn_override_off,
         metadata_exchange: filters(&at.field("filters"), take(&mut message.filters))?,
@@ -246,8 +257,7 @@ fn resolver(at: &At<'_>, message: &mut wire::Cluster) -> Result<(), Refused> {
         return Ok(());
     };
     let packed = config.typed_config.unwrap_or_default();
-    let cares: CaresDnsResolverConfig =
-        super::common::unpack(&at.field("typed_config"), &packed)?;
+    let cares: CaresDnsResolverConfig = super::common::unpack(&at.field("typed_config"), &packed)?;
     must_be_off(
         &at.field("typed_config").field("resolvers"),
         !cares.resolvers.is_empty(),
@@ -300,10 +310,7 @@ fn policy(at: &At<'_>, message: &mut wire::Cluster) -> Result<LbPolicy, Refused>
     }
 }
 
-fn limits(
-    at: &At<'_>,
-    message: Option<wire::CircuitBreakers>,
-) -> Result<CircuitBreakers, Refused> {
+fn limits(at: &At<'_>, message: Option<wire::CircuitBreakers>) -> Result<CircuitBreakers, Refused> {
     let mut limits = CircuitBreakers {
         max_connections: 1024,
         max_pending: 1024,
@@ -325,8 +332,14 @@ fn limits(
         }
         ignored::thresholds(&mut one);
         let set = |to: &mut u32, value: Option<u32>| *to = value.unwrap_or(*to);
-        set(&mut limits.max_connections, number(one.max_connections.take()));
-        set(&mut limits.max_pending, number(one.max_pending_requests.take()));
+        set(
+            &mut limits.max_connections,
+            number(one.max_connections.take()),
+        );
+        set(
+            &mut limits.max_pending,
+            number(one.max_pending_requests.take()),
+        );
         set(&mut limits.max_requests, number(one.max_requests.take()));
         set(&mut limits.max_retries, number(one.max_retries.take()));
         nothing_left(&list.item(index), &one)?;
@@ -376,9 +389,14 @@ fn outlier(
         base_ejection_time: time("base_ejection_time", message.base_ejection_time.take(), 30)?,
         max_ejection_percent: number(message.max_ejection_percent.take()).unwrap_or(10),
     };
-    let longest = duration(&at.field("max_ejection_time"), message.max_ejection_time.take())?;
+    let longest = duration(
+        &at.field("max_ejection_time"),
+        message.max_ejection_time.take(),
+    )?;
     if longest.is_some_and(|longest| longest != Duration::from_secs(300)) {
-        return Err(at.field("max_ejection_time").refuse("only 300s is supported"));
+        return Err(at
+            .field("max_ejection_time")
+            .refuse("only 300s is supported"));
     }
     nothing_left(at, &message)?;
     Ok(Some(detection))
@@ -443,7 +461,10 @@ fn filters(at: &At<'_>, filters: Vec<wire::Filter>) -> Result<bool, Refused> {
     let mut exchange = false;
     for (index, filter) in filters.into_iter().enumerate() {
         let at = at.item(index);
-        must_be_off(&at.field("config_discovery"), filter.config_discovery.is_some())?;
+        must_be_off(
+            &at.field("config_discovery"),
+            filter.config_discovery.is_some(),
+        )?;
         let packed = filter.typed_config.unwrap_or_default();
         if !metadata_exchange::is_network(&at.field("typed_config"), &packed)? {
             let text = format!("filter {:?} is not supported", filter.name);

@@ -65,11 +65,7 @@ pub(crate) fn flag(value: Option<wkt::BoolValue>, default: bool) -> bool {
 
 /// A flag that may only be off.
 pub(crate) fn must_be_off(at: &At<'_>, value: bool) -> Result<(), Refused> {
-    if value {
-        Err(at.unsupported())
-    } else {
-        Ok(())
-    }
+    if value { Err(at.unsupported()) } else { Ok(()) }
 }
 
 /// A flag whose unset value is off and that may only be off.
@@ -114,7 +110,11 @@ pub(crate) fn percent(at: &At<'_>, value: Option<Percent>, default: u32) -> Resu
     if !(0.0..=100.0).contains(&value.value) {
         return Err(at.refuse("not between 0 and 100"));
     }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 to 100"
+    )]
     Ok(value.value.round() as u32)
 }
 
@@ -205,8 +205,11 @@ pub(crate) fn ads_source(
 
 /// The texts of a struct, for metadata that is compared as text; other values do not count.
 pub(crate) fn texts(fields: &wkt::Struct) -> impl Iterator<Item = (&str, &str)> {
-    fields.fields.iter().filter_map(|(key, value)| match &value.kind {
-        Some(wkt::value::Kind::StringValue(text)) => Some((&**key, &**text)),
-        _ => None,
-    })
+    fields
+        .fields
+        .iter()
+        .filter_map(|(key, value)| match &value.kind {
+            Some(wkt::value::Kind::StringValue(text)) => Some((&**key, &**text)),
+            _ => None,
+        })
 }

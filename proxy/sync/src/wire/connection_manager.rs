@@ -34,7 +34,10 @@ pub(super) fn read(
 ) -> Result<HttpManager, Refused> {
     ignored::connection_manager(&mut message);
     codec(at, &mut message)?;
-    request_id(&at.field("request_id_extension"), message.request_id_extension.take())?;
+    request_id(
+        &at.field("request_id_extension"),
+        message.request_id_extension.take(),
+    )?;
     internal_addresses(at, &mut message)?;
     let connections = connections(at, &mut message)?;
     let versions = versions(at, &mut message)?;
@@ -55,7 +58,10 @@ pub(super) fn read(
         reject_fragment: context.reject_fragment,
         generate_request_id: flag(message.generate_request_id.take(), true),
         preserve_external_request_id: take(&mut message.preserve_external_request_id),
-        upgrades: upgrades(&at.field("upgrade_configs"), take(&mut message.upgrade_configs))?,
+        upgrades: upgrades(
+            &at.field("upgrade_configs"),
+            take(&mut message.upgrade_configs),
+        )?,
         proxy_100_continue: take(&mut message.proxy_100_continue),
         accept_http_10: versions.accept_http_10,
         max_headers_bytes: headers_kb.clamp(1, 8192) as usize * 1024,
@@ -102,7 +108,9 @@ fn routes(
         Some(RouteSpecifier::Rds(rds)) => {
             let at = at.field("rds");
             ads_source(&at.field("config_source"), rds.config_source)?;
-            Ok(RouteSource::Rds(context.route_table(&rds.route_config_name)))
+            Ok(RouteSource::Rds(
+                context.route_table(&rds.route_config_name),
+            ))
         }
         Some(RouteSpecifier::RouteConfig(table)) => {
             let at = at.field("route_config");
@@ -156,7 +164,11 @@ fn connections(
         .common_http_protocol_options
         .take()
         .unwrap_or_default();
-    let idle = limit(&at.field("idle_timeout"), options.idle_timeout.take(), Some(IDLE))?;
+    let idle = limit(
+        &at.field("idle_timeout"),
+        options.idle_timeout.take(),
+        Some(IDLE),
+    )?;
     let longest = options.max_connection_duration.take();
     let max_duration = limit(&at.field("max_connection_duration"), longest, None)?;
     let max_requests = number(options.max_requests_per_connection.take());
@@ -173,10 +185,7 @@ struct Versions {
     max_concurrent_streams: Option<u32>,
 }
 
-fn versions(
-    at: &At<'_>,
-    message: &mut wire::HttpConnectionManager,
-) -> Result<Versions, Refused> {
+fn versions(at: &At<'_>, message: &mut wire::HttpConnectionManager) -> Result<Versions, Refused> {
     let mut one: core::Http1ProtocolOptions =
         message.http_protocol_options.take().unwrap_or_default();
     let accept_http_10 = take(&mut one.accept_http_10);
@@ -199,7 +208,11 @@ fn times(at: &At<'_>, message: &mut wire::HttpConnectionManager) -> Result<Times
     let request = message.request_timeout.take();
     let headers = message.request_headers_timeout.take();
     Ok(Times {
-        stream_idle: limit(&at.field("stream_idle_timeout"), stream_idle, Some(STREAM_IDLE))?,
+        stream_idle: limit(
+            &at.field("stream_idle_timeout"),
+            stream_idle,
+            Some(STREAM_IDLE),
+        )?,
         request: limit(&at.field("request_timeout"), request, None)?,
         request_headers: limit(&at.field("request_headers_timeout"), headers, None)?,
     })
@@ -217,9 +230,12 @@ fn server_name(
     }
     match transformation {
         ServerHeaderTransformation::PassThrough => Ok(None),
-        ServerHeaderTransformation::Overwrite => HeaderValue::try_from(&name)
-            .map(Some)
-            .map_err(|_| at.field("server_name").refuse(format!("{name:?} is no header value"))),
+        ServerHeaderTransformation::Overwrite => {
+            HeaderValue::try_from(&name).map(Some).map_err(|_| {
+                at.field("server_name")
+                    .refuse(format!("{name:?} is no header value"))
+            })
+        }
         ServerHeaderTransformation::AppendIfAbsent => Err(at
             .field("server_header_transformation")
             .refuse("APPEND_IF_ABSENT is not supported")),
@@ -238,10 +254,7 @@ fn forward_client_cert(message: &mut wire::HttpConnectionManager) -> ForwardClie
     }
 }
 
-fn xfcc(
-    at: &At<'_>,
-    message: &mut wire::HttpConnectionManager,
-) -> Result<XfccDetails, Refused> {
+fn xfcc(at: &At<'_>, message: &mut wire::HttpConnectionManager) -> Result<XfccDetails, Refused> {
     let Some(mut set) = message.set_current_client_cert_details.take() else {
         return Ok(XfccDetails::default());
     };
@@ -283,10 +296,13 @@ fn upgrades(at: &At<'_>, configs: Vec<part::UpgradeConfig>) -> Result<Vec<Box<st
     for (index, config) in configs.into_iter().enumerate() {
         let at = at.item(index);
         must_be_off(&at.field("filters"), !config.filters.is_empty())?;
-        must_be_unset(&at.field("enabled"), config.enabled.map(|mut on| {
-            on.value = !on.value;
-            on
-        }))?;
+        must_be_unset(
+            &at.field("enabled"),
+            config.enabled.map(|mut on| {
+                on.value = !on.value;
+                on
+            }),
+        )?;
         allowed.push(config.upgrade_type.to_ascii_lowercase().into());
     }
     Ok(allowed)

@@ -130,9 +130,7 @@ fn locality(
     ignored::locality(&mut message);
     let priority = take(&mut message.priority);
     if priority > MAX_PRIORITY {
-        return Err(at
-            .field("priority")
-            .refuse(format!("above {MAX_PRIORITY}")));
+        return Err(at.field("priority").refuse(format!("above {MAX_PRIORITY}")));
     }
     let weight = number(message.load_balancing_weight.take()).unwrap_or(0);
     let place = message.locality.take().unwrap_or_default();
@@ -237,9 +235,8 @@ fn weigh(localities: &mut [LocalityEndpoints]) {
     let priorities: std::collections::BTreeSet<u32> =
         localities.iter().map(|one| one.priority).collect();
     for priority in priorities {
-        let filled = |one: &&LocalityEndpoints| {
-            one.priority == priority && !one.endpoints.is_empty()
-        };
+        let filled =
+            |one: &&LocalityEndpoints| one.priority == priority && !one.endpoints.is_empty();
         let mut ratios = localities.iter().filter(filled).map(ratio);
         let Some(first) = ratios.next() else {
             continue;

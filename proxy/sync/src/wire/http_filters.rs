@@ -5,6 +5,7 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3::FilterConfig as GrpcStats;
+use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
@@ -36,7 +37,7 @@ pub(super) fn read(
             Some(ConfigType::ConfigDiscovery(_)) => {
                 return Err(at.field("config_discovery").unsupported());
             }
-            None if filter.name == "envoy.filters.http.router" => Any::default(),
+            None if filter.name == "envoy.filters.http.router" => any::pack(&Router::default()),
             None => return Err(at.field("typed_config").refuse("missing")),
         };
         let at = at.field("typed_config");
@@ -67,9 +68,6 @@ enum Known {
 }
 
 fn one(at: &At<'_>, packed: &Any) -> Result<Known, Refused> {
-    if packed.type_url.is_empty() {
-        return Ok(Known::Router);
-    }
     if any::holds::<Router>(packed) {
         let mut router: Router = unpack(at, packed)?;
         ignored::router(&mut router);
@@ -88,6 +86,9 @@ fn one(at: &At<'_>, packed: &Any) -> Result<Known, Refused> {
         ignored::grpc_stats(&mut config);
         nothing_left(at, &config)?;
         return Ok(Known::Filter(HttpFilter::GrpcStats));
+    }
+    if any::holds::<GrpcWeb>(packed) {
+        return Ok(Known::Filter(HttpFilter::GrpcWeb));
     }
     if any::holds::<Alpn>(packed) {
         alpn(at, unpack(at, packed)?)?;

@@ -182,4 +182,3 @@ pub(super) fn server_tls(message: &mut tls::DownstreamTlsContext) {
     // There is one certificate, so there is nothing to choose by server name.
     message.full_scan_certs_on_sni_mismatch = None;
 }
-

@@ -66,7 +66,9 @@ fn add(at: &At<'_>, filter: wire::ListenerFilter, found: &mut Inspectors) -> Res
     } else if everywhere {
         let kind = any::full_name(&packed.type_url);
         let name = filter.name;
-        return Err(at.refuse(format!("listener filter {name:?} ({kind}) is not supported")));
+        return Err(at.refuse(format!(
+            "listener filter {name:?} ({kind}) is not supported"
+        )));
     } else {
         return Err(place.refuse("only supported for the TLS and HTTP inspectors"));
     }
@@ -81,7 +83,9 @@ fn ports(
 ) -> Result<(), Refused> {
     match predicate.rule {
         Some(Rule::DestinationPortRange(range)) => {
-            let bounds = u32::try_from(range.start).ok().zip(u32::try_from(range.end).ok());
+            let bounds = u32::try_from(range.start)
+                .ok()
+                .zip(u32::try_from(range.end).ok());
             let place = at.field("destination_port_range");
             found.push(bounds.ok_or_else(|| place.refuse("negative"))?);
             Ok(())

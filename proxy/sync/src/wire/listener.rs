@@ -19,7 +19,9 @@ use lateen_proxy_model::{
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{flag, limit, must_be_off, must_be_unset, number, port, socket_address, unpack};
+use super::common::{
+    flag, limit, must_be_off, must_be_unset, number, port, socket_address, unpack,
+};
 use super::context::{Context, Uses};
 use super::{
     access_log, connection_manager, ignored, inspectors, metadata_exchange, socket, stats,
@@ -196,7 +198,11 @@ fn chain(
     let proxy_protocol = message.use_proxy_proto.take();
     must_be_unset(&at.field("use_proxy_proto"), proxy_protocol)?;
     let place = at.field("transport_socket_connect_timeout");
-    let handshake_timeout = limit(&place, message.transport_socket_connect_timeout.take(), None)?;
+    let handshake_timeout = limit(
+        &place,
+        message.transport_socket_connect_timeout.take(),
+        None,
+    )?;
     let place = at.field("transport_socket");
     let tls = socket::downstream(context, &place, message.transport_socket.take())?;
     let filters = filters(context, &at.field("filters"), take(&mut message.filters))?;

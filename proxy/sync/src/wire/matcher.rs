@@ -6,9 +6,7 @@ use envoy_types::pb::envoy::config::route::v3::query_parameter_matcher::QueryPar
 use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use http::HeaderName;
-use lateen_proxy_model::{
-    HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, StringMatcher,
-};
+use lateen_proxy_model::{HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, StringMatcher};
 use regex::{Regex, RegexBuilder};
 
 use super::at::{At, Refused};

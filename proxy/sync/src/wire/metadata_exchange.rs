@@ -53,7 +53,10 @@ pub(super) fn http(at: &At<'_>, packed: &Any) -> Result<Option<HttpFilter>, Refu
         return Ok(None);
     }
     let message: peer_metadata::Config = unpack(at, packed)?;
-    must_be_off(&at.field("additional_labels"), !message.additional_labels.is_empty())?;
+    must_be_off(
+        &at.field("additional_labels"),
+        !message.additional_labels.is_empty(),
+    )?;
     let discovers = |list: &[peer_metadata::config::DiscoveryMethod]| {
         list.iter()
             .any(|one| matches!(one.method_specifier, Some(Discovery::IstioHeaders(_))))
@@ -74,17 +77,18 @@ pub(super) fn http(at: &At<'_>, packed: &Any) -> Result<Option<HttpFilter>, Refu
 }
 
 /// Name and fields of a `TypedStruct`.
-pub(super) fn structured(
-    at: &At<'_>,
-    packed: &Any,
-) -> Result<Option<(String, Struct)>, Refused> {
+pub(super) fn structured(at: &At<'_>, packed: &Any) -> Result<Option<(String, Struct)>, Refused> {
     let found = any::as_typed_struct(packed).map_err(|error| at.refuse(error.to_string()))?;
     Ok(found.map(|(url, fields)| (any::full_name(&url).to_owned(), fields)))
 }
 
 /// Refuses fields that are not `known`.
 pub(super) fn only(at: &At<'_>, fields: &Struct, known: &[&str]) -> Result<(), Refused> {
-    match fields.fields.keys().find(|key| !known.contains(&key.as_str())) {
+    match fields
+        .fields
+        .keys()
+        .find(|key| !known.contains(&key.as_str()))
+    {
         Some(other) => Err(at.field("value").field(other).unsupported()),
         None => Ok(()),
     }

@@ -152,7 +152,10 @@ fn cors_policy(at: &At<'_>, mut message: cors::CorsPolicy) -> Result<Option<Cors
         origins,
         methods: header(&at.field("allow_methods"), take(&mut message.allow_methods))?,
         headers: header(&at.field("allow_headers"), take(&mut message.allow_headers))?,
-        expose: header(&at.field("expose_headers"), take(&mut message.expose_headers))?,
+        expose: header(
+            &at.field("expose_headers"),
+            take(&mut message.expose_headers),
+        )?,
         max_age: header(&at.field("max_age"), take(&mut message.max_age))?,
         credentials: flag(message.allow_credentials.take(), false),
         forward_unmatched_preflights: flag(message.forward_not_matching_preflights.take(), true),
@@ -172,10 +175,9 @@ pub(super) fn older_cors(
     at: &At<'_>,
     message: route::CorsPolicy,
 ) -> Result<Option<Arc<CorsPolicy>>, Refused> {
-    let filter_enabled = match message.enabled_specifier {
-        Some(EnabledSpecifier::FilterEnabled(value)) => Some(value),
-        None => None,
-    };
+    let filter_enabled = message
+        .enabled_specifier
+        .map(|EnabledSpecifier::FilterEnabled(value)| value);
     let newer = cors::CorsPolicy {
         allow_origin_string_match: message.allow_origin_string_match,
         allow_methods: message.allow_methods,

@@ -28,10 +28,7 @@ pub(super) struct Protocol {
 }
 
 /// The cluster's typed options, or the older fields of the cluster itself.
-pub(super) fn of_cluster(
-    at: &At<'_>,
-    message: &mut cluster::Cluster,
-) -> Result<Protocol, Refused> {
+pub(super) fn of_cluster(at: &At<'_>, message: &mut cluster::Cluster) -> Result<Protocol, Refused> {
     let mut protocol = older(at, message)?;
     let mut options = take(&mut message.typed_extension_protocol_options);
     let at = at.field("typed_extension_protocol_options");
@@ -136,7 +133,9 @@ fn common(
     if let Some(most) = number(options.max_requests_per_connection.take()) {
         protocol.max_requests_per_connection = Some(most);
     }
-    protocol.max_requests_per_connection.take_if(|most| *most == 0);
+    protocol
+        .max_requests_per_connection
+        .take_if(|most| *most == 0);
     nothing_left(at, &options)
 }
 
@@ -153,10 +152,7 @@ fn auto(
 }
 
 /// Options of HTTP/1.1 that change nothing here; others are refused.
-pub(super) fn http1(
-    at: &At<'_>,
-    mut options: core::Http1ProtocolOptions,
-) -> Result<(), Refused> {
+pub(super) fn http1(at: &At<'_>, mut options: core::Http1ProtocolOptions) -> Result<(), Refused> {
     ignored::http1(&mut options);
     nothing_left(at, &options)
 }

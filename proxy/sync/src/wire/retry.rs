@@ -73,7 +73,11 @@ pub(super) fn policy(
 
 fn conditions(at: &At<'_>, text: &str) -> Result<RetryOn, Refused> {
     let mut on = RetryOn::default();
-    for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+    for name in text
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+    {
         let known = CONDITIONS.iter().find(|(known, _)| *known == name);
         let (_, bit) =
             known.ok_or_else(|| at.refuse(format!("condition {name:?} is not supported")))?;

@@ -68,7 +68,10 @@ pub(super) fn forward(
             take(&mut message.request_mirror_policies),
         )?,
         hash: hashes(&at.field("hash_policy"), take(&mut message.hash_policy))?,
-        upgrades: upgrades(&at.field("upgrade_configs"), take(&mut message.upgrade_configs))?,
+        upgrades: upgrades(
+            &at.field("upgrade_configs"),
+            take(&mut message.upgrade_configs),
+        )?,
     };
     nothing_left(at, &message)?;
     Ok((made, cors))
@@ -161,13 +164,25 @@ fn weighted_cluster(
         weight: number(message.weight.take()).unwrap_or(0),
         request_headers: mutations(
             at,
-            ("request_headers_to_add", take(&mut message.request_headers_to_add)),
-            ("request_headers_to_remove", take(&mut message.request_headers_to_remove)),
+            (
+                "request_headers_to_add",
+                take(&mut message.request_headers_to_add),
+            ),
+            (
+                "request_headers_to_remove",
+                take(&mut message.request_headers_to_remove),
+            ),
         )?,
         response_headers: mutations(
             at,
-            ("response_headers_to_add", take(&mut message.response_headers_to_add)),
-            ("response_headers_to_remove", take(&mut message.response_headers_to_remove)),
+            (
+                "response_headers_to_add",
+                take(&mut message.response_headers_to_add),
+            ),
+            (
+                "response_headers_to_remove",
+                take(&mut message.response_headers_to_remove),
+            ),
         )?,
         host_rewrite,
     };

@@ -55,13 +55,25 @@ pub(crate) fn route_table(
         ignore_port: take(&mut message.ignore_port_in_host_matching),
         request_headers: mutations(
             at,
-            ("request_headers_to_add", take(&mut message.request_headers_to_add)),
-            ("request_headers_to_remove", take(&mut message.request_headers_to_remove)),
+            (
+                "request_headers_to_add",
+                take(&mut message.request_headers_to_add),
+            ),
+            (
+                "request_headers_to_remove",
+                take(&mut message.request_headers_to_remove),
+            ),
         )?,
         response_headers: mutations(
             at,
-            ("response_headers_to_add", take(&mut message.response_headers_to_add)),
-            ("response_headers_to_remove", take(&mut message.response_headers_to_remove)),
+            (
+                "response_headers_to_add",
+                take(&mut message.response_headers_to_add),
+            ),
+            (
+                "response_headers_to_remove",
+                take(&mut message.response_headers_to_remove),
+            ),
         )?,
         ..RouteTable::default()
     };
@@ -118,11 +130,7 @@ fn push_new(list: &mut Vec<(Box<str>, usize)>, text: &str, index: usize) -> bool
     twice
 }
 
-fn insert_new(
-    map: &mut HashMap<Box<str>, usize, RandomState>,
-    text: &str,
-    index: usize,
-) -> bool {
+fn insert_new(map: &mut HashMap<Box<str>, usize, RandomState>, text: &str, index: usize) -> bool {
     map.insert(text.into(), index).is_some()
 }
 
@@ -147,13 +155,25 @@ fn virtual_host(
         require_tls: require_tls(at, &mut message)?,
         request_headers: mutations(
             at,
-            ("request_headers_to_add", take(&mut message.request_headers_to_add)),
-            ("request_headers_to_remove", take(&mut message.request_headers_to_remove)),
+            (
+                "request_headers_to_add",
+                take(&mut message.request_headers_to_add),
+            ),
+            (
+                "request_headers_to_remove",
+                take(&mut message.request_headers_to_remove),
+            ),
         )?,
         response_headers: mutations(
             at,
-            ("response_headers_to_add", take(&mut message.response_headers_to_add)),
-            ("response_headers_to_remove", take(&mut message.response_headers_to_remove)),
+            (
+                "response_headers_to_add",
+                take(&mut message.response_headers_to_add),
+            ),
+            (
+                "response_headers_to_remove",
+                take(&mut message.response_headers_to_remove),
+            ),
         )?,
         retry: retry::policy(&at.field("retry_policy"), message.retry_policy.take())?,
         routes: Vec::with_capacity(message.routes.len()),
@@ -221,13 +241,25 @@ fn route(
         action,
         request_headers: mutations(
             at,
-            ("request_headers_to_add", take(&mut message.request_headers_to_add)),
-            ("request_headers_to_remove", take(&mut message.request_headers_to_remove)),
+            (
+                "request_headers_to_add",
+                take(&mut message.request_headers_to_add),
+            ),
+            (
+                "request_headers_to_remove",
+                take(&mut message.request_headers_to_remove),
+            ),
         )?,
         response_headers: mutations(
             at,
-            ("response_headers_to_add", take(&mut message.response_headers_to_add)),
-            ("response_headers_to_remove", take(&mut message.response_headers_to_remove)),
+            (
+                "response_headers_to_add",
+                take(&mut message.response_headers_to_add),
+            ),
+            (
+                "response_headers_to_remove",
+                take(&mut message.response_headers_to_remove),
+            ),
         )?,
         fault: filters.fault,
         cors: filters.cors,

@@ -21,6 +21,9 @@ use super::common::{must_be_off, texts, unpack};
 use super::context::Context;
 use super::tls;
 
+/// Texts that an endpoint's metadata must hold.
+type Criteria = Vec<(Box<str>, Box<str>)>;
+
 /// Transports of a cluster in order of preference, and the PROXY protocol version that is sent first.
 pub(super) fn upstream(
     context: &Context<'_>,
@@ -97,7 +100,12 @@ fn client(
         return Ok((None, None));
     }
     if any::holds::<UpstreamTlsContext>(&packed) {
-        let tls = tls::client(context, &at, unpack::<UpstreamTlsContext>(&at, &packed)?, auto)?;
+        let tls = tls::client(
+            context,
+            &at,
+            unpack::<UpstreamTlsContext>(&at, &packed)?,
+            auto,
+        )?;
         return Ok((Some(Arc::new(tls)), None));
     }
     if !any::holds::<ProxyProtocolUpstreamTransport>(&packed) {
@@ -112,7 +120,10 @@ fn client(
         Version::V2 => 2,
     };
     let place = at.field("config");
-    must_be_off(&place.field("pass_through_tlvs"), settings.pass_through_tlvs.is_some())?;
+    must_be_off(
+        &place.field("pass_through_tlvs"),
+        settings.pass_through_tlvs.is_some(),
+    )?;
     must_be_off(&place.field("added_tlvs"), !settings.added_tlvs.is_empty())?;
     let (tls, nested) = client(context, &at.field("transport_socket"), inner, auto)?;
     must_be_off(&at.field("transport_socket"), nested.is_some())?;
@@ -138,11 +149,11 @@ fn unknown(at: &At<'_>, packed: &Any) -> Refused {
 fn criteria(
     at: &At<'_>,
     value: Option<envoy_types::pb::google::protobuf::Struct>,
-) -> Result<Vec<(Box<str>, Box<str>)>, Refused> {
+) -> Result<Criteria, Refused> {
     let Some(value) = value else {
         return Ok(Vec::new());
     };
-    let mut found: Vec<(Box<str>, Box<str>)> = texts(&value)
+    let mut found: Criteria = texts(&value)
         .map(|(key, value)| (key.into(), value.into()))
         .collect();
     if found.len() != value.fields.len() {

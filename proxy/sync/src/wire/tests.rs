@@ -116,9 +116,12 @@ fn an_outbound_cluster_of_the_mesh_is_understood() {
     assert_eq!(&*cluster.service.name, "reviews");
     assert!(cluster.metadata_exchange && built.locality_weighted);
     let outlier = cluster.outlier.expect("outlier detection");
-    assert_eq!((outlier.consecutive_5xx, outlier.consecutive_gateway_errors), (3, 0));
+    assert_eq!(
+        (outlier.consecutive_5xx, outlier.consecutive_gateway_errors),
+        (3, 0)
+    );
     assert_eq!(built.eds, Some((Arc::clone(&cluster.name), None)));
-    let mesh = super::endpoint::metadata(Some(&message(&json!({"filter_metadata":
+    let mesh = endpoint::metadata(Some(&message(&json!({"filter_metadata":
         {"envoy.transport_socket_match": {"tlsMode": "istio"}, "istio": {"workload": "w;ns;cn;;c"}}}))));
     let (index, tls) = cluster.transport(&mesh);
     let tls = tls.expect("mTLS");
@@ -126,12 +129,17 @@ fn an_outbound_cluster_of_the_mesh_is_understood() {
     assert_eq!(tls.alpn[0], b"istio-peer-exchange");
     assert_eq!(
         tls.sans,
-        [SanMatcher::Exact("spiffe://cluster.local/ns/default/sa/bookinfo-reviews".into())]
+        [SanMatcher::Exact(
+            "spiffe://cluster.local/ns/default/sa/bookinfo-reviews".into()
+        )]
     );
     assert_eq!(&**tls.identity.as_ref().expect("own").name(), "default");
     assert_eq!(&**tls.trust.as_ref().expect("roots").name(), "ROOTCA");
     assert!(cluster.transport(&Default::default()).1.is_none());
-    assert_eq!(&*mesh.workload.expect("workload").canonical_revision, "latest");
+    assert_eq!(
+        &*mesh.workload.expect("workload").canonical_revision,
+        "latest"
+    );
     assert!(built.uses.secrets.is_empty());
 }
 
@@ -154,9 +162,17 @@ fn an_inbound_cluster_binds_and_follows_the_destination() {
                 "common_http_protocol_options": {"idle_timeout": "300s"}}}}))
     .expect("supported");
     let cluster = built.cluster;
-    assert!(matches!(cluster.kind, ClusterKind::OriginalDst { port_override: Some(9080) }));
+    assert!(matches!(
+        cluster.kind,
+        ClusterKind::OriginalDst {
+            port_override: Some(9080)
+        }
+    ));
     assert_eq!(cluster.lb, LbPolicy::ClusterProvided);
-    assert_eq!(cluster.bind.map(|ip| ip.to_string()).as_deref(), Some("127.0.0.6"));
+    assert_eq!(
+        cluster.bind.map(|ip| ip.to_string()).as_deref(),
+        Some("127.0.0.6")
+    );
     assert_eq!(cluster.http, HttpProtocol::Downstream);
     assert_eq!(cluster.idle_timeout, Some(Duration::from_secs(300)));
     assert_eq!(cluster.panic_threshold, 50);
@@ -175,11 +191,21 @@ fn a_dns_cluster_keeps_its_hosts() {
             {"endpoint": {"address": {"socket_address": {"address": "x.example", "port_value": 443}}},
              "load_balancing_weight": 3}]}]}}))
     .expect("supported");
-    let ClusterKind::Dns { hosts, strict, refresh, family, .. } = built.cluster.kind else {
+    let ClusterKind::Dns {
+        hosts,
+        strict,
+        refresh,
+        family,
+        ..
+    } = built.cluster.kind
+    else {
         panic!("no DNS cluster");
     };
     assert!(strict && refresh == Duration::from_secs(60) && family == DnsFamily::V4Only);
-    assert_eq!((&*hosts[0].host, hosts[0].port, hosts[0].weight), ("x.example", 443, 3));
+    assert_eq!(
+        (&*hosts[0].host, hosts[0].port, hosts[0].weight),
+        ("x.example", 443, 3)
+    );
 }
 
 #[test]
@@ -187,28 +213,49 @@ fn what_a_cluster_may_not_say_is_named() {
     let state = State::new();
     for (change, path) in [
         (json!({"lb_policy": "RING_HASH"}), "lb_policy"),
-        (json!({"health_checks": [{"timeout": "1s"}]}), "health_checks"),
-        (json!({"common_lb_config": {"zone_aware_lb_config": {}}}), "common_lb_config.zone_aware_lb_config"),
-        (json!({"outlier_detection": {}}), "outlier_detection.enforcing_success_rate"),
-        (json!({"transport_socket": {"name": "x", "typed_config": {
+        (
+            json!({"health_checks": [{"timeout": "1s"}]}),
+            "health_checks",
+        ),
+        (
+            json!({"common_lb_config": {"zone_aware_lb_config": {}}}),
+            "common_lb_config.zone_aware_lb_config",
+        ),
+        (
+            json!({"outlier_detection": {}}),
+            "outlier_detection.enforcing_success_rate",
+        ),
+        (
+            json!({"transport_socket": {"name": "x", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
             "common_tls_context": {"key_log": {"path": "/x"}}}}}),
-            "transport_socket.typed_config.common_tls_context.key_log"),
-        (json!({"transport_socket": {"name": "x", "typed_config": {
+            "transport_socket.typed_config.common_tls_context.key_log",
+        ),
+        (
+            json!({"transport_socket": {"name": "x", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
             "common_tls_context": {"tls_params": {"cipher_suites": ["ECDHE-RSA-AES256-GCM-SHA384"]}}}}}),
-            "transport_socket.typed_config.common_tls_context.tls_params.cipher_suites"),
-        (json!({"eds_cluster_config": {"eds_config": {"path": "/x"}}}), "eds_cluster_config.eds_config"),
-        (json!({"filters": [{"name": "other", "typed_config": {"@type":
-            "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"}}]}), "filters[0]"),
-        (json!({"circuit_breakers": {"thresholds": [{"retry_budget": {}}]}}),
-            "circuit_breakers.thresholds[0].retry_budget"),
+            "transport_socket.typed_config.common_tls_context.tls_params.cipher_suites",
+        ),
+        (
+            json!({"eds_cluster_config": {"eds_config": {"path": "/x"}}}),
+            "eds_cluster_config.eds_config",
+        ),
+        (
+            json!({"filters": [{"name": "other", "typed_config": {"@type":
+            "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"}}]}),
+            "filters[0]",
+        ),
+        (
+            json!({"circuit_breakers": {"thresholds": [{"retry_budget": {}}]}}),
+            "circuit_breakers.thresholds[0].retry_budget",
+        ),
     ] {
         let mut value = outbound_cluster();
         for (key, field) in change.as_object().expect("object") {
             value[key] = field.clone();
         }
-        let refused = build_cluster(&state, &value).err().expect("refused");
+        let refused = build_cluster(&state, &value).err().unwrap();
         assert_eq!(refused.path, path, "{refused}");
     }
 }
@@ -236,8 +283,11 @@ fn endpoints_carry_locality_health_and_metadata() {
     assert_eq!(of(0), 9 * of(1));
     let bad: endpoint_pb::ClusterLoadAssignment = message(&json!({"cluster_name": "c",
         "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": "/x"}}}}]}]}));
-    let refused = endpoint::assignment(&At::ROOT, bad).err().expect("refused");
-    assert_eq!(refused.path, "endpoints[0].lb_endpoints[0].endpoint.address.pipe");
+    let refused = endpoint::assignment(&At::ROOT, bad).err().unwrap();
+    assert_eq!(
+        refused.path,
+        "endpoints[0].lb_endpoints[0].endpoint.address.pipe"
+    );
 }
 
 fn manager(routes: Value) -> Value {
@@ -250,6 +300,8 @@ fn manager(routes: Value) -> Value {
                 "type_url": "type.googleapis.com/io.istio.http.peer_metadata.Config",
                 "value": {"upstream_discovery": [{"istio_headers": {}}, {"workload_discovery": {}}],
                     "upstream_propagation": [{"istio_headers": {"skip_external_clusters": true}}]}}},
+            {"name": "envoy.filters.http.grpc_web", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"}},
             {"name": "envoy.filters.http.grpc_stats", "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
                 "emit_filter_state": true, "stats_for_all_methods": false}},
@@ -318,7 +370,10 @@ fn an_outbound_listener_of_the_mesh_is_understood() {
     let listener = &built.listener;
     assert_eq!(listener.bind, ListenerBind::HandOver);
     assert_eq!(listener.direction, TrafficDirection::Outbound);
-    assert_eq!(listener.inspectors.http.as_deref(), Some(&[(15006, 15007), (0, 1)][..]));
+    assert_eq!(
+        listener.inspectors.http.as_deref(),
+        Some(&[(15006, 15007), (0, 1)][..])
+    );
     assert!(listener.inspectors.timeout.is_none() && listener.inspectors.continue_on_timeout);
     let (condition, chain) = &listener.chains.chains[0];
     assert_eq!(condition.transport, Some(Transport::RawBuffer));
@@ -328,15 +383,24 @@ fn an_outbound_listener_of_the_mesh_is_understood() {
     assert!(matches!(&manager.routes, RouteSource::Rds(slot) if &**slot.name() == "9080"));
     assert!(matches!(
         manager.filters[0],
-        HttpFilter::PeerMetadata { downstream: false, upstream: true, skip_external: true }
+        HttpFilter::PeerMetadata {
+            downstream: false,
+            upstream: true,
+            skip_external: true
+        }
     ));
-    assert_eq!(manager.filters.len(), 6);
+    assert_eq!(manager.filters.len(), 7);
     assert_eq!(manager.stream_idle_timeout, None);
     assert_eq!(manager.access_log, [AccessLogRef(7)]);
     assert_eq!(manager.server_name.as_ref().expect("name"), "istio-envoy");
     assert!(manager.paths.normalize && !manager.reject_fragment && manager.xfcc.uri);
     let default = listener.chains.default.as_ref().expect("default chain");
-    assert_eq!(default.stats, Some(StatsFilter { host_header_fallback: false }));
+    assert_eq!(
+        default.stats,
+        Some(StatsFilter {
+            host_header_fallback: false
+        })
+    );
     let names: Vec<_> = built.uses.routes.iter().map(|name| &**name).collect();
     assert_eq!(names, ["9080"]);
     assert!(built.uses.clusters.contains("PassthroughCluster"));
@@ -368,7 +432,10 @@ fn a_mutual_tls_chain_is_understood() {
     let chain = &built.listener.chains.chains[0].1;
     let tls = chain.tls.as_ref().expect("TLS");
     assert!(tls.require_client_certificate && tls.trust.is_some());
-    assert_eq!(tls.sans, [SanMatcher::Prefix("spiffe://cluster.local/".into())]);
+    assert_eq!(
+        tls.sans,
+        [SanMatcher::Prefix("spiffe://cluster.local/".into())]
+    );
     let NetworkFilter::Http(manager) = &chain.filter else {
         panic!("no HTTP chain");
     };
@@ -378,7 +445,10 @@ fn a_mutual_tls_chain_is_understood() {
     let RouteAction::Forward(forward) = &table.hosts[0].routes[0].action else {
         panic!("no forwarding route");
     };
-    assert_eq!((forward.timeout, forward.grpc_timeout_max), (None, Some(Duration::ZERO)));
+    assert_eq!(
+        (forward.timeout, forward.grpc_timeout_max),
+        (None, Some(Duration::ZERO))
+    );
 }
 
 #[test]
@@ -389,26 +459,42 @@ fn what_a_listener_may_not_say_is_named() {
     let rbac = json!({"name": "rbac", "typed_config": {"@type":
         "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"}});
     for (change, path) in [
-        (json!({"tracing": {"provider": {"name": "zipkin"}}}), format!("{place}.tracing")),
-        (json!({"http_filters": [rbac]}), format!("{place}.http_filters[0].typed_config")),
+        (
+            json!({"tracing": {"provider": {"name": "zipkin"}}}),
+            format!("{place}.tracing"),
+        ),
+        (
+            json!({"http_filters": [rbac]}),
+            format!("{place}.http_filters[0].typed_config"),
+        ),
         (json!({"http_filters": []}), format!("{place}.http_filters")),
-        (json!({"append_x_forwarded_port": true}), format!("{place}.append_x_forwarded_port")),
-        (json!({"codec_type": "HTTP3"}), format!("{place}.codec_type")),
-        (json!({"access_log": [{"name": "l", "typed_config": {
+        (
+            json!({"append_x_forwarded_port": true}),
+            format!("{place}.append_x_forwarded_port"),
+        ),
+        (
+            json!({"codec_type": "HTTP3"}),
+            format!("{place}.codec_type"),
+        ),
+        (
+            json!({"access_log": [{"name": "l", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             "path": "/x", "log_format": {"text_format_source": {"inline_string": "%NOPE%"}}}}]}),
-            format!("{place}.access_log[0].typed_config")),
+            format!("{place}.access_log[0].typed_config"),
+        ),
     ] {
         let mut manager = manager(rds.clone());
         for (key, field) in change.as_object().expect("object") {
             manager[key] = field.clone();
         }
-        let refused = build_listener(&state, &http_listener(&manager)).err().expect("refused");
+        let refused = build_listener(&state, &http_listener(&manager))
+            .err()
+            .unwrap();
         assert_eq!(refused.path, path, "{refused}");
     }
     let mut listener = http_listener(&manager(rds));
     listener["tcp_fast_open_queue_length"] = json!(3);
-    let refused = build_listener(&state, &listener).err().expect("refused");
+    let refused = build_listener(&state, &listener).err().unwrap();
     assert_eq!(refused.path, "tcp_fast_open_queue_length");
 }
 
@@ -466,14 +552,22 @@ fn routes_of_the_mesh_are_understood() {
     assert_eq!(fault.delay, Some((Duration::from_secs(7), Percentage::ALL)));
     assert_eq!(
         fault.abort,
-        Some((FaultAbort::Http(http::StatusCode::INTERNAL_SERVER_ERROR), Percentage(500_000)))
+        Some((
+            FaultAbort::Http(http::StatusCode::INTERNAL_SERVER_ERROR),
+            Percentage(500_000)
+        ))
     );
-    assert!(matches!(&routes[1].action, RouteAction::Redirect(to) if to.path.as_deref() == Some("/new")));
+    assert!(
+        matches!(&routes[1].action, RouteAction::Redirect(to) if to.path.as_deref() == Some("/new"))
+    );
     assert!(matches!(&routes[2].action, RouteAction::Direct(answer) if &answer.body[..] == b"no"));
     let RouteAction::Forward(last) = &routes[3].action else {
         panic!("no forwarding route");
     };
-    assert!(matches!(&last.cluster, ClusterChoice::Weighted { total: 100, .. }));
+    assert!(matches!(
+        &last.cluster,
+        ClusterChoice::Weighted { total: 100, .. }
+    ));
     assert!(matches!(&last.path_rewrite, Some(PathRewrite::Prefix(to)) if &**to == "/v1/"));
     assert_eq!(routes[3].request_headers.set.len(), 1);
 }
@@ -483,26 +577,54 @@ fn what_a_route_may_not_say_is_named() {
     let state = State::new();
     let place = "virtual_hosts[0].routes[0]";
     for (pointer, value, path) in [
-        ("/virtual_hosts/0/routes/0/route/priority", json!("HIGH"), format!("{place}.route.priority")),
-        ("/virtual_hosts/0/routes/0/route/retry_policy/retry_on", json!("nope"),
-            format!("{place}.route.retry_policy.retry_on")),
-        ("/virtual_hosts/0/routes/0/match/cookies", json!([{"name": "a", "string_match": {"exact": "b"}}]),
-            format!("{place}.match.cookies")),
-        ("/virtual_hosts/0/rate_limits", json!([{"stage": 1}]), "virtual_hosts[0].rate_limits".to_owned()),
-        ("/virtual_hosts/2/domains", json!(["reviews"]), "virtual_hosts[2].domains[0]".to_owned()),
-        ("/virtual_hosts/0/routes/0/typed_per_filter_config", json!({"f": {"@type":
+        (
+            "/virtual_hosts/0/routes/0/route/priority",
+            json!("HIGH"),
+            format!("{place}.route.priority"),
+        ),
+        (
+            "/virtual_hosts/0/routes/0/route/retry_policy/retry_on",
+            json!("nope"),
+            format!("{place}.route.retry_policy.retry_on"),
+        ),
+        (
+            "/virtual_hosts/0/routes/0/match/cookies",
+            json!([{"name": "a", "string_match": {"exact": "b"}}]),
+            format!("{place}.match.cookies"),
+        ),
+        (
+            "/virtual_hosts/0/rate_limits",
+            json!([{"stage": 1}]),
+            "virtual_hosts[0].rate_limits".to_owned(),
+        ),
+        (
+            "/virtual_hosts/2/domains",
+            json!(["reviews"]),
+            "virtual_hosts[2].domains[0]".to_owned(),
+        ),
+        (
+            "/virtual_hosts/0/routes/0/typed_per_filter_config",
+            json!({"f": {"@type":
             "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute"}}),
-            format!("{place}.typed_per_filter_config[\"f\"]")),
-        ("/virtual_hosts/0/routes/3/request_headers_to_add/0/header/value", json!("%DOWNSTREAM_REMOTE_ADDRESS%"),
-            "virtual_hosts[0].routes[3].request_headers_to_add[0].header.value".to_owned()),
+            format!("{place}.typed_per_filter_config[\"f\"]"),
+        ),
+        (
+            "/virtual_hosts/0/routes/3/request_headers_to_add/0/header/value",
+            json!("%DOWNSTREAM_REMOTE_ADDRESS%"),
+            "virtual_hosts[0].routes[3].request_headers_to_add[0].header.value".to_owned(),
+        ),
     ] {
         let mut table = reviews_routes();
         let (parent, key) = pointer.rsplit_once('/').expect("pointer");
         table.pointer_mut(parent).expect("parent")[key] = value;
-        if let Some(item) = key.parse::<usize>().ok().and_then(|_| table.pointer(pointer)) {
+        if let Some(item) = key
+            .parse::<usize>()
+            .ok()
+            .and_then(|_| table.pointer(pointer))
+        {
             assert!(!item.is_null());
         }
-        let refused = build_routes(&state, &table).err().expect("refused");
+        let refused = build_routes(&state, &table).unwrap_err();
         assert_eq!(refused.path, path, "{refused}");
     }
 }

@@ -9,8 +9,8 @@ use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
-use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
+use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use lateen_proxy_model::{
     ClientTls, Identity, IdentityRef, SanMatcher, ServerTls, Slot, TrustBundle, TrustRef,
 };
@@ -101,7 +101,11 @@ pub(crate) fn server(
 }
 
 /// An SDS resource: stored under its name.
-pub(crate) fn secret(context: &Context<'_>, at: &At<'_>, message: tls::Secret) -> Result<(), Refused> {
+pub(crate) fn secret(
+    context: &Context<'_>,
+    at: &At<'_>,
+    message: tls::Secret,
+) -> Result<(), Refused> {
     let secrets = context.state().secrets();
     match message.r#type {
         Some(tls::secret::Type::TlsCertificate(certificate)) => {
@@ -153,10 +157,7 @@ fn common_context(
 
 /// Lowest and highest version. Versions and suites that rustls lacks are skipped and reported; it is an error when none
 /// remains, and when a list asks for fewer suites than are always offered.
-fn parameters(
-    at: &At<'_>,
-    message: Option<tls::TlsParameters>,
-) -> Result<(u8, u8), Refused> {
+fn parameters(at: &At<'_>, message: Option<tls::TlsParameters>) -> Result<(u8, u8), Refused> {
     let Some(mut message) = message else {
         return Ok((12, 13));
     };
@@ -254,7 +255,10 @@ fn certificate_identity(
         }) => Some(path.clone()),
         _ => None,
     };
-    let files = (file(&certificate.certificate_chain), file(&certificate.private_key));
+    let files = (
+        file(&certificate.certificate_chain),
+        file(&certificate.private_key),
+    );
     let identity = inline_identity(at, certificate)?;
     Ok(match files {
         (Some(chain), Some(key)) => {
@@ -346,9 +350,9 @@ fn validation_context(
             Ok((Some(context.trust(&name, over_ads)), sans))
         }
         ValidationContextType::ValidationContextCertificateProvider(_)
-        | ValidationContextType::ValidationContextCertificateProviderInstance(_) => {
-            Err(at.field("validation_context_certificate_provider").unsupported())
-        }
+        | ValidationContextType::ValidationContextCertificateProviderInstance(_) => Err(at
+            .field("validation_context_certificate_provider")
+            .unsupported()),
     }
 }
 
