@@ -147,24 +147,41 @@ impl Mesh {
     /// The URL at which the ingress gateway is reached from this machine.
     pub fn ingress(&self) -> Result<String> {
         let status = self.status()?;
-        let address = status.get("ingress").and_then(Value::as_str).context("the status names no ingress")?;
+        let address = status
+            .get("ingress")
+            .and_then(Value::as_str)
+            .context("the status names no ingress")?;
         Ok(format!("http://{address}"))
     }
 
     /// A pod whose name begins so, as `pod/NAME`.
     pub fn pod(&self, beginning: &str) -> Result<String> {
         let status = self.status()?;
-        let pods = status.get("pods").and_then(Value::as_array).context("the status names no pods")?;
-        let mut names = pods.iter().filter_map(|pod| pod.get("name").and_then(Value::as_str));
+        let pods = status
+            .get("pods")
+            .and_then(Value::as_array)
+            .context("the status names no pods")?;
+        let mut names = pods
+            .iter()
+            .filter_map(|pod| pod.get("name").and_then(Value::as_str));
         let name = names.find(|name| name.starts_with(beginning));
-        Ok(format!("pod/{}", name.with_context(|| format!("no pod is named {beginning}…"))?))
+        Ok(format!(
+            "pod/{}",
+            name.with_context(|| format!("no pod is named {beginning}…"))?
+        ))
     }
 
     /// Starts a command in the mesh's own network namespace, where its bridge is.
     pub fn on_node(&self, command: &[&str]) -> Result<Child> {
         let mut lateenctl = Command::new(&self.lateenctl);
-        lateenctl.args(["local", "exec", "--name", &self.name, "--node", "--"]).args(command);
-        Ok(lateenctl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+        lateenctl
+            .args(["local", "exec", "--name", &self.name, "--node", "--"])
+            .args(command);
+        Ok(lateenctl
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?)
     }
 
     /// Takes the mesh down.

@@ -104,7 +104,7 @@ fn a_port_in_use_ends_lateend_with_the_address() {
 
 #[test]
 fn missing_privileges_are_named() {
-    // Without user namespaces and without root nothing can be isolated; an unprivileged user of this machine stands in.
+    // A user without root and without a range of subordinate ids cannot have a namespace with the proxy's user in it.
     let lateenctl = std::env::current_exe()
         .unwrap()
         .ancestors()
@@ -113,8 +113,8 @@ fn missing_privileges_are_named() {
         .join("lateenctl");
     let output = std::process::Command::new("setpriv")
         .args([
-            "--reuid=65534",
-            "--regid=65534",
+            "--reuid=64999",
+            "--regid=64999",
             "--clear-groups",
             "--bounding-set=-all",
             "--inh-caps=-all",
@@ -138,11 +138,5 @@ fn missing_privileges_are_named() {
         !output.status.success(),
         "the mesh came up without privileges"
     );
-    assert!(
-        said.contains("/run")
-            || said.contains("privilege")
-            || said.contains("permission")
-            || said.contains("root"),
-        "{said}"
-    );
+    assert!(said.contains("sudo"), "{said}");
 }

@@ -326,7 +326,7 @@ pub(crate) fn slice_endpoints(
             Some(info) => Arc::clone(&info.workload),
             None => Arc::new(bare_workload(kube, namespace)),
         };
-        let health = health(kube, pod.as_ref());
+        let health = health(kube);
         for port in slice
             .ports
             .iter()
@@ -379,10 +379,11 @@ fn bare_workload(endpoint: &KubeEndpoint, namespace: &Arc<str>) -> Workload {
     }
 }
 
-fn health(endpoint: &KubeEndpoint, pod: Option<&PodInfo>) -> Health {
+/// The slice alone decides: it says in one write that an endpoint ends and that another took its place, while the pods
+/// themselves change one by one.
+fn health(endpoint: &KubeEndpoint) -> Health {
     let conditions = endpoint.conditions.as_ref();
-    if conditions.is_some_and(|c| c.terminating == Some(true)) || pod.is_some_and(|pod| pod.ending)
-    {
+    if conditions.is_some_and(|c| c.terminating == Some(true)) {
         return Health::Terminating;
     }
     if conditions.is_some_and(|c| c.ready == Some(false)) {

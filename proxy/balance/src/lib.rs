@@ -125,10 +125,7 @@ impl State {
         let random = &mut self.random;
         let mut unused = 0;
         let cursor = match cluster.lb {
-            LbPolicy::RoundRobin => self
-                .cursors
-                .entry(slot)
-                .or_insert_with(|| random.u64(..)),
+            LbPolicy::RoundRobin => self.cursors.entry(slot).or_insert_with(|| random.u64(..)),
             _ => &mut unused,
         };
         pick::pick(cluster.lb, candidates, cursor, random).cloned()

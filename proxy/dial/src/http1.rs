@@ -69,13 +69,13 @@ where
                     connection,
                 ));
             }
-            Err(mut error) => match error.take_message().filter(|_| !fresh) {
-                Some(unsent) => request = unsent,
-                None => {
+            Err(mut error) => match error.take_message() {
+                Some(unsent) if !fresh => request = unsent,
+                unsent => {
                     return Err(SendFailure {
                         reason: reset_reason(error.error()),
                         transport: None,
-                        started: true,
+                        started: unsent.is_none(),
                         connection: Some(conn.connection),
                     });
                 }

@@ -43,9 +43,15 @@ pub fn own_frame(id: &str, fields: &PeerFields) -> Vec<u8> {
         (METADATA_ID.as_str(), Kind::StringValue(id.to_owned())),
     ];
     let both = Struct {
-        fields: entries.into_iter().map(|(key, kind)| (key.to_owned(), Value { kind: Some(kind) })).collect(),
+        fields: entries
+            .into_iter()
+            .map(|(key, kind)| (key.to_owned(), Value { kind: Some(kind) }))
+            .collect(),
     };
-    let any = Any { type_url: STRUCT.to_owned(), value: both.encode_to_vec() };
+    let any = Any {
+        type_url: STRUCT.to_owned(),
+        value: both.encode_to_vec(),
+    };
     frame(&any.encode_to_vec())
 }
 
@@ -84,7 +90,9 @@ where
         }
         Ok(theirs)
     };
-    tokio::time::timeout(PATIENCE, both).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    tokio::time::timeout(PATIENCE, both)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 async fn send<S: AsyncWrite + Unpin>(stream: &mut S, own: &[u8]) -> io::Result<()> {
@@ -94,11 +102,17 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, own: &[u8]) -> io::Result<(
 
 async fn receive<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Vec<u8>> {
     if stream.read_u32().await? != MAGIC {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer sent no metadata exchange frame"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the peer sent no metadata exchange frame",
+        ));
     }
     let length = stream.read_u32().await?;
     if length > MAX_FRAME {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer's metadata exchange frame is too long"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the peer's metadata exchange frame is too long",
+        ));
     }
     let mut any = vec![0; length as usize];
     stream.read_exact(&mut any).await?;
@@ -115,8 +129,10 @@ mod tests {
     async fn both_sides_get_the_other_frame_and_following_bytes_stay() {
         let (mut client, mut server) = duplex(256);
         let (ours, theirs) = (frame(b"client"), frame(b"server"));
-        let (at_client, at_server) =
-            tokio::join!(exchange(&mut client, &ours, Turn::Client), exchange(&mut server, &theirs, Turn::Server));
+        let (at_client, at_server) = tokio::join!(
+            exchange(&mut client, &ours, Turn::Client),
+            exchange(&mut server, &theirs, Turn::Server)
+        );
         assert_eq!(at_client.unwrap(), b"server");
         assert_eq!(at_server.unwrap(), b"client");
         client.write_all(b"hi").await.unwrap();
@@ -127,7 +143,11 @@ mod tests {
 
     #[test]
     fn a_frame_names_who_sent_it() {
-        let fields = PeerFields { workload: "ratings-v1".into(), namespace: "default".into(), ..PeerFields::default() };
+        let fields = PeerFields {
+            workload: "ratings-v1".into(),
+            namespace: "default".into(),
+            ..PeerFields::default()
+        };
         let frame = own_frame("sidecar~10.0.0.1~ratings-v1.default~x", &fields);
         let peer = peer_of(&frame[8..]).unwrap();
         assert_eq!(peer.fields().workload, "ratings-v1");
@@ -136,7 +156,10 @@ mod tests {
 
     #[tokio::test]
     async fn foreign_and_oversized_frames_are_refused() {
-        for bytes in [*b"GET / HT", [0x3D, 0x23, 0x04, 0x67, 0xFF, 0xFF, 0xFF, 0xFF]] {
+        for bytes in [
+            *b"GET / HT",
+            [0x3D, 0x23, 0x04, 0x67, 0xFF, 0xFF, 0xFF, 0xFF],
+        ] {
             let (mut client, mut server) = duplex(256);
             client.write_all(&bytes).await.unwrap();
             let error = exchange(&mut server, b"", Turn::Server).await.unwrap_err();

@@ -36,7 +36,12 @@ pub enum TcpEnd {
 }
 
 /// Copies until both directions are closed, one side fails or nothing moved for `idle`.
-pub async fn copy<D, U>(downstream: &mut D, upstream: &mut U, idle: Option<Duration>, counts: &Transferred) -> TcpEnd
+pub async fn copy<D, U>(
+    downstream: &mut D,
+    upstream: &mut U,
+    idle: Option<Duration>,
+    counts: &Transferred,
+) -> TcpEnd
 where
     D: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
@@ -44,6 +49,7 @@ where
     let mut up = Pump::new();
     let mut down = Pump::new();
     let moved = Cell::new(Instant::now());
+    let mut seen = 0;
     let both = poll_fn(|cx| {
         let sent = up.poll(cx, downstream, upstream, &counts.up);
         if let Poll::Ready(Err(failure)) = sent {
@@ -53,10 +59,16 @@ where
         if let Poll::Ready(Err(failure)) = received {
             return Poll::Ready(failure.blame(TcpEnd::Upstream, TcpEnd::Downstream));
         }
-        if idle.is_some() {
+        // The idle timer's own wake-up polls this too: only bytes count.
+        let total = counts.up.get().wrapping_add(counts.down.get());
+        if idle.is_some() && std::mem::replace(&mut seen, total) != total {
             moved.set(Instant::now());
         }
-        if sent.is_ready() && received.is_ready() { Poll::Ready(TcpEnd::Closed) } else { Poll::Pending }
+        if sent.is_ready() && received.is_ready() {
+            Poll::Ready(TcpEnd::Closed)
+        } else {
+            Poll::Pending
+        }
     });
     match idle {
         None => both.await,
@@ -69,7 +81,7 @@ where
     }
 }
 
-/// Resolves when `moved` lies `limit` back; polls of the copy move it on, so no timer is set anew for each byte.
+/// Resolves when `moved` lies `limit` back; the copy moves it on, so no timer is set anew for each byte.
 async fn quiet(moved: &Cell<Instant>, limit: Duration) {
     loop {
         let deadline = moved.get() + limit;
@@ -87,7 +99,11 @@ enum Failure {
 }
 
 impl Failure {
-    fn blame(self, reader: impl FnOnce(io::Error) -> TcpEnd, writer: impl FnOnce(io::Error) -> TcpEnd) -> TcpEnd {
+    fn blame(
+        self,
+        reader: impl FnOnce(io::Error) -> TcpEnd,
+        writer: impl FnOnce(io::Error) -> TcpEnd,
+    ) -> TcpEnd {
         match self {
             Self::Reader(error) => reader(error),
             Self::Writer(error) => writer(error),
@@ -111,7 +127,11 @@ enum Phase {
 
 impl Pump {
     fn new() -> Self {
-        Self { buffer: Vec::new(), sent: 0, phase: Phase::Copying }
+        Self {
+            buffer: Vec::new(),
+            sent: 0,
+            phase: Phase::Copying,
+        }
     }
 
     fn poll<R, W>(
@@ -149,7 +169,12 @@ impl Pump {
     }
 
     /// Reads into the buffer; empty afterwards means the reader is at its end.
-    fn fill<R, W>(&mut self, cx: &mut Context<'_>, reader: &mut R, writer: &mut W) -> Poll<io::Result<()>>
+    fn fill<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        writer: &mut W,
+    ) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -169,7 +194,11 @@ impl Pump {
         outcome
     }
 
-    fn drain<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<io::Result<()>> {
+    fn drain<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: &mut W,
+    ) -> Poll<io::Result<()>> {
         while let Some(rest) = self.buffer.get(self.sent..).filter(|rest| !rest.is_empty()) {
             let written = ready!(Pin::new(&mut *writer).poll_write(cx, rest))?;
             if written == 0 {
@@ -205,7 +234,11 @@ mod tests {
             server.write_all(&request[..10]).await.unwrap();
             server.shutdown().await.unwrap();
         };
-        let (end, answer, ()) = tokio::join!(copy(&mut downstream, &mut upstream, None, &counts), talk, serve);
+        let (end, answer, ()) = tokio::join!(
+            copy(&mut downstream, &mut upstream, None, &counts),
+            talk,
+            serve
+        );
         assert!(matches!(end, TcpEnd::Closed));
         assert_eq!(answer, [7; 10]);
         assert_eq!((counts.up.get(), counts.down.get()), (1000, 10));
@@ -217,7 +250,13 @@ mod tests {
         let (mut upstream, _server) = duplex(64);
         let counts = Transferred::default();
         let begin = Instant::now();
-        let end = copy(&mut downstream, &mut upstream, Some(Duration::from_secs(3600)), &counts).await;
+        let end = copy(
+            &mut downstream,
+            &mut upstream,
+            Some(Duration::from_secs(3600)),
+            &counts,
+        )
+        .await;
         assert!(matches!(end, TcpEnd::Idle));
         assert_eq!(begin.elapsed().as_secs(), 3600);
     }

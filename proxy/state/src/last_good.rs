@@ -21,9 +21,9 @@ const FILE: &str = "lateen-config.bin";
 /// More than any proxy is sent; a larger file is not ours.
 const MAX_BYTES: u64 = 512 << 20;
 /// Quiet time after a change before it is written.
-const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE: Duration = Duration::from_millis(100);
 /// Longest wait for that quiet.
-const SETTLE_MAX: Duration = Duration::from_secs(10);
+const SETTLE_MAX: Duration = Duration::from_secs(1);
 
 /// Why the copy could not be read or written.
 #[derive(Debug, thiserror::Error)]

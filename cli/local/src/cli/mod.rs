@@ -283,10 +283,12 @@ async fn sources(names: &[String]) -> anyhow::Result<(Vec<Source>, Vec<SourceFil
 
 fn say(lines: &[String]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    for line in lines.iter().filter(|l| !l.is_empty()) {
-        writeln!(out, "{line}")?;
+    let mut lines = lines.iter().filter(|line| !line.is_empty());
+    match lines.try_for_each(|line| writeln!(out, "{line}")) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
     }
-    Ok(())
 }
 
 /// A path for messages and maps.

@@ -39,7 +39,10 @@ where
 {
     let (parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(connection, &parts);
-    match stages(&mut exchange, &upstreams, parts, body).await {
+    // On the heap, the stages' state is written once; by value, hyper would move kilobytes of it twice a request and keep
+    // room for it on idle connections.
+    let stages = Box::pin(stages(&mut exchange, &upstreams, parts, body));
+    match stages.await {
         Ok(response) => exchange.answer(response),
         Err(reply) => exchange.reply(reply),
     }

@@ -241,3 +241,19 @@ fn early_resets_end_the_connection() {
         }
     });
 }
+
+#[test]
+fn connections_to_an_endpoint_that_left_are_closed() {
+    run(|| async {
+        let upstream = Upstream::statuses(&[200]).await;
+        let towards = upstream.cluster();
+        let endpoints = std::sync::Arc::clone(towards.endpoints().unwrap());
+        let mesh = Mesh::start(vec![route(to(slot(towards)))], |_| {}).await;
+        mesh.get("/", &[]).await;
+        assert_eq!(mesh.pools.open(), 1);
+        endpoints.store(Some(std::sync::Arc::default()));
+        while mesh.pools.open() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}

@@ -1,6 +1,8 @@
 //! Requests through the whole HTTP path, in process: real connections to a real upstream, the rooms as the proxy joins
 //! them.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "../../src/http/request.rs"]
 mod request;
 
@@ -11,3 +13,4 @@ mod faults;
 mod headers;
 mod retries;
 mod streams;
+mod tls;

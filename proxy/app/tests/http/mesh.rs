@@ -91,6 +91,16 @@ impl Mesh {
         side: Side,
         change: impl FnOnce(&mut HttpManager),
     ) -> Self {
+        Self::start_tls(routes, side, None, change).await
+    }
+
+    /// The same behind TLS.
+    pub(crate) async fn start_tls(
+        routes: Vec<Route>,
+        side: Side,
+        tls: Option<Arc<ServerTls>>,
+        change: impl FnOnce(&mut HttpManager),
+    ) -> Self {
         let mut manager = manager(table(routes));
         change(&mut manager);
         let metrics = Metrics::new(MetricsConfig {
@@ -104,7 +114,8 @@ impl Mesh {
             ..PeerFields::default()
         };
         let own = lateen_proxy_relay::http::OwnMetadata::new("me", &own);
-        let worker = Rc::new(Worker::new(metrics.recorder(), own, None));
+        let own_uri = Some("spiffe://cluster.local/ns/default/sa/own".into());
+        let worker = Rc::new(Worker::new(metrics.recorder(), own, own_uri));
         let log = tempfile::NamedTempFile::new().unwrap();
         let sinks = LogSinks::new(metrics.stats().counter("dropped"));
         let sink = sinks.open(log.path().to_str().unwrap()).unwrap();
@@ -124,15 +135,35 @@ impl Mesh {
         tokio::task::spawn_local(async move {
             loop {
                 let (stream, client) = listener.accept().await.unwrap();
-                let connection =
-                    Rc::new(Connection::new(Rc::clone(&chain), facts(client, address)));
-                let upstreams = upstreams.clone();
+                let mut facts = facts(client, address);
+                let (chain, upstreams) = (Rc::clone(&chain), upstreams.clone());
                 let (phases, ended) = (Phases(phase.clone()), Rc::clone(&ended));
+                let tls = tls.clone();
+                let handle = move |connection, request| {
+                    crate::request::handle(upstreams.clone(), connection, request)
+                };
                 tokio::task::spawn_local(async move {
-                    serve_connection(stream, connection, phases, move |connection, request| {
-                        crate::request::handle(upstreams.clone(), connection, request)
-                    })
-                    .await;
+                    match tls {
+                        None => {
+                            let connection = Rc::new(Connection::new(chain, facts));
+                            serve_connection(stream, connection, phases, handle).await;
+                        }
+                        Some(tls) => {
+                            // A client that refuses our certificate ends the handshake.
+                            let Ok((stream, peer)) =
+                                lateen_proxy_tls::accept(&tls, stream, None).await
+                            else {
+                                return;
+                            };
+                            let agreed = stream.get_ref().1.alpn_protocol();
+                            assert!(agreed.is_some(), "the client offers what istio.alpn says");
+                            facts.tls = true;
+                            facts.peer = peer;
+                            facts.sni = stream.get_ref().1.server_name().map(Into::into);
+                            let connection = Rc::new(Connection::new(chain, facts));
+                            serve_connection(stream, connection, phases, handle).await;
+                        }
+                    }
                     ended.set(ended.get() + 1);
                 });
             }

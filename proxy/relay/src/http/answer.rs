@@ -138,10 +138,8 @@ fn strip_hop(headers: &mut HeaderMap) {
         headers.remove(header::CONNECTION);
     }
     let hop = |name: &HeaderName| {
-        matches!(
-            *name,
-            header::TRANSFER_ENCODING | header::UPGRADE
-        ) || *name == KEEP_ALIVE
+        matches!(*name, header::TRANSFER_ENCODING | header::UPGRADE)
+            || *name == KEEP_ALIVE
             || *name == PROXY_CONNECTION
     };
     if headers.keys().any(hop) {

@@ -81,7 +81,10 @@ impl HttpChain {
 
     /// The inline table, counted on this thread only.
     pub fn inline_table(&self, table: &Arc<RouteTable>) -> Rc<KnownTable> {
-        Rc::clone(self.inline.get_or_init(|| Rc::new(KnownTable::new(Arc::clone(table)))))
+        Rc::clone(
+            self.inline
+                .get_or_init(|| Rc::new(KnownTable::new(Arc::clone(table)))),
+        )
     }
 
     fn add(&mut self, filter: &HttpFilter) {

@@ -204,13 +204,18 @@ pub async fn serve_connection<I, H, F, B>(
             let server = http1_builder(&connection)
                 .serve_connection(TokioIo::new(io), service)
                 .with_upgrades();
-            drive(pin!(server), &connection, drain, true, |it| it.graceful_shutdown()).await
+            drive(pin!(server), &connection, drain, true, |it| {
+                it.graceful_shutdown()
+            })
+            .await
         }
         KnownProtocol::Http2 => {
             let io = FrameBudget::new(io);
-            let server =
-                http2_builder(&connection).serve_connection(TokioIo::new(io), service);
-            drive(pin!(server), &connection, drain, false, |it| it.graceful_shutdown()).await
+            let server = http2_builder(&connection).serve_connection(TokioIo::new(io), service);
+            drive(pin!(server), &connection, drain, false, |it| {
+                it.graceful_shutdown()
+            })
+            .await
         }
     };
     if let Err(error) = outcome {
@@ -302,9 +307,7 @@ where
                 !http1
             }
             Event::Closing => true,
-            Event::Time => {
-                connection.is_idle_since(now) || end.is_some_and(|end| end <= now)
-            }
+            Event::Time => connection.is_idle_since(now) || end.is_some_and(|end| end <= now),
         };
         if shut {
             shut_down(server.as_mut());
@@ -319,7 +322,10 @@ async fn next_event<S: DrainSignal>(
     mut drain: S,
     end: Option<Instant>,
 ) -> (Event, S) {
-    let due = [connection.idle_deadline(), end].into_iter().flatten().min();
+    let due = [connection.idle_deadline(), end]
+        .into_iter()
+        .flatten()
+        .min();
     let draining = connection.draining.get();
     let event = tokio::select! {
         () = connection.abuse.notified() => Event::Abuse,

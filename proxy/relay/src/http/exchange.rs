@@ -11,9 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use hyper::upgrade::OnUpgrade;
 use lateen_proxy_model::{ActiveRequest, Route, UpstreamConnection};
-use lateen_proxy_telemetry::{
-    Exchange as ExchangeRecord, Flags, HttpRecord, Peer, Protocol, Side,
-};
+use lateen_proxy_telemetry::{Exchange as ExchangeRecord, Flags, HttpRecord, Peer, Protocol, Side};
 
 use super::connection::Connection;
 use super::grpc::MessageCounter;
@@ -135,17 +133,15 @@ impl Exchange {
         self.authority = host.clone();
     }
 
-    /// Keeps what logs show of the request as it is sent on.
+    /// Keeps what logs show of the request, as it is now.
     pub fn keep_request(&mut self, parts: &Parts) {
         self.uri = parts.uri.clone();
-        let wanted = &self.conn.chain.logged_headers;
-        self.request_headers = wanted
-            .iter()
-            .filter_map(|name| {
-                let value = parts.headers.get(name)?;
-                Some((name.clone(), value.clone()))
-            })
-            .collect();
+        let kept = self.conn.chain.logged_headers.iter().filter_map(|name| {
+            let value = parts.headers.get(name)?;
+            Some((name.clone(), value.clone()))
+        });
+        self.request_headers.clear();
+        self.request_headers.extend(kept);
     }
 
     /// Keeps what logs show of the answer.
@@ -275,7 +271,9 @@ impl Drop for Exchange {
 
 /// Whether a message is gRPC by its content type.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).map_or(&[][..], |it| it.as_bytes());
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .map_or(&[][..], |it| it.as_bytes());
     kind.strip_prefix(b"application/grpc")
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }

@@ -119,7 +119,11 @@ where
     }
     finish_head(exchange, &plan, &cluster, &mut parts);
     let retries = Retries::new(plan.retry.filter(|_| upgrade.is_none()));
-    let payload = Payload::new(exchange, body, retries.may_come() || !plan.forward.mirrors.is_empty());
+    let payload = Payload::new(
+        exchange,
+        body,
+        retries.may_come() || !plan.forward.mirrors.is_empty(),
+    );
     mirror::send_all(exchange, upstreams, &plan, &parts, payload.replay());
     let limits = limits(exchange, &plan);
     let mut tries = Tries {
@@ -288,7 +292,10 @@ where
             let (verdict, result) = match outcome {
                 Ok((response, connection)) => {
                     exchange.upstream = Some(connection);
-                    (self.judge(|it, on| it.on_response(&response, on)), Ok(response))
+                    (
+                        self.judge(|it, on| it.on_response(&response, on)),
+                        Ok(response),
+                    )
                 }
                 Err(Failed::Reset(failure)) => {
                     exchange.upstream.clone_from(&failure.connection);
@@ -408,7 +415,10 @@ where
                 _ => Outcome::Success,
             },
             Err(Failed::Reset(failure))
-                if matches!(failure.reason, ResetReason::Overflow | ResetReason::LocalReset) =>
+                if matches!(
+                    failure.reason,
+                    ResetReason::Overflow | ResetReason::LocalReset
+                ) =>
             {
                 return;
             }

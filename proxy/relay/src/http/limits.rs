@@ -82,7 +82,10 @@ impl Limits {
     }
 
     fn idle_end(&self) -> Option<Instant> {
-        let active = self.progress.as_ref().map_or(self.begun, |it| it.active.get());
+        let active = self
+            .progress
+            .as_ref()
+            .map_or(self.begun, |it| it.active.get());
         active.checked_add(self.idle?)
     }
 

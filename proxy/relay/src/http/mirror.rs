@@ -9,9 +9,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, header};
 use http_body::Body;
 use http_body_util::BodyExt;
-use lateen_proxy_model::{
-    ActiveRequest, Balance, Choice, Dial, Mirror, ResetReason, Target,
-};
+use lateen_proxy_model::{ActiveRequest, Balance, Choice, Dial, Mirror, ResetReason, Target};
 
 use super::exchange::Exchange;
 use super::forward::{ForwardPlan, Upstreams};
@@ -50,7 +48,10 @@ pub(crate) fn send_all<L, D>(
             Facts::new(exchange, mirror, cluster),
             Request::from_parts(head, body),
         );
-        let limit = plan.timeout.filter(|limit| !limit.is_zero()).unwrap_or(LONGEST);
+        let limit = plan
+            .timeout
+            .filter(|limit| !limit.is_zero())
+            .unwrap_or(LONGEST);
         tokio::task::spawn_local(async move {
             if tokio::time::timeout(limit, copy).await.is_err() {
                 tracing::debug!("a mirrored request took too long");
@@ -115,7 +116,11 @@ where
 
 /// `host:port` becomes `host-shadow:port`.
 fn shadow_host(parts: &mut Parts) {
-    let Some(host) = parts.headers.get(header::HOST).and_then(|it| it.to_str().ok()) else {
+    let Some(host) = parts
+        .headers
+        .get(header::HOST)
+        .and_then(|it| it.to_str().ok())
+    else {
         return;
     };
     let shadow = match host.rsplit_once(':') {

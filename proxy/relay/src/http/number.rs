@@ -13,7 +13,9 @@ static SMALL: [HeaderValue; 32] = texts!(
 
 /// `number` in decimal.
 pub(crate) fn number(number: u128) -> HeaderValue {
-    let small = usize::try_from(number).ok().and_then(|index| SMALL.get(index));
+    let small = usize::try_from(number)
+        .ok()
+        .and_then(|index| SMALL.get(index));
     match small {
         Some(known) => known.clone(),
         None => HeaderValue::from(u64::try_from(number).unwrap_or(u64::MAX)),

@@ -152,13 +152,19 @@ fn decode(header: &HeaderValue) -> Option<PeerFields> {
         return None;
     }
     let bytes = BASE64.decode(header.as_bytes()).ok()?;
-    Struct::decode(&bytes[..]).ok().map(|metadata| fields_of(&metadata))
+    Struct::decode(&bytes[..])
+        .ok()
+        .map(|metadata| fields_of(&metadata))
 }
 
 /// What a peer's `Struct` says.
 pub(crate) fn fields_of(metadata: &Struct) -> PeerFields {
     let empty = Struct::default();
-    let labels = match metadata.fields.get("LABELS").and_then(|it| it.kind.as_ref()) {
+    let labels = match metadata
+        .fields
+        .get("LABELS")
+        .and_then(|it| it.kind.as_ref())
+    {
         Some(Kind::StructValue(labels)) => labels,
         _ => &empty,
     };

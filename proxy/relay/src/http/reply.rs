@@ -74,12 +74,7 @@ impl LocalReply {
     }
 
     /// An answer that the route or a policy gives, as it is, also to gRPC requests.
-    pub fn own(
-        status: StatusCode,
-        headers: HeaderMap,
-        body: Bytes,
-        details: &'static str,
-    ) -> Self {
+    pub fn own(status: StatusCode, headers: HeaderMap, body: Bytes, details: &'static str) -> Self {
         let mut reply = Self::new(status, "", Flags::NONE, details);
         reply.body = body;
         reply.headers = headers;
@@ -234,10 +229,7 @@ impl LocalReply {
             return response;
         }
         if !parts.body.is_empty() {
-            headers.insert(
-                header::CONTENT_LENGTH,
-                HeaderValue::from(parts.body.len()),
-            );
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(parts.body.len()));
             headers
                 .entry(header::CONTENT_TYPE)
                 .or_insert(HeaderValue::from_static("text/plain"));

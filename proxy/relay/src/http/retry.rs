@@ -71,7 +71,10 @@ impl<'a> Retries<'a> {
     }
 
     pub(crate) fn note_tried(&mut self, endpoint: u64) {
-        if self.policy.is_some_and(|policy| policy.avoid_previous_hosts && self.left > 0) {
+        if self
+            .policy
+            .is_some_and(|policy| policy.avoid_previous_hosts && self.left > 0)
+        {
             self.tried.push(endpoint);
         }
     }
@@ -95,9 +98,9 @@ impl<'a> Retries<'a> {
         failure: &SendFailure,
         cluster: &Rc<KnownCluster>,
     ) -> Verdict {
-        let wanted = self.policy.is_some_and(|policy| {
-            wants_reset(policy.on, failure.reason, failure.started)
-        });
+        let wanted = self
+            .policy
+            .is_some_and(|policy| wants_reset(policy.on, failure.reason, failure.started));
         self.judge(wanted, cluster)
     }
 
@@ -225,7 +228,12 @@ mod tests {
             (RetryOn::GATEWAY_ERROR, 503, HeaderMap::new(), true),
             (RetryOn::RETRIABLE_4XX, 409, HeaderMap::new(), true),
             (RetryOn::RETRIABLE_STATUS_CODES, 429, HeaderMap::new(), true),
-            (RetryOn::RETRIABLE_STATUS_CODES, 503, HeaderMap::new(), false),
+            (
+                RetryOn::RETRIABLE_STATUS_CODES,
+                503,
+                HeaderMap::new(),
+                false,
+            ),
             (RetryOn::GRPC_UNAVAILABLE, 200, grpc("14"), true),
             (RetryOn::GRPC_UNAVAILABLE, 200, grpc("1"), false),
             (RetryOn::GRPC_CANCELLED, 200, grpc("1"), true),
@@ -239,15 +247,49 @@ mod tests {
     #[test]
     fn resets_are_retried_by_their_conditions() {
         for (on, reason, started, wanted) in [
-            (RetryOn::CONNECT_FAILURE, ResetReason::ConnectFailure, false, true),
-            (RetryOn::CONNECT_FAILURE, ResetReason::ConnectionTermination, true, false),
-            (RetryOn::REFUSED_STREAM, ResetReason::RemoteRefused, true, true),
-            (RetryOn::RESET, ResetReason::ConnectionTermination, true, true),
-            (RetryOn::RESET_BEFORE_REQUEST, ResetReason::ConnectFailure, false, true),
-            (RetryOn::RESET_BEFORE_REQUEST, ResetReason::ConnectionTermination, true, false),
+            (
+                RetryOn::CONNECT_FAILURE,
+                ResetReason::ConnectFailure,
+                false,
+                true,
+            ),
+            (
+                RetryOn::CONNECT_FAILURE,
+                ResetReason::ConnectionTermination,
+                true,
+                false,
+            ),
+            (
+                RetryOn::REFUSED_STREAM,
+                ResetReason::RemoteRefused,
+                true,
+                true,
+            ),
+            (
+                RetryOn::RESET,
+                ResetReason::ConnectionTermination,
+                true,
+                true,
+            ),
+            (
+                RetryOn::RESET_BEFORE_REQUEST,
+                ResetReason::ConnectFailure,
+                false,
+                true,
+            ),
+            (
+                RetryOn::RESET_BEFORE_REQUEST,
+                ResetReason::ConnectionTermination,
+                true,
+                false,
+            ),
             (RetryOn::FIVE_XX, ResetReason::Overflow, false, false),
         ] {
-            assert_eq!(wants_reset(on, reason, started), wanted, "{on:?} {reason:?}");
+            assert_eq!(
+                wants_reset(on, reason, started),
+                wanted,
+                "{on:?} {reason:?}"
+            );
         }
     }
 

@@ -81,9 +81,7 @@ pub fn check(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
         }
     } else {
         let path = parts.uri.path_and_query().cloned();
-        parts.uri = path
-            .unwrap_or(PathAndQuery::from_static("/"))
-            .into();
+        parts.uri = path.unwrap_or(PathAndQuery::from_static("/")).into();
     }
     parts.headers.insert(header::HOST, authority.clone());
     exchange.authority = authority;
@@ -140,7 +138,10 @@ pub fn trust(exchange: &mut Exchange, parts: &mut Parts) {
         exchange.peer = conn.chain.worker.peers.find(&exchange.exchanged);
     }
     let edge = manager.use_remote_address;
-    if headers.keys().any(|name| name.as_str().starts_with("x-envoy-")) {
+    if headers
+        .keys()
+        .any(|name| name.as_str().starts_with("x-envoy-"))
+    {
         for name in INTERNAL.iter().chain(EDGE.iter().filter(|_| edge)) {
             headers.remove(name);
         }
@@ -157,6 +158,7 @@ pub fn trust(exchange: &mut Exchange, parts: &mut Parts) {
     if !manager.proxy_100_continue {
         headers.remove(header::EXPECT);
     }
+    exchange.keep_request(parts);
 }
 
 /// The path and query as they are now.
@@ -266,7 +268,10 @@ fn named_headers(headers: &HeaderMap) -> Result<Vec<HeaderName>, LocalReply> {
                 return Err(LocalReply::bad_request("connection_header_invalid"));
             };
             if [&FORWARDED_FOR, &FORWARDED_PROTO, &FORWARDED_HOST].contains(&&name)
-                || matches!(name, header::HOST | header::CONTENT_LENGTH | header::AUTHORIZATION)
+                || matches!(
+                    name,
+                    header::HOST | header::CONTENT_LENGTH | header::AUTHORIZATION
+                )
             {
                 return Err(LocalReply::bad_request("connection_header_rejected"));
             }

@@ -34,10 +34,16 @@ fn append(conn: &Connection, headers: &mut HeaderMap) {
     let Some(own) = element(conn) else {
         return;
     };
-    let before: Vec<&[u8]> = headers.get_all(&XFCC).iter().map(HeaderValue::as_bytes).collect();
+    let before: Vec<&[u8]> = headers
+        .get_all(&XFCC)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     let value = match before.is_empty() {
         true => Some(own),
-        false => HeaderValue::from_bytes(&[&before.join(&b','), &b","[..], own.as_bytes()].concat()).ok(),
+        false => {
+            HeaderValue::from_bytes(&[&before.join(&b','), &b","[..], own.as_bytes()].concat()).ok()
+        }
     };
     if let Some(value) = value {
         headers.insert(&XFCC, value);
