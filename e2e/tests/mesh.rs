@@ -279,16 +279,47 @@ fn no_request_fails_during_route_changes_a_pod_deletion_and_a_rolling_restart() 
     }
 }
 
+/// Waits until ten calls in a row reach this version of reviews.
+fn reaches(mesh: &Mesh, version: &str) -> Result<()> {
+    let wanted = format!("reviews-{version}");
+    eventually(SOON * 2, || {
+        let load = mesh.load("curl", REVIEWS, &["--count", "10", "--tally", &wanted])?;
+        let log = [
+            "logs",
+            "deployment/curl",
+            "-c",
+            "istio-proxy",
+            "--tail",
+            "12",
+        ];
+        ensure!(
+            load.of(&wanted) == 10,
+            "{load:?}\n{}",
+            mesh.local(&log)?.stdout
+        );
+        Ok(())
+    })
+}
+
+/// Waits until every proxy has acknowledged all it subscribed to.
+fn all_synced(mesh: &Mesh) -> Result<()> {
+    eventually(SOON * 3, || {
+        let status = mesh.lateenctl(&["proxy-status", "-v", "1"])?.ok()?.stdout;
+        let rows: Vec<&str> = status.lines().skip(1).collect();
+        ensure!(rows.len() >= 9, "{status}");
+        let bad = ["STALE", "NOT SENT", "ERROR"];
+        let synced =
+            |row: &&str| row.contains("SYNCED") && !bad.iter().any(|word| row.contains(word));
+        ensure!(rows.iter().all(synced), "{status}");
+        Ok(())
+    })
+}
+
 #[test]
 fn the_mesh_lives_on_without_its_control_plane() {
     let mesh = bookinfo("e2e-headless", &[]);
     mesh.apply(&routed_to("v1")).unwrap();
-    eventually(SOON, || {
-        let load = mesh.load("curl", REVIEWS, &["--count", "10", "--tally", "reviews-v1"])?;
-        ensure!(load.of("reviews-v1") == 10, "{load:?}");
-        Ok(())
-    })
-    .unwrap();
+    reaches(&mesh, "v1").unwrap();
 
     mesh.local(&["kill", "deployment/istiod"])
         .unwrap()
@@ -309,8 +340,9 @@ fn the_mesh_lives_on_without_its_control_plane() {
         "new connections are encrypted: {seen:?}"
     );
 
+    let kept = "/etc/istio/proxy/lateen-config.bin";
     eventually(SOON, || {
-        let kept = [
+        let test = [
             "exec",
             "deployment/curl",
             "-c",
@@ -318,9 +350,9 @@ fn the_mesh_lives_on_without_its_control_plane() {
             "--",
             "test",
             "-s",
-            "/etc/istio/proxy/lateen-config.bin",
+            kept,
         ];
-        mesh.local(&kept)?.ok().map(drop)
+        mesh.local(&test)?.ok().map(drop)
     })
     .unwrap();
     // The one that was started in its place answers nobody, which is worse than none.
@@ -334,43 +366,11 @@ fn the_mesh_lives_on_without_its_control_plane() {
         .unwrap()
         .ok()
         .unwrap();
-    eventually(SOON * 2, || {
-        let load = mesh.load("curl", REVIEWS, &["--count", "10", "--tally", "reviews-v1"])?;
-        ensure!(
-            load.of("reviews-v1") == 10,
-            "the restarted proxy does not serve its last routes: {load:?}\n{}",
-            mesh.local(&[
-                "logs",
-                "deployment/curl",
-                "-c",
-                "istio-proxy",
-                "--tail",
-                "12"
-            ])?
-            .stdout
-        );
-        Ok(())
-    })
-    .unwrap();
+    reaches(&mesh, "v1").unwrap();
 
     mesh.local(&["kill", "deployment/istiod", "--signal", "CONT"])
         .unwrap()
         .ok()
         .unwrap();
-    eventually(SOON * 3, || {
-        let status = mesh.lateenctl(&["proxy-status", "-v", "1"])?.ok()?.stdout;
-        let rows: Vec<&str> = status.lines().skip(1).collect();
-        ensure!(rows.len() >= 8, "{status}");
-        for row in rows {
-            ensure!(
-                row.contains("SYNCED")
-                    && !row.contains("STALE")
-                    && !row.contains("NOT SENT")
-                    && !row.contains("ERROR"),
-                "{status}"
-            );
-        }
-        Ok(())
-    })
-    .unwrap();
+    all_synced(&mesh).unwrap();
 }

@@ -102,9 +102,8 @@ fn install_certificate(state: &State) -> String {
     key
 }
 
-#[tokio::test]
-async fn the_dump_has_envoys_shape_and_no_keys() {
-    let admin = admin();
+/// One resource of each kind, one refusal, and secrets with a key, which comes back.
+fn fill(admin: &Admin) -> String {
     let resources = admin.state.resources();
     let cluster = Cluster {
         name: "outbound|80||a.b.svc.cluster.local".into(),
@@ -128,7 +127,13 @@ async fn the_dump_has_envoys_shape_and_no_keys() {
         ..resource(&Cluster::default())
     };
     resources.accept(ResourceKind::Secret, "kubernetes://tls", secret);
+    key
+}
 
+#[tokio::test]
+async fn the_dump_has_envoys_shape_and_no_keys() {
+    let admin = admin();
+    let key = fill(&admin);
     let (_, text) = ask(&admin, Method::GET, "/config_dump").await;
     let key_line = key.lines().nth(1).expect("PEM");
     assert!(!text.contains("PRIVATE KEY") && !text.contains(key_line));
