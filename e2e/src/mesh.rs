@@ -25,6 +25,7 @@ pub struct MeshOptions {
 pub struct Mesh {
     name: String,
     lateenctl: PathBuf,
+    kept: bool,
 }
 
 /// What a command gave.
@@ -58,6 +59,7 @@ impl Mesh {
         let mesh = Self {
             name: options.name.clone(),
             lateenctl: lateenctl()?,
+            kept: false,
         };
         let mut arguments = vec!["up", "--detach"];
         for file in &options.files {
@@ -68,6 +70,23 @@ impl Mesh {
             .ok()
             .context("the mesh did not come up")?;
         Ok(mesh)
+    }
+
+    /// Leaves the mesh up when this value is dropped.
+    #[must_use]
+    pub fn kept(mut self) -> Self {
+        self.kept = true;
+        self
+    }
+
+    /// Takes a mesh down by its name, whoever started it.
+    pub fn down_named(name: &str) -> Result<()> {
+        let mesh = Self {
+            name: name.to_owned(),
+            lateenctl: lateenctl()?,
+            kept: true,
+        };
+        mesh.down()
     }
 
     /// The mesh's name.
@@ -209,7 +228,9 @@ impl Mesh {
 
 impl Drop for Mesh {
     fn drop(&mut self) {
-        let _ = self.down();
+        if !self.kept {
+            let _ = self.down();
+        }
     }
 }
 

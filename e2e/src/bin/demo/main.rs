@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Parser;
 use lateen_e2e::{Mesh, MeshOptions, sample};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
 #[command(
@@ -26,7 +27,8 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -36,11 +38,49 @@ fn main() -> ExitCode {
     }
 }
 
+/// Walks the tour and waits, both until somebody interrupts; takes the mesh down whatever happened.
 fn run(arguments: &Arguments) -> Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (name, check) = (arguments.name.clone(), arguments.check);
+    let outcome: Result<bool> = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let interrupted = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        let tour = tokio::task::spawn_blocking(move || tour(&name, check));
+        tokio::pin!(interrupted);
+        tokio::select! {
+            held = tour => {
+                let held = held??;
+                if !check {
+                    interrupted.await;
+                }
+                Ok(held)
+            }
+            () = &mut interrupted => Ok(!check),
+        }
+    });
+    // A tour that was interrupted ends with the mesh it walks through.
+    let down = Mesh::down_named(&arguments.name);
+    runtime.shutdown_background();
+    let held = outcome?;
+    down.context("the mesh did not come down")?;
+    Ok(held)
+}
+
+/// Brings the mesh up and walks through it; it stays up.
+fn tour(name: &str, check: bool) -> Result<bool> {
+    // A demo that was killed may have left its mesh running.
+    let _ = Mesh::down_named(name);
     let begin = Instant::now();
-    // A demo that was killed leaves nothing running but may leave its records: the next run starts clean.
     let mesh = Mesh::up(&MeshOptions {
-        name: arguments.name.clone(),
+        name: name.to_owned(),
         files: vec![
             sample("bookinfo/platform/kube/bookinfo.yaml"),
             sample("bookinfo/networking/bookinfo-gateway.yaml"),
@@ -50,44 +90,26 @@ fn run(arguments: &Arguments) -> Result<bool> {
             sample("httpbin/httpbin.yaml"),
         ],
         arguments: Vec::new(),
-    })?;
+    })?
+    .kept();
     say(&mesh.local(&["status"])?.ok()?.stdout);
     let url = format!("{}/productpage", mesh.ingress()?);
     say(&format!("Product page: {url}\n\n"));
     let held = tour::walk(&mesh, &url);
+    let verdict = if held {
+        "Every point holds"
+    } else {
+        "NOT every point holds"
+    };
     say(&format!(
-        "\n{} in {:.0} s\n",
-        if held {
-            "Every point holds"
-        } else {
-            "NOT every point holds"
-        },
+        "\n{verdict}, after {:.0} s.\n",
         begin.elapsed().as_secs_f32()
     ));
-    if !arguments.check {
-        say(&format!(
-            "The mesh stays up; open {url} or try `lateenctl local status --name {}`. Ctrl-C takes it down.\n",
-            mesh.name()
-        ));
-        wait_for_interrupt()?;
+    if !check {
+        let hint = format!("open {url}, or try `lateenctl local status --name {name}`");
+        say(&format!("The mesh is up: {hint}. Ctrl-C takes it down.\n"));
     }
-    mesh.down().context("the mesh did not come down")?;
     Ok(held)
-}
-
-fn wait_for_interrupt() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            outcome = tokio::signal::ctrl_c() => outcome?,
-            _ = terminate.recv() => {}
-        }
-        Ok(())
-    })
 }
 
 fn say(text: &str) {

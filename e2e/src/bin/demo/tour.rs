@@ -305,7 +305,7 @@ impl Tour<'_> {
         wanted("reviews v1  200")?;
         wanted("reviews v2  200")?;
         wanted("504  flags UT")?;
-        wanted("500  flags FI")?;
+        wanted("ratings unknown  500  flags FI")?;
         Ok(format!(
             "istio_requests_total of the pod curl:\n{}",
             lines.join("\n")

@@ -10,15 +10,16 @@ use http_body::Body;
 use hyper::body::Incoming;
 use lateen_proxy_admit::{Refusal, admit};
 use lateen_proxy_model::{
-    Balance, Dial, HostRewrite, Permit, RequestView, ResetReason, RouteSource, RouteTable,
+    Balance, Dial, HostRewrite, Permit, RequestView, ResetReason, RouteAction, RouteSource,
+    RouteTable,
 };
 use lateen_proxy_relay::http::{
     Connection, DownstreamBody, Exchange, ForwardPlan, KnownTable, LocalReply, RequestBody,
     Upstreams, check, forward, path, scheme, set_path, strip_hop, trust,
 };
 use lateen_proxy_route::{
-    Answer, BadPath, Cors, CorsGrant, Decision, Found, Target, cors, cut_fragment, decide, find,
-    normalize_path,
+    Answer, BadPath, Cors, CorsGrant, Decision, Found, Target, choose_cluster, cors, cut_fragment,
+    decide, find, normalize_path,
 };
 
 /// Longest wait for a route table that is not known yet.
@@ -68,7 +69,7 @@ where
     let random = fastrand::u64(..);
     let found = find_route(exchange, &table, &parts, random);
     let grant = cross_origin(exchange, &found, &parts)?;
-    let permit = admitted(exchange, &found, &parts).await?;
+    let permit = admitted(exchange, &found, &parts, random).await?;
     let (target, timeout) = decided(exchange, permit, &found, &parts, random)?;
     let auto_host = rewrite(exchange, &target, &mut parts)?;
     let plan = ForwardPlan {
@@ -183,6 +184,7 @@ async fn admitted(
     exchange: &mut Exchange,
     found: &Found<'_>,
     parts: &Parts,
+    random: u64,
 ) -> Result<Permit, LocalReply> {
     let admission = {
         let filter = exchange.connection().chain.fault.as_ref();
@@ -197,7 +199,14 @@ async fn admitted(
     }
     admission
         .conclude()
-        .map_err(|Refusal::Fault { abort, delayed }| LocalReply::fault(abort, delayed))
+        .map_err(|Refusal::Fault { abort, delayed }| {
+            if let Some(RouteAction::Forward(forward)) = found.route.map(|route| &route.action)
+                && let Some((slot, _)) = choose_cluster(&forward.cluster, random)
+            {
+                exchange.meant_for(slot);
+            }
+            LocalReply::fault(abort, delayed)
+        })
 }
 
 fn decided<'t>(

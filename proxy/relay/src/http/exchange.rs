@@ -10,7 +10,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use hyper::upgrade::OnUpgrade;
-use lateen_proxy_model::{ActiveRequest, Route, UpstreamConnection};
+use lateen_proxy_model::{ActiveRequest, ClusterRef, Route, UpstreamConnection};
 use lateen_proxy_telemetry::{Exchange as ExchangeRecord, Flags, HttpRecord, Peer, Protocol, Side};
 
 use super::connection::Connection;
@@ -105,6 +105,11 @@ impl Exchange {
             complete: false,
             conn,
         })
+    }
+
+    /// Where the request would have gone, for an answer made before it got there.
+    pub fn meant_for(&mut self, slot: &ClusterRef) {
+        self.cluster = self.conn.chain.worker.cluster(slot);
     }
 
     /// The connection the request came on.
