@@ -46,7 +46,7 @@ pub enum ClientError {
     State(#[from] StateError),
     /// The socket broke.
     #[error("connection to mesh \"{0}\": {1}")]
-    Socket(String, #[source] std::io::Error),
+    Socket(String, std::io::Error),
     /// The mesh refused.
     #[error("{0}")]
     Refused(String),
@@ -55,7 +55,7 @@ pub enum ClientError {
     Answer(String),
     /// A page could not be read.
     #[error("{0}: {1}")]
-    Page(String, #[source] HttpError),
+    Page(String, HttpError),
     /// A page answered with a failure.
     #[error("{0} answered {1}: {2}")]
     Status(String, http::StatusCode, String),

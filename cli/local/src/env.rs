@@ -32,7 +32,7 @@ pub(crate) enum EnvError {
     },
     /// A field of the pod is not there.
     #[error("env {0}: {1}")]
-    Fact(String, #[source] FactError),
+    Fact(String, FactError),
     /// A kind of source that a local mesh does not have.
     #[error("env {0}: valueFrom.{1} is not supported in a local mesh")]
     Unsupported(String, &'static str),

@@ -52,10 +52,10 @@ pub(crate) enum HostError {
     State(#[from] StateError),
     /// The port for the ingress gateway is not free.
     #[error("port {0} of 127.0.0.1 for the ingress gateway: {1}; choose another --ingress-port")]
-    Port(u16, #[source] std::io::Error),
+    Port(u16, std::io::Error),
     /// The namespaces or the supervisor could not be made.
     #[error("{0}: {1}")]
-    Start(&'static str, #[source] std::io::Error),
+    Start(&'static str, std::io::Error),
     /// The supervisor ended without being asked.
     #[error("the mesh ended on its own{0}")]
     Ended(String),

@@ -35,13 +35,13 @@ const SYSCTLS: [(&str, &str); 5] = [
 pub(crate) enum NetworkError {
     /// A tool is missing or cannot be started.
     #[error("cannot start {0}: {1}; is it installed?")]
-    Start(String, #[source] std::io::Error),
+    Start(String, std::io::Error),
     /// A tool reported a failure.
     #[error("{0} failed: {1}")]
     Failed(String, String),
     /// A kernel setting could not be written.
     #[error("cannot set {0}: {1}")]
-    Sysctl(String, #[source] std::io::Error),
+    Sysctl(String, std::io::Error),
     /// The kernel has no such connection tracking or address translation.
     #[error("all addresses of {0} are taken")]
     Exhausted(&'static str),

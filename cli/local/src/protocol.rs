@@ -150,6 +150,9 @@ pub struct MeshStatus {
     pub bridge: String,
     /// Its pods.
     pub pods: Vec<PodSummary>,
+    /// What is wrong with the watched files; the mesh goes on with their last valid state.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// A row about a pod.

@@ -53,9 +53,14 @@ pub enum StateError {
         "no mesh named \"{0}\" is running (looked under {1}); start one with `lateenctl local up`"
     )]
     Absent(String, PathBuf),
+    /// The user may not write where meshes keep their state.
+    #[error(
+        "{0}: no permission to keep the mesh's state there: set XDG_RUNTIME_DIR to a folder of your own, as a login session does, or run with sudo"
+    )]
+    Denied(PathBuf),
     /// A file operation failed.
     #[error("{0}: {1}")]
-    Io(PathBuf, #[source] io::Error),
+    Io(PathBuf, io::Error),
 }
 
 impl MeshName {
@@ -179,9 +184,15 @@ impl StateDir {
     /// Makes the mesh this process's own: locks it, and clears away what a crashed one left behind.
     ///
     /// # Errors
-    /// [`StateError::Running`] while another process holds it, [`StateError::Io`] when the folder cannot be made.
+    /// [`StateError::Running`] while another process holds it, [`StateError::Denied`] or [`StateError::Io`] when the folder
+    /// cannot be made.
     pub fn claim(&self) -> Result<StateLock, StateError> {
-        private_dir(&self.root)?;
+        private_dir(&self.root).map_err(|error| match error {
+            StateError::Io(path, e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                StateError::Denied(path)
+            }
+            other => other,
+        })?;
         let lock = self
             .lock("lock")?
             .ok_or_else(|| StateError::Running(self.name.0.clone()))?;

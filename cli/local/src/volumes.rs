@@ -52,16 +52,16 @@ pub(crate) enum VolumeError {
     Mount(String, String),
     /// A field of the downward API is not there.
     #[error("volume \"{0}\": {1}")]
-    Fact(String, #[source] FactError),
+    Fact(String, FactError),
     /// A token could not be made.
     #[error("volume \"{0}\": {1}")]
-    Token(String, #[source] TokenError),
+    Token(String, TokenError),
     /// The machine's path of a hostPath volume is not there.
     #[error("volume \"{0}\": {1} does not exist on this machine")]
     HostPath(String, PathBuf),
     /// A file operation failed.
     #[error("volume \"{0}\": {1}: {2}")]
-    Io(String, PathBuf, #[source] io::Error),
+    Io(String, PathBuf, io::Error),
 }
 
 /// Relative path → content and mode.

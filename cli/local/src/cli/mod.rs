@@ -205,7 +205,8 @@ async fn status(arguments: StatusArgs) -> anyhow::Result<()> {
         }
         return say(&[serde_json::to_string_pretty(&value)?]);
     }
-    say(&[table::pods(&status.pods), table::ingress(&status)])
+    say(&[table::pods(&status.pods), table::ingress(&status)])?;
+    say(&table::problems(&status))
 }
 
 async fn exec(arguments: ExecArgs) -> anyhow::Result<ExitCode> {

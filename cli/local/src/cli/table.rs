@@ -59,6 +59,16 @@ pub(super) fn ingress(status: &MeshStatus) -> String {
     format!("\nIngress gateway: http://{}/", status.ingress)
 }
 
+/// What is wrong with the watched files; nothing when they are in order.
+pub(super) fn problems(status: &MeshStatus) -> Vec<String> {
+    if status.problems.is_empty() {
+        return Vec::new();
+    }
+    let title = "\nNot in effect (the mesh goes on with the last valid state):".to_owned();
+    let problems = status.problems.iter().map(|p| format!("  {p}"));
+    std::iter::once(title).chain(problems).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +85,15 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0].find("READY"), lines[1].find("1/2"));
         assert!(lines[1].ends_with('-'));
+    }
+
+    #[test]
+    fn problems_follow_a_title() {
+        let mut status = MeshStatus::default();
+        assert!(problems(&status).is_empty());
+        status.problems = vec!["a.yaml:3:1: not YAML".to_owned()];
+        let lines = problems(&status);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(lines[1], "  a.yaml:3:1: not YAML");
     }
 }

@@ -19,9 +19,9 @@ use super::spec::{ContainerSpec, Place, Program, User};
 #[derive(Debug, Error)]
 enum ShimError {
     #[error("cannot read the container's spec {0}: {1}")]
-    Spec(PathBuf, #[source] io::Error),
+    Spec(PathBuf, io::Error),
     #[error("cannot enter the pod's namespace {0}: {1}")]
-    Namespace(PathBuf, #[source] io::Error),
+    Namespace(PathBuf, io::Error),
     #[error("cannot make the container's file system: {0}")]
     Root(#[from] RootError),
     #[error("cannot become user {uid}, group {gid}: {source}")]
@@ -31,11 +31,11 @@ enum ShimError {
         source: nix::Error,
     },
     #[error("cannot enter the working directory {0}: {1}")]
-    Directory(PathBuf, #[source] io::Error),
+    Directory(PathBuf, io::Error),
     #[error("the container has no command")]
     Empty,
     #[error("cannot start {0:?}: {1}")]
-    Exec(String, #[source] io::Error),
+    Exec(String, io::Error),
 }
 
 /// Runs the container that the spec file describes in place of this process, which must have one thread. Returns only on

@@ -29,7 +29,7 @@ const SYSCTLS: [(&str, &str); 2] = [
 pub(super) enum SandboxError {
     /// A file or process operation failed.
     #[error("{0}: {1}")]
-    Io(&'static str, #[source] io::Error),
+    Io(&'static str, io::Error),
     /// The process that holds the namespaces ended.
     #[error("{0}")]
     Pause(String),

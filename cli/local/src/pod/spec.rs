@@ -44,7 +44,7 @@ pub(crate) enum SpecError {
     Program(String),
     /// A folder could not be made.
     #[error("{0}: {1}")]
-    Io(PathBuf, #[source] std::io::Error),
+    Io(PathBuf, std::io::Error),
 }
 
 /// What the containers of one pod have in common.

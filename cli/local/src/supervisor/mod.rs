@@ -42,6 +42,8 @@ struct Supervisor {
     spec: MeshSpec,
     context: Arc<PodContext>,
     desired: std::sync::Mutex<Desired>,
+    /// What is wrong with the watched files as they are now, a line a problem.
+    problems: std::sync::Mutex<Vec<String>>,
     published: watch::Receiver<u64>,
     /// Told when what is desired changes.
     changed: Notify,
@@ -105,6 +107,7 @@ async fn run(root: &Path) -> anyhow::Result<()> {
         spec,
         context: Arc::new(context),
         desired: std::sync::Mutex::new(desired),
+        problems: std::sync::Mutex::default(),
         published: published_rx,
         changed: Notify::new(),
         down: watch::Sender::new(false),

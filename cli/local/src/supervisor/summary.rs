@@ -48,6 +48,7 @@ impl Supervisor {
             ingress: self.spec.ingress.clone(),
             bridge: BRIDGE.to_owned(),
             pods: pods.iter().map(|p| summary(p)).collect(),
+            problems: crate::lock(&self.problems).clone(),
         }
     }
 }

@@ -81,6 +81,7 @@ async fn follow(
         }
         if let Some(now) = problems.filter(|now| *now != said) {
             said = now;
+            *crate::lock(&supervisor.problems) = said.lines().map(str::to_owned).collect();
             if !said.is_empty() {
                 tell(&Event::Note(format!(
                     "{said}\n(the mesh goes on with the last valid state)"

@@ -186,7 +186,7 @@ fn frame(body: &str, user: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width\"><title>Simple Bookstore App</title><style>{STYLE}</style></head><body><header><a \
-         href=\"/\">BookInfo Sample</a>{user}</header><main>{body}</main></body></html>"
+         href=\"/productpage\">BookInfo Sample</a>{user}</header><main>{body}</main></body></html>"
     )
 }
 
