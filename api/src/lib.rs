@@ -3,6 +3,7 @@
 //! [`object::parse_documents`] reads a file into typed [`object::Object`]s and a list of [`object::Problem`]s, each with file, line and
 //! field.
 
+mod causes;
 pub mod check;
 pub mod host;
 pub mod identity;
@@ -15,4 +16,5 @@ pub mod protocol;
 pub mod security;
 pub mod yaml;
 
+pub use causes::causes;
 pub use proto::Duration;

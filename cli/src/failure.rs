@@ -41,6 +41,6 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Other(format!("{error:#}"))
+        Self::Other(lateen_api::causes(error.as_ref()))
     }
 }

@@ -32,7 +32,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Without stderr there is nobody to tell.
-            let _ = writeln!(io::stderr(), "Error: {error:#}");
+            let _ = writeln!(
+                io::stderr(),
+                "Error: {}",
+                lateen_api::causes(error.as_ref())
+            );
             ExitCode::FAILURE
         }
     }

@@ -137,7 +137,7 @@ impl ControlPlane {
             .await
             .map_err(|error| ControlPlaneError::Connect {
                 address: self.address.clone(),
-                reason: causes(&error),
+                reason: lateen_api::causes(&error),
             })
     }
 
@@ -276,16 +276,4 @@ impl tower_service::Service<http::Uri> for Connector {
     fn call(&mut self, _uri: http::Uri) -> Self::Future {
         Box::pin(self.clone().connect())
     }
-}
-
-/// An error with all its causes: transport errors hide the one that matters at the bottom.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

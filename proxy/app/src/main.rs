@@ -34,22 +34,14 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing can be done where standard error is gone too.
-            let _ = writeln!(io::stderr(), "Error: {}", explain(&error));
+            let _ = writeln!(
+                io::stderr(),
+                "Error: {}",
+                lateen_api::causes(error.as_ref())
+            );
             ExitCode::FAILURE
         }
     }
-}
-
-/// The error with its causes; those that an outer text repeats are not said twice.
-fn explain(error: &anyhow::Error) -> String {
-    error
-        .chain()
-        .map(ToString::to_string)
-        .fold(String::new(), |text, cause| match text {
-            text if text.is_empty() => cause,
-            text if text.contains(&cause) => text,
-            text => format!("{text}: {cause}"),
-        })
 }
 
 fn run(command: Command) -> anyhow::Result<()> {

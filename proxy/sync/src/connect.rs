@@ -239,17 +239,10 @@ impl ControlPlane {
         Ok(Some(value))
     }
 
-    fn failed(&self, error: &dyn std::error::Error) -> ConnectError {
-        let mut reason = error.to_string();
-        let mut next = error.source();
-        while let Some(cause) = next {
-            reason.push_str(": ");
-            reason.push_str(&cause.to_string());
-            next = cause.source();
-        }
+    fn failed(&self, error: &(dyn std::error::Error + 'static)) -> ConnectError {
         ConnectError::Connect {
             address: self.address.clone(),
-            reason,
+            reason: lateen_api::causes(error),
         }
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn main(root: &Path) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(&Event::Failed(format!("{error:#}")));
+            tell(&Event::Failed(lateen_api::causes(error.as_ref())));
             ExitCode::FAILURE
         }
     }
