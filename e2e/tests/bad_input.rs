@@ -1,7 +1,10 @@
 //! Bad input to `lateenctl local up`: a clear error with file, line and field, exit code not 0, nothing half-started.
 #![allow(clippy::unwrap_used)]
 
-use lateen_e2e::{Mesh, MeshOptions, sample, workspace};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use lateen_e2e::{Mesh, MeshOptions, sample};
 
 /// Starts a mesh that must not start; gives what was said.
 fn refused(name: &str, manifest: &str) -> String {
@@ -104,33 +107,28 @@ fn a_port_in_use_ends_lateend_with_the_address() {
 
 #[test]
 fn missing_privileges_are_named() {
-    // A user without root and without a range of subordinate ids cannot have a namespace with the proxy's user in it.
-    let lateenctl = std::env::current_exe()
-        .unwrap()
-        .ancestors()
-        .nth(2)
-        .unwrap()
-        .join("lateenctl");
+    // A user without root and without a range of subordinate ids cannot have a namespace with the proxy's user in it. The
+    // workspace may lie where such a user cannot look.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let binaries = std::env::current_exe().unwrap();
+    let binaries = binaries.ancestors().nth(2).unwrap();
+    let lateenctl = folder.path().join("lateenctl");
+    std::fs::copy(binaries.join("lateenctl"), &lateenctl).unwrap();
+    let manifest = folder.path().join("service.yaml");
+    std::fs::write(
+        &manifest,
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n",
+    )
+    .unwrap();
     let output = std::process::Command::new("setpriv")
-        .args([
-            "--reuid=64999",
-            "--regid=64999",
-            "--clear-groups",
-            "--bounding-set=-all",
-            "--inh-caps=-all",
-        ])
+        .args(["--reuid=64999", "--regid=64999", "--clear-groups"])
+        .args(["--bounding-set=-all", "--inh-caps=-all"])
         .args(["--", "env", "-u", "XDG_RUNTIME_DIR"])
         .arg(lateenctl)
-        .args([
-            "local",
-            "up",
-            "--detach",
-            "--name",
-            "e2e-rights",
-            "-f",
-            &sample("bookinfo/platform/kube/bookinfo.yaml"),
-        ])
-        .current_dir(workspace())
+        .args(["local", "up", "--detach", "--name", "e2e-rights", "-f"])
+        .arg(manifest)
+        .current_dir(folder.path())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
