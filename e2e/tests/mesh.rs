@@ -374,3 +374,39 @@ fn the_mesh_lives_on_without_its_control_plane() {
         .unwrap();
     all_synced(&mesh).unwrap();
 }
+
+#[test]
+fn tcp_is_encrypted_and_both_sides_know_the_other_workload() {
+    let fixture = lateen_e2e::workspace().join("e2e/fixtures/tcp.yaml");
+    let mesh = Mesh::up(&MeshOptions {
+        name: "e2e-tcp".to_owned(),
+        files: vec![fixture.display().to_string(), sample("curl/curl.yaml")],
+        arguments: vec!["--images".to_owned(), sample("local/images.yaml")],
+    })
+    .unwrap();
+    let url = "http://tcpecho:9000/status/200";
+    assert_eq!(mesh.curl("curl", url, &[]).unwrap().0, 200);
+
+    let opened = "istio_tcp_connections_opened_total{";
+    for (deployment, reporter) in [("curl", "source"), ("tcpecho", "destination")] {
+        eventually(SOON, || {
+            let scrape = ["curl", "-s", "http://localhost:15020/stats/prometheus"];
+            let metrics = mesh.exec(deployment, &scrape)?.ok()?.stdout;
+            let line = metrics
+                .lines()
+                .find(|line| line.starts_with(opened))
+                .context("no TCP metrics")?;
+            for label in [
+                format!("reporter=\"{reporter}\""),
+                "source_workload=\"curl\"".to_owned(),
+                "destination_workload=\"tcpecho\"".to_owned(),
+                "source_principal=\"spiffe://cluster.local/ns/default/sa/curl\"".to_owned(),
+                "destination_principal=\"spiffe://cluster.local/ns/default/sa/tcpecho\"".to_owned(),
+            ] {
+                ensure!(line.contains(&label), "{label} is missing in {line}");
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
+}
