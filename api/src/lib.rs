@@ -5,6 +5,7 @@
 
 mod causes;
 pub mod check;
+pub mod extensions;
 pub mod host;
 pub mod identity;
 pub mod labels;
@@ -14,6 +15,8 @@ pub mod object;
 pub mod proto;
 pub mod protocol;
 pub mod security;
+pub mod telemetry;
+pub mod validate;
 pub mod yaml;
 
 pub use causes::causes;

@@ -1,33 +1,19 @@
 //! Whether objects make sense, by themselves and together, before anything is built of them.
 //!
-//! The rules are those that the translation relies on: what passes can be translated. They follow Istio's validation where they
-//! overlap with it, but are fewer.
+//! One object by itself is judged as [`crate::validate`] does; references between objects are judged here.
 
-mod destination_rule;
-mod gateway;
-mod http_actions;
-mod http_route;
-mod l4_route;
 mod options;
-mod peer_authentication;
 mod references;
-mod report;
-mod scope;
-mod service_entry;
-mod sidecar;
-mod tls;
-mod values;
-mod virtual_service;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 
-use crate::object::{Object, ObjectKey, Problem, Severity, Spec};
-use report::Report;
+use crate::object::{Kind, Object, ObjectKey, Problem, Severity};
+use crate::validate::validate;
 
-pub use options::{CheckOptions, RegexCheck};
+pub use options::CheckOptions;
 
 /// All that is wrong with a set of objects: each by itself, two of the same key, and references that lead nowhere.
 #[must_use]
@@ -38,43 +24,46 @@ pub fn check_all<'o>(
     let objects: Vec<&Object> = objects.into_iter().collect();
     let mut problems: Vec<Problem> = objects
         .iter()
-        .flat_map(|object| check_object(object, options.regex))
+        .flat_map(|object| check_object(object))
         .collect();
     problems.extend(check_duplicates(&objects));
     problems.extend(check_references(&objects, options));
     problems
 }
 
-/// What is wrong with one object by itself.
+/// What is wrong with one object by itself, and that a mesh would not act on it where that is so.
 #[must_use]
-pub fn check_object(object: &Object, regex: Option<RegexCheck<'_>>) -> Vec<Problem> {
-    let mut report = Report::new(object, regex);
-    match &object.spec {
-        Spec::VirtualService(spec) => virtual_service::check(&mut report, spec),
-        Spec::DestinationRule(spec) => destination_rule::check(&mut report, spec),
-        Spec::Gateway(spec) => gateway::check(&mut report, spec),
-        Spec::ServiceEntry(spec) => service_entry::check(&mut report, spec),
-        Spec::WorkloadEntry(spec) => service_entry::check_workload_entry(&mut report, spec),
-        Spec::Sidecar(spec) => sidecar::check(&mut report, spec),
-        Spec::PeerAuthentication(spec) => peer_authentication::check(&mut report, spec),
-        _ => {}
+pub fn check_object(object: &Object) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = validate(object)
+        .iter()
+        .map(|fault| fault.problem(object))
+        .collect();
+    if !acts_on(object.key.kind) {
+        let message = "is not supported yet: take it out, since it would have no effect".to_owned();
+        problems.push(object.problem(Severity::Error, "kind", message));
     }
-    if object.key.kind.is_istio() {
-        check_annotations(&mut report, object);
-    }
-    report.finish()
+    problems
 }
 
-fn check_annotations(report: &mut Report<'_>, object: &Object) {
-    use crate::labels::annotation::{DRY_RUN, INTERNAL};
-    for name in INTERNAL.iter().chain(std::iter::once(&DRY_RUN)) {
-        if object.meta.annotations.contains_key(*name) {
-            report.error(
-                &format!("metadata.annotations[\"{name}\"]"),
-                format!("a {} cannot have this annotation", object.key.kind),
-            );
-        }
-    }
+/// Whether a mesh of this version acts on objects of a kind.
+#[must_use]
+pub const fn acts_on(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::WorkloadGroup
+            | Kind::EnvoyFilter
+            | Kind::ProxyConfig
+            | Kind::AuthorizationPolicy
+            | Kind::RequestAuthentication
+            | Kind::Telemetry
+            | Kind::WasmPlugin
+            | Kind::TrafficExtension
+            | Kind::Ingress
+            | Kind::IngressClass
+            | Kind::CustomResourceDefinition
+            | Kind::MutatingWebhookConfiguration
+            | Kind::ValidatingWebhookConfiguration
+    ) && !kind.is_gateway_api()
 }
 
 /// Objects that are there twice; each problem names both places.

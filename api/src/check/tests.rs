@@ -26,16 +26,8 @@ fn problems(files: &[(&str, &str)], complete: bool) -> Vec<String> {
         assert_eq!(parsed.problems, [], "{text}");
         objects.extend(parsed.objects);
     }
-    let regex = |text: &str| {
-        if text.contains('(') && !text.contains(')') {
-            Err("unclosed group".to_owned())
-        } else {
-            Ok(())
-        }
-    };
     let options = CheckOptions {
         complete,
-        regex: Some(&regex),
         ..CheckOptions::default()
     };
     check_all(&objects, options)

@@ -8,6 +8,7 @@ mod authz_providers;
 mod connection_settings;
 mod defaults;
 mod mesh_config;
+mod networks;
 mod overlay;
 mod policies;
 mod provider_calls;
@@ -37,6 +38,10 @@ pub use mesh_config::{
     MeshOutboundTrafficPolicy, MeshTlsConfig, MeshTlsProtocol, NormalizationType,
     PathNormalization,
 };
+pub use networks::{
+    MeshNetworks, Network, NetworkEndpoints, NetworkEndpointsSource, NetworkGateway,
+    NetworkGatewayTarget,
+};
 pub use policies::{
     DefaultTrafficPolicy, ServiceEntryVisibility, ServiceScope, ServiceScopeConfig,
     ServiceSettings, ServiceSettingsValues, Visibility, VisibilityPolicy, VisibilityRule,
@@ -59,7 +64,7 @@ pub use proxy_tracing::{
     LiteralTag, OpenCensusTracer, StackdriverTracer, TraceContext, Tracer, Tracing, ZipkinTracer,
 };
 pub use selectors::{LabelSelector, LabelSelectorRequirement};
-pub use text::{parse_mesh_config, parse_proxy_config};
+pub use text::{parse_mesh_config, parse_mesh_networks, parse_proxy_config};
 pub use tracing_providers::{
     DatadogProvider, DynatraceApi, DynatraceSampler, LightstepProvider, OpenCensusProvider,
     OpenTelemetryProvider, OpenTelemetrySampling, ResourceDetector, ResourceDetectors,

@@ -1,7 +1,10 @@
 //! Settings from texts: a mesh config file, the key `mesh` of a ConfigMap, the annotation `proxy.istio.io/config`.
 
 use super::mesh_config::MeshConfig;
+use super::networks::MeshNetworks;
 use super::proxy_config::ProxyConfig;
+use serde::Deserialize;
+
 use crate::object::{Problem, Severity};
 use crate::yaml::{self, Ignored, Mark, Node, ReadError, Reader};
 
@@ -24,6 +27,17 @@ pub fn parse_proxy_config(
     base: &ProxyConfig,
 ) -> Result<(ProxyConfig, Vec<Problem>), Problem> {
     parse(file, text, |input| base.overlay(input))
+}
+
+/// Reads the mesh's networks. `file` names the text in problems; fields that are not known are warnings.
+///
+/// # Errors
+/// When the text is not YAML, or a value is not of its field's kind.
+pub fn parse_mesh_networks(
+    file: &str,
+    text: &str,
+) -> Result<(MeshNetworks, Vec<Problem>), Problem> {
+    parse(file, text, |input| MeshNetworks::deserialize(input))
 }
 
 fn parse<T>(

@@ -6,14 +6,17 @@ mod client_tls;
 mod connection_pool;
 mod destination;
 mod destination_rule;
+mod envoy_filter;
 mod gateway;
 mod http_actions;
 mod http_match;
 mod load_balancer;
 mod locality;
+mod proxy_config;
 mod server_tls;
 mod service_entry;
 mod sidecar;
+mod target;
 mod virtual_service;
 mod workload_entry;
 mod workload_group;
@@ -27,6 +30,13 @@ pub use destination::{Destination, PortSelector};
 pub use destination_rule::{
     DestinationRule, MatchLabelsSelector, PortTrafficPolicy, ProxyProtocol, ProxyProtocolVersion,
     RetryBudget, Subset, TrafficPolicy, TunnelSettings,
+};
+pub use envoy_filter::{
+    ApplyTo, EnvoyClusterMatch, EnvoyConfigObjectMatch, EnvoyConfigObjectPatch, EnvoyFilter,
+    EnvoyFilterChainMatch, EnvoyFilterClass, EnvoyListenerMatch, EnvoyNetworkFilterMatch,
+    EnvoyObjectTypes, EnvoyPatch, EnvoyPatchContext, EnvoyPatchOperation, EnvoyProxyMatch,
+    EnvoyRouteAction, EnvoyRouteConfigurationMatch, EnvoyRouteMatch, EnvoySubFilterMatch,
+    EnvoyVirtualHostMatch, EnvoyWaypointMatch, EnvoyWaypointRouteMatch,
 };
 pub use gateway::{Gateway, Port, Server};
 pub use http_actions::{
@@ -43,12 +53,14 @@ pub use load_balancer::{
 pub use locality::{
     LocalityDistribute, LocalityFailover, LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting,
 };
+pub use proxy_config::{ProxyConfig, ProxyConfigImage};
 pub use server_tls::{ServerTlsMode, ServerTlsSettings, TlsCertificate, TlsProtocol};
 pub use service_entry::{ServiceEntry, ServiceEntryLocation, ServiceEntryResolution, ServicePort};
 pub use sidecar::{
     CaptureMode, EgressListener, IngressListener, OutboundTrafficPolicy, OutboundTrafficPolicyMode,
     Sidecar, SidecarPort, WorkloadSelector,
 };
+pub use target::PolicyTargetReference;
 pub use virtual_service::{
     HttpRoute, HttpRouteDestination, L4MatchAttributes, RouteDestination, TcpRoute,
     TlsMatchAttributes, TlsRoute, VirtualService,
@@ -56,4 +68,5 @@ pub use virtual_service::{
 pub use workload_entry::WorkloadEntry;
 pub use workload_group::{
     ExecProbe, GrpcProbe, HttpHeader, HttpProbe, ProbeMethod, ReadinessProbe, TcpProbe,
+    WorkloadGroup, WorkloadGroupMetadata,
 };

@@ -1,6 +1,31 @@
-//! Readiness probes, as the mesh's ProxyConfig holds them for workloads outside of Kubernetes.
+//! WorkloadGroup: what workloads outside of Kubernetes have in common; and readiness probes, which the mesh's ProxyConfig holds too.
 
+use std::collections::BTreeMap;
+
+use super::workload_entry::WorkloadEntry;
 use crate::proto::{message, oneof};
+
+message! {
+    /// What a group of workloads outside of Kubernetes have in common.
+    WorkloadGroup {
+        /// Metadata of the entries that are made for them.
+        metadata: Option<WorkloadGroupMetadata>,
+        /// The entry that is made for each of them.
+        template: Option<WorkloadEntry>,
+        /// How the agent asks a workload whether it is ready.
+        probe: Option<ReadinessProbe>,
+    }
+}
+
+message! {
+    /// Metadata of the entries that are made for a group's workloads.
+    WorkloadGroupMetadata {
+        /// Labels.
+        labels: BTreeMap<String, String>,
+        /// Annotations.
+        annotations: BTreeMap<String, String>,
+    }
+}
 
 message! {
     /// How the agent asks a workload whether it is ready.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use gateway_api::apis::{experimental, standard};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use serde::de::DeserializeOwned;
 
 use super::kind::Kind;
@@ -18,10 +20,12 @@ pub(super) type Content3 = (ObjectMeta, Spec, Vec<Ignored>);
 /// Reads an object of a kind.
 pub(super) fn read_content(node: &Node, kind: Kind) -> Result<Content3, ReadError> {
     use k8s_openapi::api::{
-        apps::v1 as apps, batch::v1 as batch, core::v1 as core, discovery::v1 as discovery,
+        admissionregistration::v1 as admission, apps::v1 as apps, batch::v1 as batch,
+        core::v1 as core, discovery::v1 as discovery, networking::v1 as ingress,
     };
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extension;
 
-    use crate::{networking, security};
+    use crate::{extensions, networking, security, telemetry};
     match kind {
         Kind::VirtualService => istio::<networking::VirtualService>(node),
         Kind::DestinationRule => istio::<networking::DestinationRule>(node),
@@ -29,7 +33,25 @@ pub(super) fn read_content(node: &Node, kind: Kind) -> Result<Content3, ReadErro
         Kind::ServiceEntry => istio::<networking::ServiceEntry>(node),
         Kind::WorkloadEntry => istio::<networking::WorkloadEntry>(node),
         Kind::Sidecar => istio::<networking::Sidecar>(node),
+        Kind::WorkloadGroup => istio::<networking::WorkloadGroup>(node),
+        Kind::EnvoyFilter => istio::<networking::EnvoyFilter>(node),
+        Kind::ProxyConfig => istio::<networking::ProxyConfig>(node),
         Kind::PeerAuthentication => istio::<security::PeerAuthentication>(node),
+        Kind::AuthorizationPolicy => istio::<security::AuthorizationPolicy>(node),
+        Kind::RequestAuthentication => istio::<security::RequestAuthentication>(node),
+        Kind::Telemetry => istio::<telemetry::Telemetry>(node),
+        Kind::WasmPlugin => istio::<extensions::WasmPlugin>(node),
+        Kind::TrafficExtension => istio::<extensions::TrafficExtension>(node),
+        Kind::GatewayClass => custom::<standard::gatewayclasses::GatewayClass>(node),
+        Kind::KubernetesGateway => custom::<standard::gateways::Gateway>(node),
+        Kind::HttpRoute => custom::<standard::httproutes::HttpRoute>(node),
+        Kind::GrpcRoute => custom::<standard::grpcroutes::GrpcRoute>(node),
+        Kind::TlsRoute => custom::<standard::tlsroutes::TlsRoute>(node),
+        Kind::TcpRoute => custom::<experimental::tcproutes::TcpRoute>(node),
+        Kind::UdpRoute => custom::<experimental::udproutes::UdpRoute>(node),
+        Kind::ReferenceGrant => custom::<standard::referencegrants::ReferenceGrant>(node),
+        Kind::BackendTlsPolicy => custom::<standard::backendtlspolicies::BackendTlsPolicy>(node),
+        Kind::ListenerSet => custom::<standard::listenersets::ListenerSet>(node),
         Kind::Service => kubernetes::<core::Service>(node),
         Kind::Pod => kubernetes::<core::Pod>(node),
         Kind::EndpointSlice => kubernetes::<discovery::EndpointSlice>(node),
@@ -45,7 +67,24 @@ pub(super) fn read_content(node: &Node, kind: Kind) -> Result<Content3, ReadErro
         Kind::Job => kubernetes::<batch::Job>(node),
         Kind::CronJob => kubernetes::<batch::CronJob>(node),
         Kind::ReplicationController => kubernetes::<core::ReplicationController>(node),
+        Kind::Ingress => kubernetes::<ingress::Ingress>(node),
+        Kind::IngressClass => kubernetes::<ingress::IngressClass>(node),
+        Kind::CustomResourceDefinition => kubernetes::<extension::CustomResourceDefinition>(node),
+        Kind::MutatingWebhookConfiguration => {
+            kubernetes::<admission::MutatingWebhookConfiguration>(node)
+        }
+        Kind::ValidatingWebhookConfiguration => {
+            kubernetes::<admission::ValidatingWebhookConfiguration>(node)
+        }
     }
+}
+
+fn custom<T>(node: &Node) -> Result<Content3, ReadError>
+where
+    T: DeserializeOwned + Resource + Into<Spec>,
+{
+    let (object, ignored) = yaml::read_strict::<T>(node)?;
+    Ok((object.meta().clone(), object.into(), ignored))
 }
 
 fn kubernetes<T>(node: &Node) -> Result<Content3, ReadError>
@@ -114,6 +153,11 @@ impl Spec {
                 Arc::make_mut(object).metadata_mut().namespace = Some(namespace.to_owned());
             }
         }
+        fn set_custom<T: Clone + Resource>(object: &mut Arc<T>, namespace: &str) {
+            if object.meta().namespace.as_deref() != Some(namespace) {
+                Arc::make_mut(object).meta_mut().namespace = Some(namespace.to_owned());
+            }
+        }
         match self {
             Self::Service(object) => set(object, namespace),
             Self::Pod(object) => set(object, namespace),
@@ -128,14 +172,18 @@ impl Spec {
             Self::Job(object) => set(object, namespace),
             Self::CronJob(object) => set(object, namespace),
             Self::ReplicationController(object) => set(object, namespace),
-            Self::Namespace(_) | Self::Node(_) => {}
-            Self::VirtualService(_)
-            | Self::DestinationRule(_)
-            | Self::Gateway(_)
-            | Self::ServiceEntry(_)
-            | Self::WorkloadEntry(_)
-            | Self::Sidecar(_)
-            | Self::PeerAuthentication(_) => {}
+            Self::Ingress(object) => set(object, namespace),
+            Self::KubernetesGateway(object) => set_custom(object, namespace),
+            Self::HttpRoute(object) => set_custom(object, namespace),
+            Self::GrpcRoute(object) => set_custom(object, namespace),
+            Self::TlsRoute(object) => set_custom(object, namespace),
+            Self::TcpRoute(object) => set_custom(object, namespace),
+            Self::UdpRoute(object) => set_custom(object, namespace),
+            Self::ReferenceGrant(object) => set_custom(object, namespace),
+            Self::BackendTlsPolicy(object) => set_custom(object, namespace),
+            Self::ListenerSet(object) => set_custom(object, namespace),
+            // Istio's kinds hold no metadata in their content, and the others belong to no namespace.
+            _ => {}
         }
     }
 }

@@ -17,8 +17,44 @@ pub enum Kind {
     WorkloadEntry,
     /// What proxies see.
     Sidecar,
+    /// What workloads outside of Kubernetes have in common.
+    WorkloadGroup,
+    /// Changes of the configuration that proxies get.
+    EnvoyFilter,
+    /// Settings of proxies that take effect when a pod is made.
+    ProxyConfig,
     /// Which connections workloads accept.
     PeerAuthentication,
+    /// Which requests workloads admit.
+    AuthorizationPolicy,
+    /// Which tokens workloads accept.
+    RequestAuthentication,
+    /// What workloads report.
+    Telemetry,
+    /// Filters of the user's own, as WebAssembly modules.
+    WasmPlugin,
+    /// Filters of the user's own, as WebAssembly modules or Lua scripts.
+    TrafficExtension,
+    /// Who runs gateways (Gateway API).
+    GatewayClass,
+    /// Ports at the mesh's edge (Gateway API).
+    KubernetesGateway,
+    /// Routes of HTTP requests (Gateway API).
+    HttpRoute,
+    /// Routes of gRPC calls (Gateway API).
+    GrpcRoute,
+    /// Routes of TLS connections (Gateway API).
+    TlsRoute,
+    /// Routes of TCP connections (Gateway API).
+    TcpRoute,
+    /// Routes of UDP datagrams (Gateway API).
+    UdpRoute,
+    /// References that other namespaces may make (Gateway API).
+    ReferenceGrant,
+    /// How gateways verify the servers behind them (Gateway API).
+    BackendTlsPolicy,
+    /// Further ports of a gateway (Gateway API).
+    ListenerSet,
     /// Kubernetes services.
     Service,
     /// Pods.
@@ -49,21 +85,21 @@ pub enum Kind {
     CronJob,
     /// A number of equal pods, the old way.
     ReplicationController,
+    /// Ports at the cluster's edge (of Kubernetes' own API).
+    Ingress,
+    /// Who runs ingresses.
+    IngressClass,
+    /// Kinds that the API server serves besides its own.
+    CustomResourceDefinition,
+    /// Who changes objects on their way into the cluster.
+    MutatingWebhookConfiguration,
+    /// Who refuses objects on their way into the cluster.
+    ValidatingWebhookConfiguration,
 }
 
 /// Why an object's kind is not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KindError {
-    /// The kind is Istio's, but this version does not act on it.
-    #[error(
-        "{kind} ({api_version}) is not supported yet: take it out, since it would have no effect"
-    )]
-    NotSupportedYet {
-        /// The kind.
-        kind: String,
-        /// The object's `apiVersion`.
-        api_version: String,
-    },
     /// The kind is known, but not in this version.
     #[error("{kind} is not served as {api_version}, only as {served}")]
     Version {
@@ -95,7 +131,13 @@ struct Row {
 const NETWORKING: &str = "networking.istio.io";
 const SECURITY: &str = "security.istio.io";
 const ALL: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+const TELEMETRY: &str = "telemetry.istio.io";
+const EXTENSIONS: &str = "extensions.istio.io";
+const ADMISSION: &str = "admissionregistration.k8s.io";
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
 const V1: &[&str] = &["v1"];
+const V1_AND_BETA: &[&str] = &["v1", "v1beta1"];
+const V1_AND_ALPHA: &[&str] = &["v1", "v1alpha2", "v1alpha3"];
 
 const fn row(
     kind: Kind,
@@ -112,19 +154,62 @@ const fn row(
 }
 
 /// In the order of the enum, so that a kind finds its row by number.
-const ROWS: [Row; 22] = [
+const ROWS: [Row; 45] = [
     row(Kind::VirtualService, "VirtualService", NETWORKING, ALL),
     row(Kind::DestinationRule, "DestinationRule", NETWORKING, ALL),
     row(Kind::Gateway, "Gateway", NETWORKING, ALL),
     row(Kind::ServiceEntry, "ServiceEntry", NETWORKING, ALL),
     row(Kind::WorkloadEntry, "WorkloadEntry", NETWORKING, ALL),
     row(Kind::Sidecar, "Sidecar", NETWORKING, ALL),
+    row(Kind::WorkloadGroup, "WorkloadGroup", NETWORKING, ALL),
+    row(Kind::EnvoyFilter, "EnvoyFilter", NETWORKING, &["v1alpha3"]),
+    row(Kind::ProxyConfig, "ProxyConfig", NETWORKING, &["v1beta1"]),
     row(
         Kind::PeerAuthentication,
         "PeerAuthentication",
         SECURITY,
-        &["v1", "v1beta1"],
+        V1_AND_BETA,
     ),
+    row(
+        Kind::AuthorizationPolicy,
+        "AuthorizationPolicy",
+        SECURITY,
+        V1_AND_BETA,
+    ),
+    row(
+        Kind::RequestAuthentication,
+        "RequestAuthentication",
+        SECURITY,
+        V1_AND_BETA,
+    ),
+    row(Kind::Telemetry, "Telemetry", TELEMETRY, &["v1", "v1alpha1"]),
+    row(Kind::WasmPlugin, "WasmPlugin", EXTENSIONS, &["v1alpha1"]),
+    row(
+        Kind::TrafficExtension,
+        "TrafficExtension",
+        EXTENSIONS,
+        &["v1alpha1"],
+    ),
+    row(Kind::GatewayClass, "GatewayClass", GATEWAY_API, V1_AND_BETA),
+    row(Kind::KubernetesGateway, "Gateway", GATEWAY_API, V1_AND_BETA),
+    row(Kind::HttpRoute, "HTTPRoute", GATEWAY_API, V1_AND_BETA),
+    row(Kind::GrpcRoute, "GRPCRoute", GATEWAY_API, V1_AND_ALPHA),
+    row(Kind::TlsRoute, "TLSRoute", GATEWAY_API, V1_AND_ALPHA),
+    row(Kind::TcpRoute, "TCPRoute", GATEWAY_API, V1_AND_ALPHA),
+    row(Kind::UdpRoute, "UDPRoute", GATEWAY_API, V1_AND_ALPHA),
+    row(
+        Kind::ReferenceGrant,
+        "ReferenceGrant",
+        GATEWAY_API,
+        V1_AND_BETA,
+    ),
+    row(
+        Kind::BackendTlsPolicy,
+        "BackendTLSPolicy",
+        GATEWAY_API,
+        V1_AND_ALPHA,
+    ),
+    row(Kind::ListenerSet, "ListenerSet", GATEWAY_API, V1),
     row(Kind::Service, "Service", "", V1),
     row(Kind::Pod, "Pod", "", V1),
     row(Kind::EndpointSlice, "EndpointSlice", "discovery.k8s.io", V1),
@@ -140,18 +225,26 @@ const ROWS: [Row; 22] = [
     row(Kind::Job, "Job", "batch", V1),
     row(Kind::CronJob, "CronJob", "batch", V1),
     row(Kind::ReplicationController, "ReplicationController", "", V1),
-];
-
-/// Kinds of Istio that this version does not act on.
-const NOT_SUPPORTED_YET: [(&str, &str); 8] = [
-    (SECURITY, "AuthorizationPolicy"),
-    (SECURITY, "RequestAuthentication"),
-    (NETWORKING, "EnvoyFilter"),
-    (NETWORKING, "ProxyConfig"),
-    (NETWORKING, "WorkloadGroup"),
-    ("telemetry.istio.io", "Telemetry"),
-    ("extensions.istio.io", "WasmPlugin"),
-    ("extensions.istio.io", "TrafficExtension"),
+    row(Kind::Ingress, "Ingress", "networking.k8s.io", V1),
+    row(Kind::IngressClass, "IngressClass", "networking.k8s.io", V1),
+    row(
+        Kind::CustomResourceDefinition,
+        "CustomResourceDefinition",
+        "apiextensions.k8s.io",
+        V1,
+    ),
+    row(
+        Kind::MutatingWebhookConfiguration,
+        "MutatingWebhookConfiguration",
+        ADMISSION,
+        V1,
+    ),
+    row(
+        Kind::ValidatingWebhookConfiguration,
+        "ValidatingWebhookConfiguration",
+        ADMISSION,
+        V1,
+    ),
 ];
 
 impl Kind {
@@ -182,9 +275,6 @@ impl Kind {
             });
         }
         let (kind, api_version) = texts();
-        if NOT_SUPPORTED_YET.contains(&(group, kind.as_str())) {
-            return Err(KindError::NotSupportedYet { kind, api_version });
-        }
         Err(KindError::Unknown { kind, api_version })
     }
 
@@ -203,7 +293,13 @@ impl Kind {
     /// The `apiVersion` of new objects of the kind.
     #[must_use]
     pub fn api_version(self) -> String {
-        versioned(self.row().group, "v1")
+        versioned(self.row().group, self.versions()[0])
+    }
+
+    /// The versions in which objects of the kind are read, the preferred one first.
+    #[must_use]
+    pub const fn versions(self) -> &'static [&'static str] {
+        self.row().versions
     }
 
     /// Whether the kind is one of Istio's.
@@ -212,10 +308,37 @@ impl Kind {
         self.group().ends_with(".istio.io")
     }
 
+    /// Whether the kind is one of the Gateway API's.
+    #[must_use]
+    pub const fn is_gateway_api(self) -> bool {
+        matches!(
+            self,
+            Self::GatewayClass
+                | Self::KubernetesGateway
+                | Self::HttpRoute
+                | Self::GrpcRoute
+                | Self::TlsRoute
+                | Self::TcpRoute
+                | Self::UdpRoute
+                | Self::ReferenceGrant
+                | Self::BackendTlsPolicy
+                | Self::ListenerSet
+        )
+    }
+
     /// Whether objects of the kind belong to a namespace.
     #[must_use]
     pub const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::Node)
+        !matches!(
+            self,
+            Self::Namespace
+                | Self::Node
+                | Self::GatewayClass
+                | Self::IngressClass
+                | Self::CustomResourceDefinition
+                | Self::MutatingWebhookConfiguration
+                | Self::ValidatingWebhookConfiguration
+        )
     }
 
     /// Whether objects of the kind run pods (pods themselves among them), so that a sidecar may be injected.
@@ -290,14 +413,9 @@ mod tests {
                 "is not served as networking.istio.io/v2",
             ),
             (
-                "security.istio.io/v1",
-                "AuthorizationPolicy",
-                "is not supported yet",
-            ),
-            (
-                "gateway.networking.k8s.io/v1",
-                "Gateway",
-                "unknown kind Gateway",
+                "networking.istio.io/v1",
+                "EnvoyFilter",
+                "is not served as networking.istio.io/v1, only as networking.istio.io/v1alpha3",
             ),
             ("rbac.authorization.k8s.io/v1", "Role", "unknown kind Role"),
             (

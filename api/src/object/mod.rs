@@ -5,6 +5,7 @@ mod kind;
 mod metadata;
 mod problem;
 mod read;
+mod source;
 mod spec;
 mod types;
 
@@ -14,6 +15,7 @@ mod tests;
 pub use kind::{Kind, KindError};
 pub use metadata::Metadata;
 pub use problem::{Problem, Severity};
-pub use read::{Parsed, parse_documents};
+pub use read::{Parsed, ReadOptions, UnknownObject, parse_documents, read_part, read_text};
+pub use source::Source;
 pub use spec::Spec;
-pub use types::{Object, ObjectKey, Source};
+pub use types::{Object, ObjectKey};

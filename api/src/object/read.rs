@@ -7,8 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::content::read_content;
 use super::kind::Kind;
 use super::problem::{Problem, Severity};
+use super::source::Source;
 use super::spec::Spec;
-use super::types::{Object, ObjectKey, Source};
+use super::types::{Object, ObjectKey};
 use crate::host::{is_dns_label, is_dns_subdomain};
 use crate::yaml::{self, Content, Ignored, Mark, Node, ReadError};
 
@@ -19,6 +20,35 @@ pub struct Parsed {
     pub objects: Vec<Object>,
     /// What is wrong, in the file's order.
     pub problems: Vec<Problem>,
+    /// Objects of kinds that are not read, where [`ReadOptions::strict`] does not make them errors.
+    pub unknown: Vec<UnknownObject>,
+}
+
+/// An object of a kind that is not read, or a document that is no Kubernetes object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownObject {
+    /// The file.
+    pub file: Arc<str>,
+    /// The line at which it begins.
+    pub line: u32,
+    /// Its `apiVersion`; empty if it has none.
+    pub api_version: String,
+    /// Its kind; empty if it has none.
+    pub kind: String,
+    /// Its name; empty if it has none.
+    pub name: String,
+    /// The names of its top-level keys.
+    pub keys: Vec<String>,
+}
+
+/// How texts are read.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadOptions<'a> {
+    /// The namespace of objects that name none; empty leaves it empty.
+    pub namespace: &'a str,
+    /// Whether unknown kinds, unknown fields and names that the API server would refuse are errors; else unknown kinds are listed,
+    /// unknown fields skipped, and names taken as they are.
+    pub strict: bool,
 }
 
 impl Parsed {
@@ -27,27 +57,79 @@ impl Parsed {
     pub fn has_errors(&self) -> bool {
         self.problems.iter().any(Problem::is_error)
     }
+
+    /// Adds what a later part of the file holds.
+    pub fn append(&mut self, mut later: Self) {
+        self.objects.append(&mut later.objects);
+        self.problems.append(&mut later.problems);
+        self.unknown.append(&mut later.unknown);
+    }
 }
 
 /// Lists within lists are no sensible input; more of them than this are refused.
 const LIST_DEPTH: usize = 4;
 
-/// Reads the objects of a YAML or JSON text. Lists are unrolled, empty documents skipped, and an object that names no namespace gets
-/// `default_namespace`. An object with an error is not among the objects.
+/// Reads the objects of a YAML or JSON text, strictly. Lists are unrolled, empty documents skipped, and an object that names no
+/// namespace gets `default_namespace`. An object with an error is not among the objects.
 #[must_use]
 pub fn parse_documents(file_name: &str, text: &str, default_namespace: &str) -> Parsed {
+    let options = ReadOptions {
+        namespace: default_namespace,
+        strict: true,
+    };
+    read_text(file_name, &text.into(), options)
+}
+
+/// Reads the objects of a YAML or JSON text. Lists are unrolled and empty documents skipped. An object with an error is not among the
+/// objects, and a document that is not YAML leaves the others as they are.
+#[must_use]
+pub fn read_text(file_name: &str, text: &Arc<str>, options: ReadOptions<'_>) -> Parsed {
     let file: Arc<str> = file_name.into();
+    let limit = yaml::Limits::default().bytes;
+    let mut parsed = Parsed::default();
+    for part in yaml::split(text) {
+        if part.span.len() > limit {
+            let message = format!(
+                "a document of {} bytes is more than the {limit} that are allowed",
+                part.span.len()
+            );
+            let mut problem = Problem::file_error(file_name, message);
+            problem.line = part.first_line;
+            parsed.problems.push(problem);
+            continue;
+        }
+        parsed.append(read_part(&file, text, &part, options));
+    }
+    parsed
+}
+
+/// Reads the objects of one part of a text, see [`yaml::split`]; parts may be read in any order, and at the same time.
+#[must_use]
+pub fn read_part(
+    file: &Arc<str>,
+    text: &Arc<str>,
+    part: &yaml::Part,
+    options: ReadOptions<'_>,
+) -> Parsed {
     let mut reader = FileReader {
-        file,
-        default_namespace,
+        file: Arc::clone(file),
+        options,
+        document: None,
         parsed: Parsed::default(),
     };
-    match yaml::parse(text) {
+    let body = text.get(part.span.clone()).unwrap_or_default();
+    match yaml::parse_part(body, part.first_line) {
         Ok(documents) => {
-            for document in documents
-                .into_iter()
-                .filter(|document| !document.is_empty())
-            {
+            for (index, document) in documents.into_iter().enumerate() {
+                if document.is_empty() {
+                    continue;
+                }
+                reader.document = Some(Place {
+                    text: Arc::clone(text),
+                    span: part.span.clone(),
+                    first_line: part.first_line,
+                    index,
+                });
                 reader.unroll(document.root, 0);
             }
         }
@@ -56,9 +138,19 @@ pub fn parse_documents(file_name: &str, text: &str, default_namespace: &str) -> 
     reader.parsed
 }
 
+/// Where the document that is being read stands.
+struct Place {
+    text: Arc<str>,
+    span: std::ops::Range<usize>,
+    first_line: u32,
+    index: usize,
+}
+
 struct FileReader<'a> {
     file: Arc<str>,
-    default_namespace: &'a str,
+    options: ReadOptions<'a>,
+    /// The document that is being read.
+    document: Option<Place>,
     parsed: Parsed,
 }
 
@@ -88,7 +180,7 @@ impl FileReader<'_> {
     /// Reads a document, or the items of one that is a list.
     fn unroll(&mut self, node: Node, depth: usize) {
         if !is_list(&node) {
-            self.object(node);
+            self.object(node, depth == 0);
             return;
         }
         if depth >= LIST_DEPTH {
@@ -112,7 +204,7 @@ impl FileReader<'_> {
         }
     }
 
-    fn object(&mut self, node: Node) {
+    fn object(&mut self, node: Node, is_document: bool) {
         let Some(header) = self.header(&node) else {
             return;
         };
@@ -127,19 +219,45 @@ impl FileReader<'_> {
             return;
         }
         let mut spec = spec;
-        if key.kind.is_namespaced() {
+        if key.kind.is_namespaced() && !key.namespace.is_empty() {
             spec.set_namespace(&key.namespace);
         }
-        let source = Source {
-            file: Arc::clone(&self.file),
-            line: node.at.line,
-            node: Arc::new(node),
-        };
+        let source = self.source(node, is_document);
         self.parsed.objects.push(Object {
             key,
             meta: meta.into(),
             spec,
             source: Some(source),
+        });
+    }
+
+    fn source(&self, node: Node, is_document: bool) -> Source {
+        let file = Arc::clone(&self.file);
+        match &self.document {
+            Some(place) if is_document => Source::document(
+                (file, node.at.line),
+                Arc::clone(&place.text),
+                place.span.clone(),
+                (place.first_line, place.index),
+            ),
+            _ => Source::kept(file, node),
+        }
+    }
+
+    /// Notes an object that is not read.
+    fn unknown(&mut self, node: &Node) {
+        let text = |node: Option<&Node>| node.and_then(Node::text).unwrap_or_default().to_owned();
+        self.parsed.unknown.push(UnknownObject {
+            file: Arc::clone(&self.file),
+            line: node.at.line,
+            api_version: text(node.get("apiVersion")),
+            kind: text(node.get("kind")),
+            name: text(node.get("metadata").and_then(|meta| meta.get("name"))),
+            keys: node
+                .entries()
+                .iter()
+                .map(|entry| entry.key.clone())
+                .collect(),
         });
     }
 
@@ -154,6 +272,10 @@ impl FileReader<'_> {
         }
         let text = |key: &str| node.get(key).and_then(Node::text);
         let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
+            if !self.options.strict {
+                self.unknown(node);
+                return None;
+            }
             let missing = if text("kind").is_none() {
                 "kind"
             } else {
@@ -167,9 +289,13 @@ impl FileReader<'_> {
             );
             return None;
         };
-        let label = label(node, kind, self.default_namespace);
+        let label = label(node, kind, self.options.namespace);
         match Kind::find(api_version, kind) {
             Ok(kind) => Some(Header { kind, label }),
+            Err(_) if !self.options.strict => {
+                self.unknown(node);
+                None
+            }
             Err(error) => {
                 let at = node.mark_near("kind");
                 self.error(Some(label), at, None, error.to_string());
@@ -181,6 +307,11 @@ impl FileReader<'_> {
     fn content(&mut self, node: &Node, header: &Header) -> Option<(ObjectMeta, Spec)> {
         match read_content(node, header.kind) {
             Ok((meta, spec, ignored)) => {
+                let ignored = if self.options.strict {
+                    ignored
+                } else {
+                    Vec::new()
+                };
                 for Ignored { at, path } in ignored {
                     let message = "unknown field: correct its name or take it out".to_owned();
                     self.error(Some(header.label.clone()), at, Some(path), message);
@@ -198,7 +329,7 @@ impl FileReader<'_> {
     }
 
     fn key(&mut self, node: &Node, header: &Header, meta: &ObjectMeta) -> Option<ObjectKey> {
-        match key_of(header.kind, meta, self.default_namespace) {
+        match key_of(header.kind, meta, self.options) {
             Ok(key) => Some(key),
             Err((field, message)) => {
                 self.error(
@@ -217,23 +348,24 @@ impl FileReader<'_> {
 fn key_of(
     kind: Kind,
     meta: &ObjectMeta,
-    default_namespace: &str,
+    options: ReadOptions<'_>,
 ) -> Result<ObjectKey, (&'static str, String)> {
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let name = match (given(&meta.name), given(&meta.generate_name)) {
-        (Some(name), _) if !is_dns_subdomain(&name) => {
+        (Some(name), _) if options.strict && !is_dns_subdomain(&name) => {
             let rule =
                 "a name has lower-case letters, digits, `-` and `.`, and at most 253 of them";
             return Err(("metadata.name", format!("`{name}` is not a name: {rule}")));
         }
         (Some(name), _) | (None, Some(name)) => name,
+        (None, None) if !options.strict => String::new(),
         (None, None) => return Err(("metadata.name", "an object needs a name".to_owned())),
     };
     if !kind.is_namespaced() {
         return Ok(ObjectKey::new(kind, "", name));
     }
-    let namespace = given(&meta.namespace).unwrap_or_else(|| default_namespace.to_owned());
-    if !is_dns_label(&namespace) {
+    let namespace = given(&meta.namespace).unwrap_or_else(|| options.namespace.to_owned());
+    if options.strict && !is_dns_label(&namespace) {
         let rule = "a namespace has lower-case letters, digits and `-`, and at most 63 of them";
         return Err((
             "metadata.namespace",

@@ -1,13 +1,13 @@
 //! An object and its key.
 
 use std::fmt;
-use std::sync::Arc;
 
 use super::kind::Kind;
 use super::metadata::Metadata;
 use super::problem::{Problem, Severity};
+use super::source::Source;
 use super::spec::Spec;
-use crate::yaml::{Mark, Node};
+use crate::yaml::Mark;
 
 /// What tells an object from all others.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,23 +55,12 @@ pub struct Object {
     pub source: Option<Source>,
 }
 
-/// The place in a file that an object was read from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Source {
-    /// The file as it was named.
-    pub file: Arc<str>,
-    /// The line at which the object begins.
-    pub line: u32,
-    /// The object's tree.
-    pub node: Arc<Node>,
-}
-
 impl Object {
     /// The line and column of a field such as `spec.http[0].route[0].destination.subset`; `None` if the object has no such field or
     /// was not read from a file.
     #[must_use]
     pub fn line_of(&self, path: &str) -> Option<(u32, u32)> {
-        let mark = self.source.as_ref()?.node.mark_of(path)?;
+        let mark = self.source.as_ref()?.node().mark_of(path)?;
         Some((mark.line, mark.column))
     }
 
@@ -80,7 +69,7 @@ impl Object {
     pub fn mark_near(&self, path: &str) -> Mark {
         self.source
             .as_ref()
-            .map(|source| source.node.mark_near(path))
+            .map(|source| source.node().mark_near(path))
             .unwrap_or_default()
     }
 

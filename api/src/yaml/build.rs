@@ -40,6 +40,32 @@ pub fn parse(text: &str) -> Result<Vec<Document>, SyntaxError> {
     parse_with(text, Limits::default())
 }
 
+/// Parses all documents of a part of a text within the default [`Limits`]; `first_line` is the line of the text at which the part
+/// begins, from 1, so that places count from the whole text's beginning. The documents' spans are those within the part.
+///
+/// # Errors
+/// When the part is not YAML, has a key twice, or exceeds a limit; with the place.
+pub fn parse_part(part: &str, first_line: u32) -> Result<Vec<Document>, SyntaxError> {
+    let lines = first_line.saturating_sub(1);
+    match parse(part) {
+        Ok(mut documents) => {
+            if lines > 0 {
+                for document in &mut documents {
+                    document.root.move_down(lines);
+                }
+            }
+            Ok(documents)
+        }
+        Err(mut error) => {
+            error.at = error.at.down(lines);
+            if let SyntaxErrorKind::DuplicateKey { first, .. } = &mut error.kind {
+                *first = first.saturating_add(lines);
+            }
+            Err(error)
+        }
+    }
+}
+
 /// Parses all documents of a YAML or JSON text within limits.
 ///
 /// # Errors

@@ -15,6 +15,17 @@ pub struct Mark {
     pub column: u32,
 }
 
+impl Mark {
+    /// The place so many lines further down.
+    #[must_use]
+    pub(super) const fn down(self, lines: u32) -> Self {
+        Self {
+            line: self.line.saturating_add(lines),
+            column: self.column,
+        }
+    }
+}
+
 impl fmt::Display for Mark {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}:{}", self.line, self.column)
@@ -90,6 +101,21 @@ impl Node {
                 text: String::new(),
                 is_text: false,
             }),
+        }
+    }
+
+    /// Moves the value and all in it so many lines down.
+    pub(super) fn move_down(&mut self, lines: u32) {
+        self.at = self.at.down(lines);
+        match &mut self.content {
+            Content::Scalar(_) => {}
+            Content::List(items) => items.iter_mut().for_each(|item| item.move_down(lines)),
+            Content::Map(entries) => {
+                for entry in entries {
+                    entry.key_at = entry.key_at.down(lines);
+                    entry.value.move_down(lines);
+                }
+            }
         }
     }
 

@@ -119,7 +119,7 @@ fn body(document: &Document) -> (String, u32) {
     let Some(source) = &document.object.source else {
         return (String::new(), 1);
     };
-    let value: Option<serde_json::Value> = lateen_api::yaml::read(&source.node).ok();
+    let value: Option<serde_json::Value> = lateen_api::yaml::read(&source.node()).ok();
     (
         value.map(|v| v.to_string()).unwrap_or_default(),
         source.line,

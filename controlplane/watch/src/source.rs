@@ -32,7 +32,7 @@ impl FileSourceConfig {
     /// A source of folders with the namespace `default` and the rules of [`check_object`].
     #[must_use]
     pub fn new(folders: Vec<PathBuf>) -> Self {
-        let check: Check = Arc::new(|object: &Object| check_object(object, None));
+        let check: Check = Arc::new(|object: &Object| check_object(object));
         Self {
             folders,
             default_namespace: "default".to_owned(),

@@ -1,41 +1,50 @@
-//! Gathers the problems of one object.
+//! Gathers the faults of one object.
 
 use std::fmt::Display;
 
-use super::options::RegexCheck;
-use crate::object::{Object, Problem, Severity};
+use super::{Fault, Verdict};
+use crate::object::Object;
 
-/// The problems of one object.
+/// The faults of one object.
 pub(super) struct Report<'a> {
     object: &'a Object,
-    regex: Option<RegexCheck<'a>>,
-    problems: Vec<Problem>,
+    faults: Vec<Fault>,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(object: &'a Object, regex: Option<RegexCheck<'a>>) -> Self {
+    pub(super) fn new(object: &'a Object) -> Self {
         Self {
             object,
-            regex,
-            problems: Vec::new(),
+            faults: Vec::new(),
         }
     }
 
-    pub(super) fn finish(self) -> Vec<Problem> {
-        self.problems
+    pub(super) fn finish(self) -> Vec<Fault> {
+        self.faults
+    }
+
+    /// The object itself, for its metadata.
+    pub(super) const fn object(&self) -> &'a Object {
+        self.object
     }
 
     /// The namespace of the object.
-    pub(super) fn namespace(&self) -> &str {
+    pub(super) fn namespace(&self) -> &'a str {
         &self.object.key.namespace
+    }
+
+    /// A fault with a verdict of its own.
+    pub(super) fn fault(&mut self, verdict: Verdict, field: &str, message: impl Display) {
+        self.faults.push(Fault {
+            field: field.to_owned(),
+            message: message.to_string(),
+            verdict,
+        });
     }
 
     /// An error in a field.
     pub(super) fn error(&mut self, field: &str, message: impl Display) {
-        self.problems.push(
-            self.object
-                .problem(Severity::Error, field, message.to_string()),
-        );
+        self.fault(Verdict::Refused, field, message);
     }
 
     /// An error in a field unless a condition holds.
@@ -47,10 +56,7 @@ impl<'a> Report<'a> {
 
     /// A warning about a field.
     pub(super) fn warning(&mut self, field: &str, message: impl Display) {
-        self.problems.push(
-            self.object
-                .problem(Severity::Warning, field, message.to_string()),
-        );
+        self.fault(Verdict::Warned, field, message);
     }
 
     /// An error in a field that is no expression that can be used.
@@ -61,7 +67,11 @@ impl<'a> Report<'a> {
         if expression.len() > 1024 {
             return self.error(field, "an expression can have 1024 bytes at most");
         }
-        if let Some(Err(reason)) = self.regex.map(|check| check(expression)) {
+        if let Err(error) = regex_syntax::parse(expression) {
+            let reason = match error {
+                regex_syntax::Error::Parse(error) => error.kind().to_string(),
+                error => error.to_string(),
+            };
             self.error(
                 field,
                 format_args!("`{expression}` is not an expression that can be used: {reason}"),

@@ -1,0 +1,108 @@
+//! What the admission webhook says of one object by itself: refused or not, and the warnings that go with it.
+//!
+//! The verdicts are Istio's, so that a manifest that one accepts the other accepts too. What only the schema or the CEL rules of a
+//! CRD refuse stands in [`crate::crd`]; an EnvoyFilter's values need Envoy's descriptors and are checked in `lateen-xds`.
+
+mod destination_rule;
+mod gateway;
+mod http_actions;
+mod http_route;
+mod l4_route;
+mod peer_authentication;
+mod report;
+mod scope;
+mod service_entry;
+mod sidecar;
+mod tls;
+mod values;
+mod virtual_service;
+
+use crate::object::{Object, Problem, Severity, Spec};
+use report::Report;
+
+/// What is wrong with one field of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The field's path from the object's root, such as `spec.http[0].timeout`.
+    pub field: String,
+    /// What is wrong, and what to do where that is not plain.
+    pub message: String,
+    /// What follows from it.
+    pub verdict: Verdict,
+}
+
+/// What follows from a fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The object is refused.
+    Refused,
+    /// The object is accepted with a warning.
+    Warned,
+    /// A warning: a whole route rule of a VirtualService can never be reached.
+    UnreachableRule {
+        /// The rule: `#` and its index from 0, or its name in quotes.
+        rule: String,
+        /// Why.
+        reason: String,
+    },
+    /// A warning: a match of a VirtualService's rule has no effect.
+    IneffectiveMatch {
+        /// The rule: `#` and its index from 0, or its name in quotes.
+        rule: String,
+        /// The match: `#` and its index, or its name in quotes; for prefixes with ` of prefix <p>` behind it.
+        matched: String,
+        /// The earlier match that takes its traffic, in the same form; for prefixes with its rule.
+        duplicate: String,
+    },
+}
+
+impl Fault {
+    /// Whether the object is refused because of it.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.verdict == Verdict::Refused
+    }
+
+    /// The fault as a problem of an object, with file and line.
+    #[must_use]
+    pub fn problem(&self, object: &Object) -> Problem {
+        let severity = if self.is_refusal() {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
+        object.problem(severity, &self.field, self.message.clone())
+    }
+}
+
+/// The faults of an object, in the order of its fields. Kinds that are not Istio's have none.
+#[must_use]
+pub fn validate(object: &Object) -> Vec<Fault> {
+    let mut report = Report::new(object);
+    match &object.spec {
+        Spec::VirtualService(spec) => virtual_service::check(&mut report, spec),
+        Spec::DestinationRule(spec) => destination_rule::check(&mut report, spec),
+        Spec::Gateway(spec) => gateway::check(&mut report, spec),
+        Spec::ServiceEntry(spec) => service_entry::check(&mut report, spec),
+        Spec::WorkloadEntry(spec) => service_entry::check_workload_entry(&mut report, spec),
+        Spec::Sidecar(spec) => sidecar::check(&mut report, spec),
+        Spec::PeerAuthentication(spec) => peer_authentication::check(&mut report, spec),
+        _ => {}
+    }
+    if object.key.kind.is_istio() {
+        check_annotations(&mut report, object);
+    }
+    report.finish()
+}
+
+fn check_annotations(report: &mut Report<'_>, object: &Object) {
+    use crate::labels::annotation::{DRY_RUN, INTERNAL};
+    for name in INTERNAL.iter().chain(std::iter::once(&DRY_RUN)) {
+        if object.meta.annotations.contains_key(*name) {
+            report.error(
+                &format!("metadata.annotations[\"{name}\"]"),
+                format!("a {} cannot have this annotation", object.key.kind),
+            );
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The analyzers, one function each.
+
+use crate::cluster::{Cluster, Input};
+use crate::message::Messages;
+
+/// One analyzer.
+#[derive(Clone, Copy)]
+pub struct Analyzer {
+    /// Its name, as `--analyzer` takes it.
+    pub name: &'static str,
+    /// What it looks for.
+    pub description: &'static str,
+    /// What it reads.
+    pub inputs: &'static [Input],
+    /// Looks at a cluster. Others are the further clusters of the mesh, which few analyzers need.
+    pub run: fn(&Cluster, others: &[Cluster], &mut Messages),
+}
+
+impl std::fmt::Debug for Analyzer {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.name)
+    }
+}
+
+/// Analyzers under Istio's names, by name.
+#[must_use]
+pub fn istio() -> Vec<Analyzer> {
+    let mut all: Vec<Analyzer> = Vec::new();
+    all.sort_by_key(|analyzer| analyzer.name);
+    all
+}
+
+/// Analyzers that only this mesh has, by name.
+#[must_use]
+pub fn own() -> Vec<Analyzer> {
+    Vec::new()
+}
+
+/// Analyzers that run only when they are named.
+#[must_use]
+pub fn on_request() -> Vec<Analyzer> {
+    Vec::new()
+}
