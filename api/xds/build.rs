@@ -8,6 +8,8 @@ use std::{env, fs};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 
+#[path = "build/frozen.rs"]
+mod frozen;
 #[path = "build/prune.rs"]
 mod prune;
 #[path = "build/roots.rs"]
@@ -33,9 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let own = protox::compile(PROTOS, ["proto"])?;
     compile_messages(own.clone())?;
-    let envoy = FileDescriptorSet::decode(
-        fs::read(envoy_types_dir()?.join("src/generated/types.bin"))?.as_slice(),
-    )?;
+    let types = fs::read(envoy_types_dir()?.join("src/generated/types.bin"))?;
+    let envoy = FileDescriptorSet::decode(types.as_slice())?;
+    fs::write(out.join("frozen.rs"), frozen::source(&types)?)?;
+    let all = prune::merge(envoy.clone(), own.clone());
+    fs::write(out.join("all.bin"), all.encode_to_vec())?;
     let pruned = prune::prune(envoy, own, roots::ROOTS)?;
     fs::write(out.join("shapes.rs"), shapes::source(&pruned))?;
     fs::write(out.join("descriptors.bin"), pruned.encode_to_vec())?;

@@ -106,3 +106,9 @@ fn check_annotations(report: &mut Report<'_>, object: &Object) {
         }
     }
 }
+
+/// The patches of an EnvoyFilter whose values are checked.
+#[must_use]
+pub fn patches_to_check(filter: &crate::networking::EnvoyFilter) -> Vec<usize> {
+    (0..filter.config_patches.len()).collect()
+}

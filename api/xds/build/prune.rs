@@ -4,6 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
+/// All of Envoy's set and our own, each file after those that it imports, without comments.
+pub(crate) fn merge(envoy: FileDescriptorSet, own: FileDescriptorSet) -> FileDescriptorSet {
+    let mut files: BTreeMap<String, FileDescriptorProto> = BTreeMap::new();
+    for mut file in envoy.file.into_iter().chain(own.file) {
+        file.source_code_info = None;
+        files.entry(file.name().to_owned()).or_insert(file);
+    }
+    FileDescriptorSet {
+        file: in_order(files.into_values().collect()),
+    }
+}
+
 /// Merges Envoy's set with our own and keeps the closure of `roots` and of every message of our own files.
 pub(crate) fn prune(
     envoy: FileDescriptorSet,

@@ -5,11 +5,13 @@
 //! - [`structs`]: `google.protobuf.Struct` to JSON and back;
 //! - [`node`]: who a proxy says it is;
 //! - [`json`]: proto JSON both ways, with a pool that lives only while it is used;
+//! - [`envoy_filter`]: values of EnvoyFilter patches;
 //! - [`pb`]: messages that are Istio's alone, [`ads`]: ADS responses over shared bytes.
 
 pub mod ads;
 pub mod any;
 pub mod canonical;
+pub mod envoy_filter;
 pub mod json;
 pub mod names;
 pub mod node;

@@ -46,6 +46,19 @@ pub enum JsonError {
     },
 }
 
+impl JsonError {
+    /// Where in the document, such as `.static_resources.clusters[0]`; empty where it is not known.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self {
+            Self::UnknownType { path, .. }
+            | Self::UnknownField { path, .. }
+            | Self::Value { path, .. } => path,
+            Self::Descriptors(_) | Self::TooDeep | Self::Decode { .. } => "",
+        }
+    }
+}
+
 fn at(path: &str) -> String {
     if path.is_empty() {
         String::new()

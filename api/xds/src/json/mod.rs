@@ -14,11 +14,15 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use serde_json::Value;
 
 pub use error::{JsonError, MAX_DEPTH};
+pub use read::{Remark, RemarkKind};
 pub use write::Naming;
 
 use crate::any;
 
 static DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Every message of Envoy's API, for configuration that users write themselves.
+static ALL_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/all.bin"));
 
 /// Reads and writes proto JSON; holds the pool, so drop it when done.
 pub struct Codec {
@@ -34,6 +38,26 @@ impl Codec {
         let pool = DescriptorPool::decode(DESCRIPTORS)
             .map_err(|error| JsonError::Descriptors(error.to_string()))?;
         Ok(Self { pool })
+    }
+
+    /// Builds a pool of every message of Envoy's API, some 60 ms and 50 MiB.
+    ///
+    /// # Errors
+    /// When the built-in descriptors are malformed.
+    pub fn of_all_messages() -> Result<Self, JsonError> {
+        let pool = DescriptorPool::decode(ALL_DESCRIPTORS)
+            .map_err(|error| JsonError::Descriptors(error.to_string()))?;
+        Ok(Self { pool })
+    }
+
+    /// Reads a message as Istio reads the values of patches: unknown fields are skipped, an `Any` of unknown type is refused. Gives
+    /// what was tolerated.
+    ///
+    /// # Errors
+    /// Unknown type, a value that does not fit; each with its place in the document.
+    pub fn check(&self, type_name: &str, value: &Value) -> Result<Vec<Remark>, JsonError> {
+        let name = any::full_name(type_name);
+        read::message_with_remarks(&self.pool, &self.descriptor(name, "")?, value)
     }
 
     /// Reads a message named by its full name or type URL.

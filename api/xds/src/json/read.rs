@@ -3,6 +3,8 @@
 //! Messages are walked here, so that each error names its place and an unknown `Any` can be kept; single scalars and the
 //! well-known types are left to prost-reflect, which knows their many spellings.
 
+use std::cell::RefCell;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message;
@@ -18,24 +20,71 @@ use crate::any::full_name;
 
 const ANY: &str = "google.protobuf.Any";
 
+include!(concat!(env!("OUT_DIR"), "/frozen.rs"));
+
+/// Something that is tolerated in a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// What it is.
+    pub kind: RemarkKind,
+    /// Where in the document, such as `.filter_chains[0]`; empty for the message itself.
+    pub path: String,
+}
+
+/// What is tolerated in a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemarkKind {
+    /// A field that the message does not have.
+    UnknownField {
+        /// The key.
+        field: String,
+        /// Full name of the message.
+        message: String,
+    },
+    /// A message of a version that is not developed further.
+    Frozen {
+        /// Full name of the message.
+        message: String,
+    },
+    /// An extension without `typed_config`.
+    NoTypedConfig {
+        /// Full name of the message.
+        message: String,
+    },
+}
+
 /// Reads a message of the given type.
 pub(super) fn message(
     pool: &DescriptorPool,
     descriptor: &MessageDescriptor,
     value: &Value,
 ) -> Result<DynamicMessage, JsonError> {
-    Reader { pool }.message(
-        descriptor,
-        value,
-        &Place {
-            depth: 0,
-            path: String::new(),
-        },
-    )
+    let reader = Reader {
+        pool,
+        remarks: None,
+    };
+    reader.message(descriptor, value, &Place::root())
+}
+
+/// Reads a message of the given type and remarks on what is tolerated: unknown fields are skipped, an `Any` of unknown type is not.
+pub(super) fn message_with_remarks(
+    pool: &DescriptorPool,
+    descriptor: &MessageDescriptor,
+    value: &Value,
+) -> Result<Vec<Remark>, JsonError> {
+    let remarks = RefCell::new(Vec::new());
+    let reader = Reader {
+        pool,
+        remarks: Some(&remarks),
+    };
+    reader.message(descriptor, value, &Place::root())?;
+    Ok(remarks.into_inner())
 }
 
 struct Reader<'a> {
     pool: &'a DescriptorPool,
+    /// What is tolerated; `None` where nothing is.
+    remarks: Option<&'a RefCell<Vec<Remark>>>,
 }
 
 /// Where in the document.
@@ -45,6 +94,13 @@ struct Place {
 }
 
 impl Place {
+    const fn root() -> Self {
+        Self {
+            depth: 0,
+            path: String::new(),
+        }
+    }
+
     fn field(&self, name: &str) -> Self {
         Self {
             depth: self.depth + 1,
@@ -98,19 +154,72 @@ impl Reader<'_> {
             let field = descriptor
                 .get_field_by_json_name(key)
                 .or_else(|| descriptor.get_field_by_name(key));
-            let unknown = || JsonError::UnknownField {
-                field: key.clone(),
-                message: descriptor.full_name().to_owned(),
-                path: place.path.clone(),
+            let Some(field) = field else {
+                self.unknown_field(descriptor, key, place)?;
+                continue;
             };
-            self.set(
-                &mut read,
-                &field.ok_or_else(unknown)?,
-                value,
-                &place.field(key),
-            )?;
+            self.set(&mut read, &field, value, &place.field(key))?;
         }
+        self.remark_on_type(descriptor, object, place);
         Ok(read)
+    }
+
+    fn unknown_field(
+        &self,
+        descriptor: &MessageDescriptor,
+        key: &str,
+        place: &Place,
+    ) -> Result<(), JsonError> {
+        let (field, message, path) = (
+            key.to_owned(),
+            descriptor.full_name().to_owned(),
+            place.path.clone(),
+        );
+        match self.remarks {
+            None => Err(JsonError::UnknownField {
+                field,
+                message,
+                path,
+            }),
+            Some(remarks) => {
+                remarks.borrow_mut().push(Remark {
+                    kind: RemarkKind::UnknownField { field, message },
+                    path,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Remarks on a message that carries no configuration where it should, or that is of a version that is not developed further.
+    fn remark_on_type(
+        &self,
+        descriptor: &MessageDescriptor,
+        object: &Map<String, Value>,
+        place: &Place,
+    ) {
+        let Some(remarks) = self.remarks else { return };
+        let message = || descriptor.full_name().to_owned();
+        let has = |name: &str| {
+            descriptor.get_field_by_name(name).is_some_and(|field| {
+                object.contains_key(field.name()) || object.contains_key(field.json_name())
+            })
+        };
+        let remark = |kind| {
+            remarks.borrow_mut().push(Remark {
+                kind,
+                path: place.path.clone(),
+            });
+        };
+        if descriptor.get_field_by_name("typed_config").is_some()
+            && !has("typed_config")
+            && !has("config_discovery")
+        {
+            remark(RemarkKind::NoTypedConfig { message: message() });
+        }
+        if FROZEN_PACKAGES.contains(&descriptor.package_name()) {
+            remark(RemarkKind::Frozen { message: message() });
+        }
     }
 
     fn set(
@@ -215,10 +324,12 @@ impl Reader<'_> {
                     path: place.path.clone(),
                 },
             )?),
-            None => opaque(&fields).ok_or_else(|| JsonError::UnknownType {
-                name: name.to_owned(),
-                path: place.path.clone(),
-            })?,
+            None => opaque(&fields)
+                .filter(|_| self.remarks.is_none())
+                .ok_or_else(|| JsonError::UnknownType {
+                    name: name.to_owned(),
+                    path: place.path.clone(),
+                })?,
         };
         read.set_field_by_number(1, Field::String(url.to_owned()));
         read.set_field_by_number(2, Field::Bytes(bytes.into()));
