@@ -33,34 +33,51 @@ impl<'a> Report<'a> {
         &self.object.key.namespace
     }
 
-    /// A fault with a verdict of its own.
-    pub(super) fn fault(&mut self, verdict: Verdict, field: &str, message: impl Display) {
+    /// A fault with a verdict of its own. The field's path and the message are written out only here, so that `format_args!` costs
+    /// nothing where nothing is wrong.
+    pub(super) fn fault(&mut self, verdict: Verdict, field: impl Display, message: impl Display) {
         self.faults.push(Fault {
-            field: field.to_owned(),
+            field: field.to_string(),
             message: message.to_string(),
             verdict,
         });
     }
 
     /// An error in a field.
-    pub(super) fn error(&mut self, field: &str, message: impl Display) {
+    pub(super) fn error(&mut self, field: impl Display, message: impl Display) {
         self.fault(Verdict::Refused, field, message);
     }
 
     /// An error in a field unless a condition holds.
-    pub(super) fn require(&mut self, holds: bool, field: &str, message: impl Display) {
+    pub(super) fn require(&mut self, holds: bool, field: impl Display, message: impl Display) {
         if !holds {
             self.error(field, message);
         }
     }
 
     /// A warning about a field.
-    pub(super) fn warning(&mut self, field: &str, message: impl Display) {
+    pub(super) fn warning(&mut self, field: impl Display, message: impl Display) {
         self.fault(Verdict::Warned, field, message);
     }
 
+    /// Runs checks and says whether they found no error; warnings do not count.
+    pub(super) fn passes(&mut self, check: impl FnOnce(&mut Self)) -> bool {
+        let before = self.faults.len();
+        check(self);
+        !self.faults.iter().skip(before).any(Fault::is_refusal)
+    }
+
+    /// Runs checks whose warnings get lost, of which only the errors count.
+    pub(super) fn errors_only(&mut self, check: impl FnOnce(&mut Self)) {
+        let before = std::mem::take(&mut self.faults);
+        check(self);
+        let found = std::mem::replace(&mut self.faults, before);
+        self.faults
+            .extend(found.into_iter().filter(Fault::is_refusal));
+    }
+
     /// An error in a field that is no expression that can be used.
-    pub(super) fn regex(&mut self, field: &str, expression: &str) {
+    pub(super) fn regex(&mut self, field: impl Display, expression: &str) {
         if expression.is_empty() {
             return self.error(field, "an expression cannot be empty");
         }

@@ -1,5 +1,7 @@
 //! What routes share with the VirtualService that holds them.
 
+use std::fmt::Display;
+
 use super::report::Report;
 use crate::host::{is_any_case_label, is_fqdn};
 
@@ -13,7 +15,7 @@ pub(super) struct Scope {
 }
 
 /// Names of gateways: `mesh`, `name`, `namespace/name`, or the old dotted form.
-pub(super) fn gateways(report: &mut Report<'_>, field: &str, gateways: &[String]) {
+pub(super) fn gateways(report: &mut Report<'_>, field: impl Display, gateways: &[String]) {
     for (i, gateway) in gateways.iter().enumerate() {
         let fits = match gateway.split_once('/') {
             Some((namespace, name)) => {
@@ -23,7 +25,7 @@ pub(super) fn gateways(report: &mut Report<'_>, field: &str, gateways: &[String]
         };
         report.require(
             fits,
-            &format!("{field}[{i}]"),
+            format_args!("{field}[{i}]"),
             format_args!("`{gateway}` is not a gateway's name: [namespace/]name"),
         );
     }

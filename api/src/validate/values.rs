@@ -1,6 +1,7 @@
 //! Rules on single values.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use super::report::Report;
@@ -11,7 +12,7 @@ use crate::proto::Duration;
 use crate::protocol::Protocol;
 
 /// A port, 1..65535.
-pub(super) fn port(report: &mut Report<'_>, field: &str, number: u32) {
+pub(super) fn port(report: &mut Report<'_>, field: impl Display, number: u32) {
     report.require(
         (1..=65535).contains(&number),
         field,
@@ -20,7 +21,7 @@ pub(super) fn port(report: &mut Report<'_>, field: &str, number: u32) {
 }
 
 /// A duration of at least a millisecond, in whole milliseconds.
-pub(super) fn duration(report: &mut Report<'_>, field: &str, duration: Option<Duration>) {
+pub(super) fn duration(report: &mut Report<'_>, field: impl Display, duration: Option<Duration>) {
     let Some(duration) = duration else { return };
     if duration.as_nanos() < 1_000_000 {
         report.error(
@@ -38,12 +39,12 @@ pub(super) fn duration(report: &mut Report<'_>, field: &str, duration: Option<Du
 }
 
 /// A share in percent.
-pub(super) fn percent(report: &mut Report<'_>, field: &str, percent: Option<&Percent>) {
+pub(super) fn percent(report: &mut Report<'_>, field: impl Display, percent: Option<&Percent>) {
     let Some(percent) = percent else { return };
     let fits = percent.value == 0.0 || (0.0001..=100.0).contains(&percent.value);
     report.require(
         fits,
-        &format!("{field}.value"),
+        format_args!("{field}.value"),
         format_args!(
             "{} is not a share in percent: 0, or 0.0001 to 100",
             percent.value
@@ -52,12 +53,12 @@ pub(super) fn percent(report: &mut Report<'_>, field: &str, percent: Option<&Per
 }
 
 /// A number that is not negative.
-pub(super) fn not_negative(report: &mut Report<'_>, field: &str, number: i32) {
+pub(super) fn not_negative(report: &mut Report<'_>, field: impl Display, number: i32) {
     report.require(number >= 0, field, format_args!("{number} is negative"));
 }
 
 /// A number of percents, 0 to 100.
-pub(super) fn int_percent(report: &mut Report<'_>, field: &str, number: i32) {
+pub(super) fn int_percent(report: &mut Report<'_>, field: impl Display, number: i32) {
     report.require(
         (0..=100).contains(&number),
         field,
@@ -66,52 +67,56 @@ pub(super) fn int_percent(report: &mut Report<'_>, field: &str, number: i32) {
 }
 
 /// A condition on a text.
-pub(super) fn string_match(report: &mut Report<'_>, field: &str, condition: &StringMatch) {
+pub(super) fn string_match(report: &mut Report<'_>, field: impl Display, condition: &StringMatch) {
     match &condition.kind {
         Some(StringMatchKind::Prefix(prefix)) if prefix.is_empty() => {
-            report.error(&format!("{field}.prefix"), "a prefix cannot be empty");
+            report.error(format_args!("{field}.prefix"), "a prefix cannot be empty");
         }
         Some(StringMatchKind::Regex(expression)) => {
-            report.regex(&format!("{field}.regex"), expression)
+            report.regex(format_args!("{field}.regex"), expression)
         }
         _ => {}
     }
 }
 
 /// Where traffic goes.
-pub(super) fn destination(report: &mut Report<'_>, field: &str, destination: Option<&Destination>) {
+pub(super) fn destination(
+    report: &mut Report<'_>,
+    field: impl Display,
+    destination: Option<&Destination>,
+) {
     let Some(destination) = destination else {
         return report.error(field, "a destination is needed");
     };
-    let host = format!("{field}.host");
+    let host = format_args!("{field}.host");
     if destination.host.is_empty() {
-        report.error(&host, "a destination needs a host");
+        report.error(host, "a destination needs a host");
     } else if destination.host == "*" || !is_wildcard_domain(&destination.host) {
         report.error(
-            &host,
+            host,
             format_args!("`{}` is not a host to send requests to", destination.host),
         );
     }
     if !destination.subset.is_empty() && !is_any_case_label(&destination.subset) {
         report.error(
-            &format!("{field}.subset"),
+            format_args!("{field}.subset"),
             format_args!("`{}` is not a subset's name", destination.subset),
         );
     }
     if let Some(selector) = &destination.port {
-        port(report, &format!("{field}.port.number"), selector.number);
+        port(report, format_args!("{field}.port.number"), selector.number);
     }
 }
 
 /// The weights of destinations: none negative, and of several not all 0.
-pub(super) fn weights(report: &mut Report<'_>, field: &str, weights: &[i32]) {
+pub(super) fn weights(report: &mut Report<'_>, field: impl Display, weights: &[i32]) {
     for (i, weight) in weights.iter().enumerate() {
-        not_negative(report, &format!("{field}[{i}].weight"), *weight);
+        not_negative(report, format_args!("{field}[{i}].weight"), *weight);
     }
     let total: i64 = weights.iter().map(|weight| i64::from(*weight)).sum();
     report.require(
         weights.len() < 2 || total != 0,
-        field,
+        &field,
         "of several destinations at least one needs a weight above 0",
     );
     report.require(
@@ -122,28 +127,36 @@ pub(super) fn weights(report: &mut Report<'_>, field: &str, weights: &[i32]) {
 }
 
 /// Labels.
-pub(super) fn label_map(report: &mut Report<'_>, field: &str, map: &BTreeMap<String, String>) {
+pub(super) fn label_map(
+    report: &mut Report<'_>,
+    field: impl Display,
+    map: &BTreeMap<String, String>,
+) {
     for (key, value) in map {
         report.require(
             labels::is_key(key),
-            field,
+            &field,
             format_args!("`{key}` is not a label"),
         );
         report.require(
             labels::is_value(value),
-            field,
+            &field,
             format_args!("`{value}` is not a label's value"),
         );
     }
 }
 
 /// Labels that select.
-pub(super) fn selector(report: &mut Report<'_>, field: &str, map: &BTreeMap<String, String>) {
+pub(super) fn selector(
+    report: &mut Report<'_>,
+    field: impl Display,
+    map: &BTreeMap<String, String>,
+) {
     for (key, value) in map {
         let plain = !key.is_empty() && !key.contains('*') && !value.contains('*');
         report.require(
             plain,
-            field,
+            &field,
             format_args!("`{key}: {value}` does not select: no `*` and no empty key here"),
         );
     }
@@ -153,18 +166,18 @@ pub(super) fn selector(report: &mut Report<'_>, field: &str, map: &BTreeMap<Stri
 pub(super) fn export_to(report: &mut Report<'_>, namespaces: &[String], hidden: bool) {
     let field = "spec.exportTo";
     for (i, name) in namespaces.iter().enumerate() {
-        let at = format!("{field}[{i}]");
+        let at = format_args!("{field}[{i}]");
         let same = |other: &String| other == name || (other == "." && name == report.namespace());
         if namespaces[..i].iter().any(same) {
-            report.error(&at, format_args!("`{name}` is given twice"));
+            report.error(at, format_args!("`{name}` is given twice"));
         }
         match name.as_str() {
             "." => {}
-            "*" => report.require(namespaces.len() == 1, &at, "`*` stands alone"),
-            "~" if hidden => report.require(namespaces.len() == 1, &at, "`~` stands alone"),
+            "*" => report.require(namespaces.len() == 1, at, "`*` stands alone"),
+            "~" if hidden => report.require(namespaces.len() == 1, at, "`~` stands alone"),
             name => report.require(
                 is_any_case_label(name),
-                &at,
+                at,
                 format_args!("`{name}` is not a namespace, `.` or `*`"),
             ),
         }
@@ -174,7 +187,7 @@ pub(super) fn export_to(report: &mut Report<'_>, namespaces: &[String], hidden: 
 /// The protocol of a port, in a place where none (sniffing) may or may not be given.
 pub(super) fn protocol(
     report: &mut Report<'_>,
-    field: &str,
+    field: impl Display,
     name: &str,
     may_be_empty: bool,
 ) -> Protocol {
@@ -209,7 +222,7 @@ pub(super) fn is_unix(text: &str) -> bool {
 }
 
 /// The host of a VirtualService or a server: a name, a wildcard or an address.
-pub(super) fn host(report: &mut Report<'_>, field: &str, host: &str) {
+pub(super) fn host(report: &mut Report<'_>, field: impl Display, host: &str) {
     let fits = is_wildcard_domain(host) || is_ip(host);
     report.require(
         fits,
