@@ -6,11 +6,15 @@ SHELL := /bin/bash
 
 CHECK ?=
 WHAT ?= proxy
+# Of `make cluster`: its name, what it has, and the cluster whose network it shares.
+NAME ?= lab
+SIZE ?= control
+JOIN ?=
 
-.PHONY: help setup build demo test lint unit e2e-local bench
+.PHONY: help setup build demo test lint unit e2e-local bench cluster cluster-build cluster-down
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what the other targets need; safe to repeat
 	@e2e/setup.sh
@@ -31,11 +35,21 @@ lint: setup ## Formatting, clippy with warnings as errors, licences and duplicat
 unit: setup ## Unit and integration tests, without the local mesh
 	cargo test --locked --workspace --exclude lateen-e2e
 
-e2e-local: setup ## The end-to-end tests on a local mesh, one after the other
+e2e-local: setup cluster-build ## The end-to-end tests on a local mesh and on a real API server, one after the other
 	cargo build --locked --workspace --bins
 	cargo test --locked -p lateen-e2e -- --test-threads=1
 
-test: lint unit e2e-local ## Everything that must hold before a change lands
+test: cluster-build lint unit e2e-local ## Everything that must hold before a change lands
 
 bench: build ## Ratios against Envoy in the same run
 	e2e/bench.sh $(WHAT)
+
+cluster-build: ## What a Kubernetes cluster for tests is made of; minutes once, then nothing to do
+	@SETUP_WITHOUT_LINTERS=1 SETUP_WITH_CLUSTER=1 e2e/setup.sh
+	@e2e/cluster/build.sh
+
+cluster: cluster-build ## A Kubernetes cluster (SIZE=control, NAME=lab, JOIN=other): see docs/cluster.md
+	@e2e/cluster/up.sh --name '$(NAME)' --size '$(SIZE)' $(if $(JOIN),--join '$(JOIN)')
+
+cluster-down: ## Take the cluster NAME down, also after a crash
+	@e2e/cluster/down.sh --name '$(NAME)'

@@ -14,7 +14,11 @@ TOOLS=(
     "curl:curl:calls services as somebody else's client would"
     "tcpdump:tcpdump:captures the local mesh's traffic in tests"
     "newuidmap:uidmap:lets a user without root run a local mesh"
+    "openssl:openssl:makes a test cluster's certificates"
+    "flock:util-linux:lets one test cluster start at a time"
 )
+# Builds a test cluster's Kubernetes; one of 1.21 or newer fetches the release that it needs.
+GO_MINIMUM=1.21
 CARGO_DENY=0.20.2
 
 say() { printf '%s\n' "setup: $*"; }
@@ -27,6 +31,15 @@ for entry in "${TOOLS[@]}"; do
         reasons+=("$package ($why)")
     fi
 done
+
+at_least() { printf '%s\n' "$1" "$2" | sort -V -C; }
+if [[ ${SETUP_WITH_CLUSTER:-} == 1 ]] && ! command -v go >/dev/null && ! command -v kind >/dev/null; then
+    candidate=$(apt-cache policy golang-go 2>/dev/null | sed -n 's/^ *Candidate: [0-9]*:\([0-9.]*\).*/\1/p')
+    if [[ -n $candidate ]] && at_least "$GO_MINIMUM" "$candidate"; then
+        missing+=(golang-go)
+        reasons+=("golang-go (builds a test cluster's Kubernetes)")
+    fi # else the build says what to do: Debian 12 has none that is new enough
+fi
 
 if ((${#missing[@]})); then
     if [[ $(id -u) -eq 0 ]]; then as_root=(); elif command -v sudo >/dev/null; then as_root=(sudo); else

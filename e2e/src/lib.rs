@@ -1,8 +1,13 @@
-//! A local mesh as the demo and the end-to-end tests use it: through `lateenctl`, as a person would.
+//! A local mesh as the demo and the end-to-end tests use it: through `lateenctl`, as a person would. And a Kubernetes
+//! cluster, as `make cluster` starts it.
 
+mod checks;
+mod cluster;
 mod mesh;
 mod report;
 
+pub use checks::{Check, run_checks};
+pub use cluster::Cluster;
 pub use mesh::{Mesh, MeshOptions, Output};
 pub use report::{Load, eventually};
 

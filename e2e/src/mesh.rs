@@ -234,7 +234,8 @@ impl Drop for Mesh {
     }
 }
 
-fn run(command: &mut Command) -> Result<Output> {
+/// Runs a command to its end without input.
+pub(crate) fn run(command: &mut Command) -> Result<Output> {
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -251,7 +252,7 @@ fn convert(output: std::process::Output) -> Output {
 }
 
 /// `lateenctl` beside this executable, or one folder up where tests live.
-fn lateenctl() -> Result<PathBuf> {
+pub(crate) fn lateenctl() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     for folder in here.ancestors().skip(1).take(2) {
         let candidate = folder.join("lateenctl");
