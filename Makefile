@@ -48,7 +48,8 @@ cluster-build: ## What a Kubernetes cluster for tests is made of; minutes once, 
 	@SETUP_WITHOUT_LINTERS=1 SETUP_WITH_CLUSTER=1 e2e/setup.sh
 	@e2e/cluster/build.sh
 
-cluster: cluster-build ## A Kubernetes cluster (SIZE=control, NAME=lab, JOIN=other): see docs/cluster.md
+cluster: ## A Kubernetes cluster (SIZE=control, NAME=lab, JOIN=other): see docs/cluster.md
+	@SETUP_WITHOUT_LINTERS=1 SETUP_WITH_CLUSTER=1 e2e/setup.sh
 	@e2e/cluster/up.sh --name '$(NAME)' --size '$(SIZE)' $(if $(JOIN),--join '$(JOIN)')
 
 cluster-down: ## Take the cluster NAME down, also after a crash

@@ -53,7 +53,6 @@ give_up() {
 }
 
 build_programs() {
-    check_go
     export CGO_ENABLED=0 GOGC=400 GOWORK=off
     # Two links at once take 3.1 GB.
     local parallel=() memory packages
@@ -75,6 +74,7 @@ foreign_apt() {
 # The Debian mirror that this machine uses, if it is a Debian.
 debian_mirror() {
     local uri
+    # shellcheck disable=SC2016
     uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -m 1 '/debian/$') ||
         uri=http://deb.debian.org/debian/
     echo "$uri"
@@ -116,6 +116,8 @@ if [[ -d $PROGRAMS_DIR && -d $PACKAGES_DIR ]]; then
     touch "$PROGRAMS_DIR" "$PACKAGES_DIR"
     exit
 fi
+check_root
+[[ -d $PROGRAMS_DIR ]] || check_go
 mkdir -p "$CACHE"
 exec 8>"$CACHE/.lock"
 if ! flock -n 8; then

@@ -13,7 +13,7 @@ certificate() {
 make_certificates() (
     umask 077
     mkdir -p "$STATE/pki"
-    cd "$STATE/pki"
+    cd "$STATE/pki" || exit
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.crt -days 3650 \
         -subj "/CN=lateen-$NAME" -addext keyUsage=critical,keyCertSign,cRLSign
     local names=DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc
@@ -93,7 +93,9 @@ api() {
 
 start_control_plane() {
     start_etcd
-    make_certificates || fail "openssl made no certificates:" "$(tail -n 5 "$STATE/pki.log")"
+    # Not "make_certificates ||", in which an error within would not end it.
+    make_certificates &
+    wait $! || fail "openssl made no certificates:" "$(tail -n 5 "$STATE/pki.log")"
     kubeconfig "$STATE/kubeconfig" admin
     start_apiserver
     wait_for kube-apiserver api /readyz

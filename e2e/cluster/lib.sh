@@ -58,23 +58,23 @@ spawn() {
         spawn "$name" "$STATE/processes" "$@" </dev/null >"$STATE/$name.log" 2>&1 9>&- &
 }
 
-# The process noted under a name runs; true before it has noted itself.
-runs() {
+# The first noted process that has ended, if one has.
+ended() {
     local pid start name
     while read -r pid start name; do
-        [[ $name != "$1" ]] || alive "$pid" "$start" || return 1
+        alive "$pid" "$start" || { echo "$name" && return; }
     done < <(noted "$NAME" processes)
 }
 
 # wait_for PROCESS COMMAND...: until the command, which asks whether it is ready, succeeds.
 wait_for() {
-    local process=$1 deadline=$((SECONDS + DEADLINE))
+    local process=$1 dead deadline=$((SECONDS + DEADLINE))
     shift
     until "$@" >/dev/null 2>&1; do
-        runs "$process" || fail "$process ended before it was ready; the end of its log:" \
-            "$(tail -n 15 "$STATE/$process.log")"
+        dead=$(ended)
+        [[ -z $dead ]] || fail "$dead has ended; the end of its log:" "$(tail -n 5 "$STATE/$dead.log" | cut -c 1-500)"
         ((SECONDS < deadline)) || fail "$process was not ready within $DEADLINE s; the end of its log:" \
-            "$(tail -n 15 "$STATE/$process.log")"
+            "$(tail -n 5 "$STATE/$process.log" | cut -c 1-500)"
         sleep 0.05
     done
 }
@@ -85,7 +85,8 @@ stop_processes() {
     while ((left)); do
         left=0
         while read -r pid start name; do
-            [[ $pid != "$$" ]] && alive "$pid" "$start" || continue
+            [[ $pid != "$$" ]] || continue
+            alive "$pid" "$start" || continue
             kill -KILL "$pid" 2>/dev/null || true
             left=1
         done < <(noted "$NAME" processes)

@@ -6,15 +6,14 @@
 # bridge. Each cluster on a bridge has a slot S, from which its addresses follow:
 #
 #   node N           192.168.77.(10 S + N + 1)      pods of node N    10.244.(16 S + N - 1).0/24
-#   Services         10.(96 + S).0.0/16             load balancers    198.18.S.0/24
+#   Services         10.(96 + S).0.0/16
 #
 # Nothing leads to the machine's own network.
 
 SLOTS=16
 
-# Sets what follows from the slot.
+# What follows from the slot.
 plan_addresses() {
-    SLOT=$1
     PODS=10.244.$((16 * SLOT)).0/20
     SERVICES=10.$((96 + SLOT)).0.0/16
     API_SERVICE=10.$((96 + SLOT)).0.1

@@ -15,6 +15,11 @@ folder() { printf '%s\n' "$CACHE/$1-$(sha256sum | cut -c 1-16)"; }
 PROGRAMS_DIR=$(cat "$HERE/go.mod" "$HERE/go.sum" <(uname -m) | folder kubernetes)
 PACKAGES_DIR=$(printf '%s\n' "${PACKAGES[@]}" "$(uname -m)" | folder debian)
 
+check_root() {
+    [[ $(id -u) -eq 0 ]] || fail "a cluster made of parts needs root, for network namespaces:" \
+        "use sudo env \"PATH=\$PATH\" make ..., or install kind and Docker, which need none"
+}
+
 at_least() { printf '%s\n' "$1" "$2" | sort -V -C; }
 
 check_go() {

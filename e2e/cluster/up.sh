@@ -41,8 +41,7 @@ done
 use_name "$name"
 
 check_machine() {
-    [[ $(id -u) -eq 0 ]] || fail "a cluster made of parts needs root, for network namespaces:" \
-        "sudo env \"PATH=\$PATH\" make cluster, or install kind and Docker, which need none"
+    check_root
     local program missing=()
     for program in ip nsenter unshare setsid flock openssl curl; do
         command -v "$program" >/dev/null || missing+=("$program")
@@ -62,7 +61,8 @@ begin_state() {
         OUTSIDE=$(noted "$join" outside)
         [[ -n $OUTSIDE ]] || fail "no cluster $join is up to join"
     fi
-    plan_addresses "$(free_slot "$OUTSIDE")"
+    SLOT=$(free_slot "$OUTSIDE")
+    plan_addresses
     note slot "$SLOT"
     note outside "$OUTSIDE"
     [[ -z $owner ]] || spawn watcher "$HERE/down.sh" --name "$NAME" --after "$owner"
@@ -124,12 +124,13 @@ unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 
 lock
 sweep
-if [[ -e $STATE/ready ]] && { [[ $ENGINE == kind ]] || runs kube-apiserver; }; then
+if [[ -e $STATE/ready ]] && [[ -z $(ended) ]]; then
     [[ -z $owner ]] || fail "a cluster $NAME is up already"
     say "up already"
     report
     exit
 fi
+[[ ! -d $STATE ]] || say "taking down what is left of $NAME"
 take_down "$NAME"
 
 begun=$EPOCHREALTIME
