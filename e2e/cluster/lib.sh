@@ -56,6 +56,7 @@ spawn() {
     # shellcheck disable=SC2016
     setsid bash -c 'read -r -a stat </proc/$$/stat; echo "$$ ${stat[21]} $1" >>"$2"; exec "${@:3}"' \
         spawn "$name" "$STATE/processes" "$@" </dev/null >"$STATE/$name.log" 2>&1 9>&- &
+    disown # its end is no news for this shell
 }
 
 # The first noted process that has ended, if one has.
