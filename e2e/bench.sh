@@ -6,8 +6,9 @@ cache=target/bench/envoy
 
 case "${1:-proxy}" in
 proxy) ;;
+analyze) exec target/release/lateen-bench-analyze ;;
 *)
-    echo "bench: WHAT=$1 is not known; there is: proxy" >&2
+    echo "bench: WHAT=$1 is not known; there are: proxy, analyze" >&2
     exit 64
     ;;
 esac
