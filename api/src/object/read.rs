@@ -222,11 +222,13 @@ impl FileReader<'_> {
         if key.kind.is_namespaced() && !key.namespace.is_empty() {
             spec.set_namespace(&key.namespace);
         }
+        let status = status(&node, key.kind);
         let source = self.source(node, is_document);
         self.parsed.objects.push(Object {
             key,
             meta: meta.into(),
             spec,
+            status,
             source: Some(source),
         });
     }
@@ -373,6 +375,17 @@ fn key_of(
         ));
     }
     Ok(ObjectKey::new(kind, namespace, name))
+}
+
+/// The status of an object of Istio's kinds, unless it is empty or nothing that JSON can hold.
+fn status(node: &Node, kind: Kind) -> Option<Arc<serde_json::Value>> {
+    if !kind.is_istio() {
+        return None;
+    }
+    let status = node
+        .get("status")
+        .filter(|status| !status.entries().is_empty())?;
+    yaml::read(status).ok().map(Arc::new)
 }
 
 fn is_list(node: &Node) -> bool {

@@ -1,6 +1,7 @@
 //! An object and its key.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::kind::Kind;
 use super::metadata::Metadata;
@@ -51,6 +52,8 @@ pub struct Object {
     pub meta: Metadata,
     /// Its content.
     pub spec: Spec,
+    /// The status of an object of Istio's kinds that has one; the content of Kubernetes' kinds holds theirs.
+    pub status: Option<Arc<serde_json::Value>>,
     /// Where it was read; `None` for one that comes from elsewhere.
     pub source: Option<Source>,
 }

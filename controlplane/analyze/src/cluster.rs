@@ -1,11 +1,14 @@
 //! What there is to analyze: the objects of a cluster, or of files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::OnceLock;
 
-use lateen_api::mesh::{MeshConfig, MeshNetworks};
+use lateen_api::mesh::{IngressControllerMode, MeshConfig, MeshNetworks};
 use lateen_api::object::{Kind, Object, ObjectKey};
 
+use crate::default_objects;
 use crate::message::Origin;
+use crate::pods::{PodIndex, Pods};
 
 /// What a cluster is made of.
 #[derive(Debug, Clone, Default)]
@@ -18,7 +21,7 @@ pub struct ClusterInput {
     pub mesh: MeshConfig,
     /// The mesh's networks, with where they were read.
     pub networks: Option<(MeshNetworks, Origin)>,
-    /// The namespace of the mesh's own objects, `istio-system`.
+    /// The namespace of the mesh's own objects; empty means `istio-system`.
     pub istio_namespace: String,
     /// The kinds that could be read; `None` if all were, as from files.
     pub readable: Option<BTreeSet<Kind>>,
@@ -54,12 +57,21 @@ pub struct Cluster {
     objects: Vec<Object>,
     by_kind: BTreeMap<Kind, Vec<usize>>,
     by_key: HashMap<ObjectKey, usize>,
+    /// Keys of objects that a cluster of files has by default.
+    defaults: Vec<ObjectKey>,
+    pods: OnceLock<PodIndex>,
 }
 
 impl Cluster {
-    /// Takes up the objects; those of a kind are in the order of namespace and name.
+    /// Takes up the objects; those of a kind are in the order of namespace and name. A cluster of files has an ingress gateway by
+    /// default, unless the mesh's settings switch Ingress off: its pod and its Service are there to be found, but nothing is reported
+    /// about them.
     #[must_use]
-    pub fn new(input: ClusterInput) -> Self {
+    pub fn new(mut input: ClusterInput) -> Self {
+        if input.istio_namespace.is_empty() {
+            input.istio_namespace = "istio-system".to_owned();
+        }
+        let defaults = add_defaults(&mut input);
         let mut by_key = HashMap::with_capacity(input.objects.len());
         for (number, object) in input.objects.iter().enumerate() {
             by_key.insert(object.key.clone(), number);
@@ -82,10 +94,13 @@ impl Cluster {
             objects: input.objects,
             by_kind,
             by_key,
+            defaults,
+            pods: OnceLock::new(),
         }
     }
 
-    /// The objects of a kind, in the order of namespace and name.
+    /// The objects of a kind, in the order of namespace and name. Those that a cluster of files has by default are among them, see
+    /// [`Cluster::given`].
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Object> {
         self.by_kind
             .get(&kind)
@@ -94,10 +109,27 @@ impl Cluster {
             .filter_map(|number| self.objects.get(*number))
     }
 
-    /// Whether there is an object of a kind.
+    /// The objects of a kind without those that a cluster of files has by default: those to report on.
+    pub fn given(&self, kind: Kind) -> impl Iterator<Item = &Object> {
+        self.of(kind).filter(|object| !self.is_default(object))
+    }
+
+    /// Whether there is an object of a kind, besides those that a cluster of files has by default.
     #[must_use]
     pub fn has(&self, kind: Kind) -> bool {
-        self.by_kind.contains_key(&kind)
+        self.given(kind).next().is_some()
+    }
+
+    /// Whether an object is one that a cluster of files has by default.
+    #[must_use]
+    pub fn is_default(&self, object: &Object) -> bool {
+        self.defaults.contains(&object.key)
+    }
+
+    /// The pods, indexed by their labels.
+    #[must_use]
+    pub fn pods(&self) -> Pods<'_> {
+        Pods::new(self, self.pods.get_or_init(|| PodIndex::new(self)))
     }
 
     /// The object of a key; `namespace` is empty for kinds that belong to none.
@@ -105,6 +137,20 @@ impl Cluster {
     pub fn find(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Object> {
         let number = self.by_key.get(&ObjectKey::new(kind, namespace, name))?;
         self.objects.get(*number)
+    }
+
+    /// The object of a number that [`Cluster::numbers_of`] gave.
+    pub(crate) fn object(&self, number: u32) -> Option<&Object> {
+        self.objects.get(number as usize)
+    }
+
+    /// The numbers of the objects of a kind.
+    pub(crate) fn numbers_of(&self, kind: Kind) -> impl Iterator<Item = u32> {
+        self.by_kind
+            .get(&kind)
+            .into_iter()
+            .flatten()
+            .filter_map(|number| u32::try_from(*number).ok())
     }
 
     /// Whether all that an analyzer reads could be read.
@@ -116,6 +162,21 @@ impl Cluster {
             _ => true,
         }
     }
+}
+
+/// Adds what a cluster of files has by default, and gives the keys of what was added.
+fn add_defaults(input: &mut ClusterInput) -> Vec<ObjectKey> {
+    if !input.files_only || input.mesh.ingress_controller_mode == IngressControllerMode::Off {
+        return Vec::new();
+    }
+    let mut added = Vec::new();
+    for object in default_objects::ingress_gateway(&input.istio_namespace) {
+        if !input.objects.iter().any(|given| given.key == object.key) {
+            added.push(object.key.clone());
+            input.objects.push(object);
+        }
+    }
+    added
 }
 
 impl std::fmt::Display for Input {

@@ -6,7 +6,9 @@
 pub mod analyzers;
 mod cluster;
 pub mod code;
+mod default_objects;
 mod message;
+pub mod pods;
 mod run;
 
 pub use analyzers::Analyzer;
