@@ -11,7 +11,7 @@ NAME ?= lab
 SIZE ?= control
 JOIN ?=
 
-.PHONY: help setup build demo test lint unit e2e-local bench cluster cluster-build cluster-down
+.PHONY: help setup build demo test lint unit e2e-local fuzz bench cluster cluster-build cluster-down
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,10 @@ e2e-local: setup cluster-build ## The end-to-end tests on a local mesh and on a 
 
 test: cluster-build lint unit e2e-local ## Everything that must hold before a change lands
 
-bench: build ## Ratios against Envoy in the same run
+fuzz: ## Fuzz what reads manifests, ten minutes a target (SECONDS_EACH=600)
+	e2e/fuzz.sh
+
+bench: build ## Ratios against Envoy in the same run; WHAT=analyze: time and memory of analyze
 	e2e/bench.sh $(WHAT)
 
 cluster-build: ## What a Kubernetes cluster for tests is made of; minutes once, then nothing to do
