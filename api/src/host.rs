@@ -108,27 +108,34 @@ pub fn is_any_case_label(text: &str) -> bool {
 /// Whether a text is a full name: labels with dots between, perhaps a dot at the end, no IPv4 address and no lone number.
 #[must_use]
 pub fn is_fqdn(text: &str) -> bool {
-    let name = text.strip_suffix('.').unwrap_or(text);
-    let number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
-    (1..=255).contains(&text.len())
-        && name.split('.').all(is_any_case_label)
-        && name.rsplit('.').next().is_some_and(|last| !number(last))
+    (1..=255).contains(&text.len()) && are_labels(text)
 }
 
-/// Whether a text is a full name or a wildcard: `*`, `*.a.com`, `*-x.a.com`.
+/// Whether a text is a full name or a wildcard: `*`, `*.a.com`, `*-x.a.com`, `*x`. A single label may be a number.
 #[must_use]
 pub fn is_wildcard_domain(text: &str) -> bool {
-    let Some(rest) = text.strip_prefix('*') else {
-        return is_fqdn(text) || is_any_case_label(text);
-    };
-    if text.len() > 255 {
-        return false;
-    }
-    let (first, domain) = rest
+    let (first, rest) = text
         .split_once('.')
-        .map_or((rest, None), |(first, domain)| (first, Some(domain)));
-    let first_fits = first.is_empty() || is_any_case_label(first.trim_start_matches('-'));
-    first_fits && first.len() < 63 && domain.is_none_or(is_fqdn)
+        .map_or((text, None), |(first, rest)| (first, Some(rest)));
+    (1..=255).contains(&text.len())
+        && is_wildcard_label(first)
+        && rest.is_none_or(|rest| rest.is_empty() || are_labels(rest))
+}
+
+/// Whether a text is a label before which a `*` or `*-` may stand, or a `*` alone.
+fn is_wildcard_label(text: &str) -> bool {
+    let label = text
+        .strip_prefix('*')
+        .map_or(text, |rest| rest.strip_prefix('-').unwrap_or(rest));
+    text == "*" || (text.len() <= 63 && is_any_case_label(label))
+}
+
+/// Whether a text is labels with dots between, perhaps with a dot at the end; else the last is no number.
+fn are_labels(text: &str) -> bool {
+    let last = text.rsplit('.').next().unwrap_or(text);
+    let number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    let name = text.strip_suffix('.').unwrap_or(text);
+    !number && name.split('.').all(is_any_case_label)
 }
 
 fn is_label(text: &str, letter: impl Fn(u8) -> bool) -> bool {
@@ -223,6 +230,14 @@ mod tests {
             ("", false, false),
             ("*.10.0.0.1", false, false),
             ("-a.com", false, false),
+            ("*.", false, true),
+            ("*--x.com", false, false),
+            ("*-", false, false),
+            (".", false, false),
+            ("a..com", false, false),
+            ("a.7", false, false),
+            ("A-1.Example.COM", true, true),
+            ("reviews.", true, true),
         ] {
             assert_eq!(is_fqdn(text), fqdn, "{text}");
             assert_eq!(is_wildcard_domain(text), wildcard, "{text}");

@@ -1,11 +1,13 @@
 //! Rules on what a route does with an HTTP request besides forwarding it.
 
-use super::report::Report;
-use super::values;
+use std::fmt::Arguments;
+
+use super::report::{Key, Report};
+use super::{headers as names, values};
 use crate::networking::{
-    CorsPolicy, HeaderOperations, Headers, HttpAbort, HttpAbortError, HttpDelay, HttpDelayDuration,
-    HttpDirectResponse, HttpFaultInjection, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute,
-    RedirectPort, StringMatchKind,
+    CorsPolicy, HeaderOperations, Headers, HttpAbort, HttpAbortError, HttpBodyContent, HttpDelay,
+    HttpDelayDuration, HttpDirectResponse, HttpFaultInjection, HttpRedirect, HttpRetry,
+    HttpRewrite, HttpRoute, RedirectPort, StringMatchKind,
 };
 
 /// Names of gRPC statuses.
@@ -53,184 +55,224 @@ const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*",
 ];
 
-pub(super) fn check(report: &mut Report<'_>, field: &str, route: &HttpRoute) {
-    headers(report, &format!("{field}.headers"), route.headers.as_ref());
+/// The largest body of a fixed response, and the largest without a warning.
+const BODY_LIMIT: usize = 1024 * 1024;
+const LARGE_BODY: usize = 100 * 1024;
+
+pub(super) fn check(report: &mut Report<'_>, field: Arguments<'_>, route: &HttpRoute) {
+    let at = format_args!("{field}.headers");
+    headers(report, at, route.headers.as_ref());
+    authority(report, field, route);
     if let Some(retries) = &route.retries {
-        retry(report, &format!("{field}.retries"), retries);
+        retry(report, format_args!("{field}.retries"), retries);
     }
     if let Some(fault) = &route.fault {
-        fault_injection(report, &format!("{field}.fault"), fault);
+        let at = format_args!("{field}.fault");
+        report.errors_only(|report| fault_injection(report, at, fault));
     }
     if let Some(redirect) = &route.redirect {
-        redirection(report, &format!("{field}.redirect"), redirect, route);
+        let at = format_args!("{field}.redirect");
+        redirection(report, at, redirect, route);
     }
     if let Some(response) = &route.direct_response {
-        direct_response(report, &format!("{field}.directResponse"), response);
+        let at = format_args!("{field}.directResponse");
+        direct_response(report, at, response);
     }
     if let Some(rewrite) = &route.rewrite {
-        rewriting(report, &format!("{field}.rewrite"), rewrite);
+        rewriting(report, format_args!("{field}.rewrite"), rewrite);
     }
     if let Some(cors) = &route.cors_policy {
-        cors_policy(report, &format!("{field}.corsPolicy"), cors);
+        cors_policy(report, format_args!("{field}.corsPolicy"), cors);
     }
 }
 
 /// Changes of headers.
-pub(super) fn headers(report: &mut Report<'_>, field: &str, headers: Option<&Headers>) {
+pub(super) fn headers(report: &mut Report<'_>, field: Arguments<'_>, headers: Option<&Headers>) {
     let Some(headers) = headers else { return };
-    for (side, operations) in [
-        ("request", &headers.request),
-        ("response", &headers.response),
-    ] {
-        if let Some(operations) = operations {
-            header_operations(
-                report,
-                &format!("{field}.{side}"),
-                operations,
-                side == "request",
-            );
-        }
+    if let Some(request) = &headers.request {
+        let at = format_args!("{field}.request");
+        header_operations(report, at, request, names::unsettable);
+    }
+    if let Some(response) = &headers.response {
+        let at = format_args!("{field}.response");
+        header_operations(report, at, response, names::unchangeable);
     }
 }
 
+/// Changes of headers; `wrong` says why a header cannot be set or added to.
 fn header_operations(
     report: &mut Report<'_>,
-    field: &str,
+    field: Arguments<'_>,
     operations: &HeaderOperations,
-    request: bool,
+    wrong: fn(&str) -> Option<&'static str>,
 ) {
     for (name, map) in [("set", &operations.set), ("add", &operations.add)] {
         for (header, value) in map {
-            let at = format!("{field}.{name}{}", crate::yaml::key_step(header));
-            let authority = request && header.eq_ignore_ascii_case(":authority");
-            let host = header.eq_ignore_ascii_case("host") && !request;
-            let fits = authority || (!host && values::is_header_name(header));
-            report.require(
-                fits,
-                &at,
-                format_args!("the header `{header}` cannot be changed here"),
-            );
-            let control = |c: char| c.is_ascii_control() && c != '\t';
-            report.require(
-                !value.contains(control),
-                &at,
-                "a header's value cannot have control characters",
-            );
+            let at = format_args!("{field}.{name}{}", Key(header));
+            if let Some(reason) = wrong(header) {
+                report.error(at, format_args!("`{header}`: {reason}"));
+            }
+            if let Err(reason) = names::check_value(value) {
+                report.error(
+                    at,
+                    format_args!("`{value}` is not a header's value: {reason}"),
+                );
+            }
         }
     }
     for (i, header) in operations.remove.iter().enumerate() {
-        let fits = values::is_header_name(header) && !header.eq_ignore_ascii_case("host");
-        report.require(
-            fits,
-            &format!("{field}.remove[{i}]"),
-            format_args!("the header `{header}` cannot be removed"),
-        );
+        if let Some(reason) = names::unchangeable(header) {
+            let at = format_args!("{field}.remove[{i}]");
+            report.error(at, format_args!("`{header}`: {reason}"));
+        }
     }
 }
 
-fn retry(report: &mut Report<'_>, field: &str, retries: &HttpRetry) {
-    values::not_negative(report, &format!("{field}.attempts"), retries.attempts);
-    values::duration(
-        report,
-        &format!("{field}.perTryTimeout"),
-        retries.per_try_timeout,
-    );
-    values::duration(report, &format!("{field}.backoff"), retries.backoff);
+/// A request's authority is changed in one place only.
+fn authority(report: &mut Report<'_>, field: Arguments<'_>, route: &HttpRoute) {
+    let request = route.headers.as_ref().and_then(|all| all.request.as_ref());
+    let Some(request) = request else { return };
+    let rewritten = route.rewrite.as_ref().map(|rewrite| &rewrite.authority);
+    let mut changed = rewritten.is_some_and(|authority| !authority.is_empty());
+    for (name, map) in [("set", &request.set), ("add", &request.add)] {
+        for (header, value) in map.iter().filter(|(header, _)| names::is_authority(header)) {
+            report.require(
+                !changed,
+                format_args!("{field}.headers.request.{name}{}", Key(header)),
+                "the authority is changed already, by a rewrite or another header: keep one of them",
+            );
+            changed |= !value.is_empty();
+        }
+    }
+}
+
+fn retry(report: &mut Report<'_>, field: Arguments<'_>, retries: &HttpRetry) {
+    let at = format_args!("{field}.attempts");
+    values::not_negative(report, at, retries.attempts);
     let described = retries.per_try_timeout.is_some()
         || !retries.retry_on.is_empty()
         || retries.retry_remote_localities.is_some();
-    if retries.attempts == 0 && described {
-        report.error(
-            &format!("{field}.attempts"),
-            "0 attempts turn retries off: take the other settings out, or set attempts",
-        );
+    report.require(
+        retries.attempts != 0 || !described,
+        at,
+        "0 attempts turn retries off: take the other settings out, or set attempts",
+    );
+    let at = format_args!("{field}.perTryTimeout");
+    values::duration(report, at, retries.per_try_timeout);
+    let at = format_args!("{field}.backoff");
+    values::duration(report, at, retries.backoff);
+    retry_conditions(report, format_args!("{field}.retryOn"), &retries.retry_on);
+}
+
+/// The conditions of a retry: known names and statuses, separated by commas without spaces.
+pub(super) fn retry_conditions(report: &mut Report<'_>, field: Arguments<'_>, conditions: &str) {
+    if conditions.is_empty() {
+        return;
     }
-    for condition in retries
-        .retry_on
-        .split(',')
-        .filter(|condition| !condition.is_empty())
-    {
-        let status = condition
-            .parse::<u16>()
-            .is_ok_and(|status| (100..=599).contains(&status));
-        let known = status || RETRY_CONDITIONS.contains(&condition);
+    for condition in conditions.split(',') {
+        let known =
+            RETRY_CONDITIONS.contains(&condition) || condition.parse().is_ok_and(has_reason_phrase);
         report.require(
             known,
-            &format!("{field}.retryOn"),
-            format_args!("`{condition}` is not a condition for a retry"),
+            field,
+            format_args!("`{condition}` is not a condition for a retry: names and statuses are, separated by commas without spaces"),
         );
     }
 }
 
-fn fault_injection(report: &mut Report<'_>, field: &str, fault: &HttpFaultInjection) {
+/// Whether an HTTP status has a standard name.
+const fn has_reason_phrase(status: i64) -> bool {
+    matches!(
+        status,
+        100..=103
+            | 200..=208
+            | 226
+            | 300..=305
+            | 307
+            | 308
+            | 400..=418
+            | 421..=426
+            | 428
+            | 429
+            | 431
+            | 451
+            | 500..=508
+            | 510
+            | 511
+    )
+}
+
+fn fault_injection(report: &mut Report<'_>, field: Arguments<'_>, fault: &HttpFaultInjection) {
     report.require(
         fault.delay.is_some() || fault.abort.is_some(),
         field,
         "a fault needs a delay or an abort",
     );
     if let Some(delay) = &fault.delay {
-        fault_delay(report, &format!("{field}.delay"), delay);
+        fault_delay(report, format_args!("{field}.delay"), delay);
     }
     if let Some(abort) = &fault.abort {
-        fault_abort(report, &format!("{field}.abort"), abort);
+        fault_abort(report, format_args!("{field}.abort"), abort);
     }
 }
 
-fn fault_delay(report: &mut Report<'_>, field: &str, delay: &HttpDelay) {
-    values::percent(
-        report,
-        &format!("{field}.percentage"),
-        delay.percentage.as_ref(),
-    );
-    values::int_percent(report, &format!("{field}.percent"), delay.percent);
+fn fault_delay(report: &mut Report<'_>, field: Arguments<'_>, delay: &HttpDelay) {
+    let at = format_args!("{field}.percentage");
+    values::percent(report, at, delay.percentage.as_ref());
     match delay.http_delay_type {
         Some(HttpDelayDuration::Fixed(time)) => {
-            values::duration(report, &format!("{field}.fixedDelay"), Some(time))
+            values::duration(report, format_args!("{field}.fixedDelay"), Some(time));
         }
         Some(HttpDelayDuration::Exponential(_)) => {
             report.error(
-                &format!("{field}.exponentialDelay"),
-                "is not supported: use fixedDelay",
-            );
-        }
-        None => report.error(field, "a delay needs a fixedDelay"),
-    }
-}
-
-fn fault_abort(report: &mut Report<'_>, field: &str, abort: &HttpAbort) {
-    values::percent(
-        report,
-        &format!("{field}.percentage"),
-        abort.percentage.as_ref(),
-    );
-    match &abort.error_type {
-        Some(HttpAbortError::HttpStatus(status)) => {
-            let fits = (200..600).contains(status);
-            report.require(
-                fits,
-                &format!("{field}.httpStatus"),
-                format_args!("{status} is not a status: 200 to 599 are"),
-            );
-        }
-        Some(HttpAbortError::GrpcStatus(name)) => {
-            let known = GRPC_STATUSES.contains(&name.as_str());
-            report.require(
-                known,
-                &format!("{field}.grpcStatus"),
-                format_args!("`{name}` is not the name of a gRPC status"),
-            );
-        }
-        Some(HttpAbortError::Http2Error(_)) => {
-            report.error(
-                &format!("{field}.http2Error"),
-                "is not supported: use httpStatus or grpcStatus",
+                format_args!("{field}.exponentialDelay"),
+                "exponential delays are not supported: use fixedDelay",
             );
         }
         None => {}
     }
 }
 
-fn redirection(report: &mut Report<'_>, field: &str, redirect: &HttpRedirect, route: &HttpRoute) {
+fn fault_abort(report: &mut Report<'_>, field: Arguments<'_>, abort: &HttpAbort) {
+    let at = format_args!("{field}.percentage");
+    values::percent(report, at, abort.percentage.as_ref());
+    match &abort.error_type {
+        Some(HttpAbortError::HttpStatus(status)) => {
+            let at = format_args!("{field}.httpStatus");
+            status_in_range(report, at, i64::from(*status));
+        }
+        Some(HttpAbortError::GrpcStatus(name)) => {
+            report.require(
+                GRPC_STATUSES.contains(&name.as_str()),
+                format_args!("{field}.grpcStatus"),
+                format_args!("`{name}` is not the name of a gRPC status, such as NOT_FOUND"),
+            );
+        }
+        Some(HttpAbortError::Http2Error(_)) => {
+            report.error(
+                format_args!("{field}.http2Error"),
+                "HTTP/2 errors are not supported: use httpStatus or grpcStatus",
+            );
+        }
+        None => {}
+    }
+}
+
+/// The status of an answer. 600 passes too, as it does elsewhere.
+fn status_in_range(report: &mut Report<'_>, field: Arguments<'_>, status: i64) {
+    report.require(
+        (200..=600).contains(&status),
+        field,
+        format_args!("{status} is not the status of an answer: 200 to 599 are"),
+    );
+}
+
+fn redirection(
+    report: &mut Report<'_>,
+    field: Arguments<'_>,
+    redirect: &HttpRedirect,
+    route: &HttpRoute,
+) {
     let texts = [
         &redirect.uri,
         &redirect.prefix_rewrite,
@@ -246,65 +288,60 @@ fn redirection(report: &mut Report<'_>, field: &str, redirect: &HttpRedirect, ro
     let code = redirect.redirect_code;
     report.require(
         code == 0 || (300..400).contains(&code),
-        &format!("{field}.redirectCode"),
-        format_args!("{code} is not the status of a redirect"),
+        format_args!("{field}.redirectCode"),
+        format_args!("{code} is not the status of a redirect: 300 to 399 are"),
     );
     let scheme = &redirect.scheme;
-    let known = ["", "http", "https"].contains(&scheme.as_str());
     report.require(
-        known,
-        &format!("{field}.scheme"),
+        ["", "http", "https"].contains(&scheme.as_str()),
+        format_args!("{field}.scheme"),
         format_args!("`{scheme}` is not a scheme: http and https are"),
     );
     if let Some(RedirectPort::Port(number)) = redirect.redirect_port {
         report.require(
             number <= 65535,
-            &format!("{field}.port"),
-            format_args!("{number} is not a port"),
+            format_args!("{field}.port"),
+            format_args!("{number} is not a port: 1 to 65535 are"),
         );
     }
-    if !redirect.prefix_rewrite.is_empty() {
-        let at = format!("{field}.prefixRewrite");
-        report.require(
-            redirect.uri.is_empty(),
-            &at,
-            "only one of uri and prefixRewrite may be set",
-        );
-        let uris = route
-            .r#match
-            .iter()
-            .filter_map(|condition| condition.uri.as_ref());
-        let prefixes = uris
-            .into_iter()
-            .all(|uri| matches!(uri.kind, Some(StringMatchKind::Prefix(_))));
-        report.require(prefixes, &at, "every match of the path must be a prefix");
+    if redirect.prefix_rewrite.is_empty() {
+        return;
     }
+    let at = format_args!("{field}.prefixRewrite");
+    report.require(
+        redirect.uri.is_empty(),
+        at,
+        "only one of uri and prefixRewrite may be set",
+    );
+    let mut uris = route.r#match.iter().filter_map(|all| all.uri.as_ref());
+    report.require(
+        uris.all(|uri| matches!(uri.kind, Some(StringMatchKind::Prefix(_)))),
+        at,
+        "each uri that the route matches must be a prefix",
+    );
 }
 
-fn direct_response(report: &mut Report<'_>, field: &str, response: &HttpDirectResponse) {
-    let fits = (200..600).contains(&response.status);
-    report.require(
-        fits,
-        &format!("{field}.status"),
-        format_args!("{} is not a status: 200 to 599 are", response.status),
-    );
-    let length = match response
-        .body
-        .as_ref()
-        .and_then(|body| body.specifier.as_ref())
-    {
-        Some(crate::networking::HttpBodyContent::Text(text)) => text.len(),
-        Some(crate::networking::HttpBodyContent::Bytes(bytes)) => bytes.0.len(),
-        None => 0,
+fn direct_response(report: &mut Report<'_>, field: Arguments<'_>, response: &HttpDirectResponse) {
+    let at = format_args!("{field}.status");
+    status_in_range(report, at, i64::from(response.status));
+    let content = response.body.as_ref().map(|body| &body.specifier);
+    let length = match content {
+        Some(Some(HttpBodyContent::Text(text))) => text.len(),
+        Some(Some(HttpBodyContent::Bytes(bytes))) => bytes.0.len(),
+        Some(None) | None => 0,
     };
-    report.require(
-        length <= 1 << 20,
-        &format!("{field}.body"),
-        "a body can have 1 MiB at most",
-    );
+    let at = format_args!("{field}.body");
+    if length > BODY_LIMIT {
+        report.error(at, "a body can have 1 MiB at most");
+    } else if length > LARGE_BODY {
+        report.warning(
+            at,
+            "a body of more than 100 KiB slows the control plane down",
+        );
+    }
 }
 
-fn rewriting(report: &mut Report<'_>, field: &str, rewrite: &HttpRewrite) {
+fn rewriting(report: &mut Report<'_>, field: Arguments<'_>, rewrite: &HttpRewrite) {
     let regex = rewrite.uri_regex_rewrite.as_ref();
     let empty = rewrite.uri.is_empty() && rewrite.authority.is_empty() && regex.is_none();
     report.require(
@@ -312,38 +349,41 @@ fn rewriting(report: &mut Report<'_>, field: &str, rewrite: &HttpRewrite) {
         field,
         "a rewrite needs one of uri, uriRegexRewrite and authority",
     );
-    if let Some(regex) = regex {
-        let at = format!("{field}.uriRegexRewrite");
-        report.require(
-            rewrite.uri.is_empty(),
-            &at,
-            "only one of uri and uriRegexRewrite may be set",
-        );
-        report.regex(&format!("{at}.match"), &regex.r#match);
-        report.require(
-            !regex.rewrite.is_empty(),
-            &format!("{at}.rewrite"),
-            "a replacement is needed",
-        );
-    }
+    let Some(regex) = regex else { return };
+    let at = format_args!("{field}.uriRegexRewrite");
+    report.require(
+        rewrite.uri.is_empty(),
+        at,
+        "only one of uri and uriRegexRewrite may be set",
+    );
+    report.regex(format_args!("{at}.match"), &regex.r#match);
+    report.require(
+        !regex.rewrite.is_empty(),
+        format_args!("{at}.rewrite"),
+        "a replacement is needed",
+    );
 }
 
-fn cors_policy(report: &mut Report<'_>, field: &str, cors: &CorsPolicy) {
+fn cors_policy(report: &mut Report<'_>, field: Arguments<'_>, cors: &CorsPolicy) {
     for (i, origin) in cors.allow_origins.iter().enumerate() {
-        let at = format!("{field}.allowOrigins[{i}]");
-        report.require(
-            origin.kind.is_some(),
-            &at,
-            "an origin needs one of exact, prefix and regex",
-        );
-        values::string_match(report, &at, origin);
+        let at = format_args!("{field}.allowOrigins[{i}]");
+        match &origin.kind {
+            Some(StringMatchKind::Regex(expression)) => {
+                report.regex(format_args!("{at}.regex"), expression);
+            }
+            Some(StringMatchKind::Exact(text) | StringMatchKind::Prefix(text))
+                if !text.is_empty() => {}
+            _ => report.error(
+                at,
+                "an origin needs one of exact, prefix and regex, not empty",
+            ),
+        }
     }
     for (i, method) in cors.allow_methods.iter().enumerate() {
-        let known = METHODS.contains(&method.as_str());
         report.require(
-            known,
-            &format!("{field}.allowMethods[{i}]"),
-            format_args!("unknown method `{method}`"),
+            METHODS.contains(&method.as_str()),
+            format_args!("{field}.allowMethods[{i}]"),
+            format_args!("`{method}` is not a method: GET, HEAD, POST, PUT, PATCH, DELETE, CONNECT, OPTIONS, TRACE and `*` are"),
         );
     }
     for (name, list) in [
@@ -351,19 +391,17 @@ fn cors_policy(report: &mut Report<'_>, field: &str, cors: &CorsPolicy) {
         ("exposeHeaders", &cors.expose_headers),
     ] {
         for (i, header) in list.iter().enumerate() {
-            let fits = header == "*" || values::is_header_name(header);
+            // A star alone is a header's name as well.
             report.require(
-                fits,
-                &format!("{field}.{name}[{i}]"),
-                format_args!("`{header}` is not a header's name"),
+                names::is_header_name(header),
+                format_args!("{field}.{name}[{i}]"),
+                format_args!("`{header}` is not a header's name or `*`"),
             );
         }
     }
-    values::duration(report, &format!("{field}.maxAge"), cors.max_age);
-    let whole = cors.max_age.is_none_or(|age| age.subsec_nanos() == 0);
-    report.require(
-        whole,
-        &format!("{field}.maxAge"),
-        "must be in whole seconds",
-    );
+    let at = format_args!("{field}.maxAge");
+    let whole = cors.max_age.is_none_or(|age| age.subsec_nanos() <= 0);
+    if report.passes(|report| values::duration(report, at, cors.max_age)) {
+        report.require(whole, at, "the age must be in whole seconds");
+    }
 }

@@ -1,123 +1,139 @@
 //! Rules on TLS and TCP routes.
 
-use super::report::Report;
-use super::scope::gateways;
-use super::values;
-use crate::host::{is_any_case_label, is_subset_of, is_wildcard_domain};
-use crate::networking::{
-    L4MatchAttributes, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute,
-};
+use std::collections::BTreeMap;
+use std::fmt::Arguments;
 
-pub(super) fn check_tls(report: &mut Report<'_>, field: &str, route: &TlsRoute, hosts: &[String]) {
+use super::host_set::HostSet;
+use super::report::Report;
+use super::scope::{Scope, gateways, is_generated_server_name};
+use super::values;
+use crate::host::is_wildcard_domain;
+use crate::networking::{RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute};
+
+/// The server names that TLS routes may have.
+pub(super) struct ServerNames<'a> {
+    /// The hosts of the VirtualService.
+    pub(super) hosts: HostSet<'a>,
+    /// Whether names that gateways between networks make are allowed.
+    pub(super) generated: bool,
+}
+
+pub(super) fn check_tls(
+    report: &mut Report<'_>,
+    field: Arguments<'_>,
+    route: &TlsRoute,
+    names: &ServerNames<'_>,
+    scope: Scope,
+) {
     report.require(
         !route.r#match.is_empty(),
-        &format!("{field}.match"),
+        format_args!("{field}.match"),
         "a TLS route needs a match with sniHosts",
     );
     for (i, condition) in route.r#match.iter().enumerate() {
-        tls_match(report, &format!("{field}.match[{i}]"), condition, hosts);
+        let at = format_args!("{field}.match[{i}]");
+        server_names(report, at, condition, names);
+        let common = Common {
+            destination_subnets: &condition.destination_subnets,
+            port: condition.port,
+            source_labels: &condition.source_labels,
+        };
+        common.check(report, at);
+        let at = format_args!("{at}.gateways");
+        gateways(report, at, &condition.gateways, false);
     }
-    destinations(report, field, &route.route);
+    destinations(report, field, &route.route, scope);
 }
 
-fn tls_match(
+fn server_names(
     report: &mut Report<'_>,
-    field: &str,
+    field: Arguments<'_>,
     condition: &TlsMatchAttributes,
-    hosts: &[String],
+    names: &ServerNames<'_>,
 ) {
     report.require(
         !condition.sni_hosts.is_empty(),
-        &format!("{field}.sniHosts"),
+        format_args!("{field}.sniHosts"),
         "at least one server name is needed",
     );
-    for (i, sni) in condition.sni_hosts.iter().enumerate() {
-        let at = format!("{field}.sniHosts[{i}]");
-        if sni.starts_with("outbound_.") {
-            continue;
-        }
-        if values::is_ip(sni) {
+    for (i, name) in condition.sni_hosts.iter().enumerate() {
+        let at = format_args!("{field}.sniHosts[{i}]");
+        let generated = names.generated && is_generated_server_name(name);
+        if generated || is_wildcard_domain(name) {
+            report.require(
+                names.hosts.covers(name),
+                at,
+                format_args!("`{name}` is not among the hosts of the VirtualService"),
+            );
+        } else if values::is_ip(name) {
             report.warning(
-                &at,
-                "clients send no addresses as server names, so this never matches",
+                at,
+                format_args!("`{name}` is an address, which clients do not send as a server name"),
             );
-        } else if !is_wildcard_domain(sni) {
+        } else {
             report.error(
-                &at,
-                format_args!("`{sni}` is not a server name or a wildcard"),
-            );
-        } else if !hosts.iter().any(|host| is_subset_of(sni, host)) {
-            report.error(
-                &at,
-                format_args!("`{sni}` is not among the hosts of the VirtualService"),
+                at,
+                format_args!("`{name}` is not a server name or a wildcard"),
             );
         }
     }
-    let common = L4MatchAttributes {
-        destination_subnets: condition.destination_subnets.clone(),
-        port: condition.port,
-        source_subnet: String::new(),
-        source_labels: condition.source_labels.clone(),
-        gateways: condition.gateways.clone(),
-        source_namespace: condition.source_namespace.clone(),
-    };
-    l4_match(report, field, &common);
 }
 
-pub(super) fn check_tcp(report: &mut Report<'_>, field: &str, route: &TcpRoute) {
+pub(super) fn check_tcp(
+    report: &mut Report<'_>,
+    field: Arguments<'_>,
+    route: &TcpRoute,
+    scope: Scope,
+) {
     for (i, condition) in route.r#match.iter().enumerate() {
-        l4_match(report, &format!("{field}.match[{i}]"), condition);
+        let at = format_args!("{field}.match[{i}]");
+        let common = Common {
+            destination_subnets: &condition.destination_subnets,
+            port: condition.port,
+            source_labels: &condition.source_labels,
+        };
+        common.check(report, at);
+        let at = format_args!("{at}.gateways");
+        report.errors_only(|report| gateways(report, at, &condition.gateways, false));
     }
-    destinations(report, field, &route.route);
+    destinations(report, field, &route.route, scope);
 }
 
-fn l4_match(report: &mut Report<'_>, field: &str, condition: &L4MatchAttributes) {
-    for (i, subnet) in condition.destination_subnets.iter().enumerate() {
-        let at = format!("{field}.destinationSubnets[{i}]");
-        report.require(
-            values::is_ip_or_range(subnet),
-            &at,
-            format_args!("`{subnet}` is not an address or a range"),
-        );
-    }
-    let subnet = &condition.source_subnet;
-    let fits = subnet.is_empty() || values::is_ip_or_range(subnet);
-    report.require(
-        fits,
-        &format!("{field}.sourceSubnet"),
-        format_args!("`{subnet}` is not an address or a range"),
-    );
-    if condition.port != 0 {
-        values::port(report, &format!("{field}.port"), condition.port);
-    }
-    values::label_map(
-        report,
-        &format!("{field}.sourceLabels"),
-        &condition.source_labels,
-    );
-    gateways(report, &format!("{field}.gateways"), &condition.gateways);
-    let namespace = &condition.source_namespace;
-    let fits = namespace.is_empty() || is_any_case_label(namespace);
-    report.require(
-        fits,
-        &format!("{field}.sourceNamespace"),
-        format_args!("`{namespace}` is not a namespace"),
-    );
+/// What conditions on TLS and TCP connections have in common.
+struct Common<'a> {
+    destination_subnets: &'a [String],
+    port: u32,
+    source_labels: &'a BTreeMap<String, String>,
 }
 
-fn destinations(report: &mut Report<'_>, field: &str, routes: &[RouteDestination]) {
-    report.require(
-        !routes.is_empty(),
-        &format!("{field}.route"),
-        "at least one destination is needed",
-    );
-    let weights: Vec<i32> = routes.iter().map(|to| to.weight).collect();
-    values::weights(report, &format!("{field}.route"), &weights);
+impl Common<'_> {
+    fn check(&self, report: &mut Report<'_>, field: Arguments<'_>) {
+        for (i, subnet) in self.destination_subnets.iter().enumerate() {
+            report.require(
+                values::is_ip_or_range(subnet),
+                format_args!("{field}.destinationSubnets[{i}]"),
+                format_args!("`{subnet}` is not an address or a range"),
+            );
+        }
+        if self.port != 0 {
+            values::port(report, format_args!("{field}.port"), self.port);
+        }
+        let at = format_args!("{field}.sourceLabels");
+        values::label_map(report, at, self.source_labels);
+    }
+}
+
+fn destinations(
+    report: &mut Report<'_>,
+    field: Arguments<'_>,
+    routes: &[RouteDestination],
+    scope: Scope,
+) {
+    let at = format_args!("{field}.route");
+    report.require(!routes.is_empty(), at, "at least one destination is needed");
+    values::weights(report, at, routes.iter().map(|to| to.weight));
     for (i, to) in routes.iter().enumerate() {
-        values::destination(
-            report,
-            &format!("{field}.route[{i}].destination"),
-            to.destination.as_ref(),
-        );
+        let at = format_args!("{field}.route[{i}].destination");
+        values::route_destination(report, at, to.destination.as_ref(), scope.translated);
     }
 }

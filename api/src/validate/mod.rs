@@ -5,11 +5,18 @@
 
 mod destination_rule;
 mod gateway;
+mod headers;
+mod host_set;
 mod http_actions;
 mod http_route;
 mod l4_route;
 mod peer_authentication;
+mod prefix_overlap;
+mod reachability;
+mod regex;
+mod regex_classes;
 mod report;
+mod request_conditions;
 mod scope;
 mod service_entry;
 mod sidecar;
@@ -17,7 +24,10 @@ mod tls;
 mod values;
 mod virtual_service;
 
-use crate::object::{Object, Problem, Severity, Spec};
+#[cfg(test)]
+mod tests;
+
+use crate::object::{Kind, Object, Problem, Severity, Spec};
 use report::Report;
 
 /// What is wrong with one field of an object.
@@ -51,7 +61,7 @@ pub enum Verdict {
         rule: String,
         /// The match: `#` and its index, or its name in quotes; for prefixes with ` of prefix <p>` behind it.
         matched: String,
-        /// The earlier match that takes its traffic, in the same form; for prefixes with its rule.
+        /// What takes its traffic: the earlier rule; for prefixes the earlier match in the same form, with ` on ` and its rule.
         duplicate: String,
     },
 }
@@ -97,7 +107,8 @@ pub fn validate(object: &Object) -> Vec<Fault> {
 
 fn check_annotations(report: &mut Report<'_>, object: &Object) {
     use crate::labels::annotation::{DRY_RUN, INTERNAL};
-    for name in INTERNAL.iter().chain(std::iter::once(&DRY_RUN)) {
+    let dry_run = (object.key.kind != Kind::AuthorizationPolicy).then_some(&DRY_RUN);
+    for name in INTERNAL.iter().chain(dry_run) {
         if object.meta.annotations.contains_key(*name) {
             report.error(
                 &format!("metadata.annotations[\"{name}\"]"),

@@ -1,6 +1,6 @@
 //! Gathers the faults of one object.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use super::{Fault, Verdict};
 use crate::object::Object;
@@ -76,7 +76,7 @@ impl<'a> Report<'a> {
             .extend(found.into_iter().filter(Fault::is_refusal));
     }
 
-    /// An error in a field that is no expression that can be used.
+    /// An error in a field that is no expression: RE2's syntax, 1 to 1024 bytes.
     pub(super) fn regex(&mut self, field: impl Display, expression: &str) {
         if expression.is_empty() {
             return self.error(field, "an expression cannot be empty");
@@ -84,15 +84,20 @@ impl<'a> Report<'a> {
         if expression.len() > 1024 {
             return self.error(field, "an expression can have 1024 bytes at most");
         }
-        if let Err(error) = regex_syntax::parse(expression) {
-            let reason = match error {
-                regex_syntax::Error::Parse(error) => error.kind().to_string(),
-                error => error.to_string(),
-            };
+        if let Err(error) = super::regex::check(expression) {
             self.error(
                 field,
-                format_args!("`{expression}` is not an expression that can be used: {reason}"),
+                format_args!("`{expression}` is not an expression (RE2 syntax): {error}"),
             );
         }
+    }
+}
+
+/// A key as part of a field's path.
+pub(super) struct Key<'a>(pub(super) &'a str);
+
+impl Display for Key<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&crate::yaml::key_step(self.0))
     }
 }

@@ -1,10 +1,11 @@
 //! Rules on single values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use super::report::Report;
+pub(super) use super::headers::is_header_name;
+use super::report::{Key, Report};
 use crate::host::{is_any_case_label, is_wildcard, is_wildcard_domain};
 use crate::labels;
 use crate::networking::{Destination, Percent, StringMatch, StringMatchKind};
@@ -49,6 +50,16 @@ pub(super) fn percent(report: &mut Report<'_>, field: impl Display, percent: Opt
             "{} is not a share in percent: 0, or 0.0001 to 100",
             percent.value
         ),
+    );
+}
+
+/// A share in percent without a least one: 0 to 100.
+pub(super) fn share(report: &mut Report<'_>, field: impl Display, percent: Option<&Percent>) {
+    let Some(percent) = percent else { return };
+    report.require(
+        (0.0..=100.0).contains(&percent.value),
+        format_args!("{field}.value"),
+        format_args!("{} is not a share in percent: 0 to 100", percent.value),
     );
 }
 
@@ -108,21 +119,34 @@ pub(super) fn destination(
     }
 }
 
-/// The weights of destinations: none negative, and of several not all 0.
-pub(super) fn weights(report: &mut Report<'_>, field: impl Display, weights: &[i32]) {
-    for (i, weight) in weights.iter().enumerate() {
-        not_negative(report, format_args!("{field}[{i}].weight"), *weight);
+/// Where a route sends traffic; of one that was `translated` from another it is only known to be there.
+pub(super) fn route_destination(
+    report: &mut Report<'_>,
+    field: impl Display,
+    to: Option<&Destination>,
+    translated: bool,
+) {
+    if !translated || to.is_none() {
+        destination(report, field, to);
     }
-    let total: i64 = weights.iter().map(|weight| i64::from(*weight)).sum();
+}
+
+/// The weights of destinations: none negative, and of several not all 0.
+pub(super) fn weights(
+    report: &mut Report<'_>,
+    field: impl Display,
+    weights: impl Iterator<Item = i32>,
+) {
+    let (mut count, mut total) = (0, 0);
+    for weight in weights {
+        not_negative(report, format_args!("{field}[{count}].weight"), weight);
+        count += 1;
+        total += i64::from(weight);
+    }
     report.require(
-        weights.len() < 2 || total != 0,
-        &field,
-        "of several destinations at least one needs a weight above 0",
-    );
-    report.require(
-        total <= i64::from(u32::MAX),
+        count < 2 || total != 0,
         field,
-        "the weights are too large together",
+        "of several destinations at least one needs a weight above 0",
     );
 }
 
@@ -135,13 +159,15 @@ pub(super) fn label_map(
     for (key, value) in map {
         report.require(
             labels::is_key(key),
-            &field,
-            format_args!("`{key}` is not a label"),
+            format_args!("{field}{}", Key(key)),
+            format_args!(
+                "`{key}` is not a label: [prefix/]name, of letters, digits, `-`, `_` and `.`"
+            ),
         );
         report.require(
             labels::is_value(value),
-            &field,
-            format_args!("`{value}` is not a label's value"),
+            format_args!("{field}{}", Key(key)),
+            format_args!("`{value}` is not a label's value: letters, digits, `-`, `_` and `.`, with a letter or digit at each end"),
         );
     }
 }
@@ -164,11 +190,14 @@ pub(super) fn selector(
 
 /// The namespaces that see an object. `hidden` says whether `~`, nobody, is allowed.
 pub(super) fn export_to(report: &mut Report<'_>, namespaces: &[String], hidden: bool) {
-    let field = "spec.exportTo";
+    let mut seen = HashSet::new();
     for (i, name) in namespaces.iter().enumerate() {
-        let at = format_args!("{field}[{i}]");
-        let same = |other: &String| other == name || (other == "." && name == report.namespace());
-        if namespaces[..i].iter().any(same) {
+        let at = format_args!("spec.exportTo[{i}]");
+        let meant = match name.as_str() {
+            "." => report.namespace(),
+            name => name,
+        };
+        if !seen.insert(meant) {
             report.error(at, format_args!("`{name}` is given twice"));
         }
         match name.as_str() {
@@ -204,14 +233,27 @@ pub(super) fn protocol(
     protocol
 }
 
-/// An address without a port.
+/// An address without a port: IPv4 without leading zeros, or IPv6, perhaps with a zone.
 pub(super) fn is_ip(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok()
+    match text.split_once('%') {
+        None => text.parse::<IpAddr>().is_ok(),
+        Some((address, zone)) => !zone.is_empty() && address.parse::<Ipv6Addr>().is_ok(),
+    }
 }
 
-/// An address or a range.
+/// An address or a range `address/length`, which may have bits beyond its length but no zone.
 pub(super) fn is_ip_or_range(text: &str) -> bool {
-    is_ip(text) || text.parse::<ipnet::IpNet>().is_ok()
+    let Some((address, length)) = text.split_once('/') else {
+        return is_ip(text);
+    };
+    let longest = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    let plain = length.bytes().all(|byte| byte.is_ascii_digit())
+        && (length.len() == 1 || !length.starts_with('0'));
+    plain && length.parse::<u8>().is_ok_and(|length| length <= longest)
 }
 
 /// An absolute path to a socket behind `unix://`, or an abstract socket.
@@ -221,28 +263,10 @@ pub(super) fn is_unix(text: &str) -> bool {
     })
 }
 
-/// The host of a VirtualService or a server: a name, a wildcard or an address.
-pub(super) fn host(report: &mut Report<'_>, field: impl Display, host: &str) {
-    let fits = is_wildcard_domain(host) || is_ip(host);
-    report.require(
-        fits,
-        field,
-        format_args!("`{host}` is not a host name, a wildcard or an address"),
-    );
-}
-
 /// The host part of a Gateway's or Sidecar's entry: `*`, `*.x`, or a name.
 pub(super) fn scoped_host(host: &str) -> bool {
     host == "*"
         || (is_wildcard_domain(host)
             && host.contains('.')
             && (!is_wildcard(host) || host.starts_with("*.")))
-}
-
-/// A header's name as matches and changes of headers take it (RFC 9110 token).
-pub(super) fn is_header_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -1,46 +1,62 @@
 //! Rules on VirtualServices.
 
+use super::host_set::HostSet;
 use super::report::Report;
-use super::scope::{Scope, gateways};
-use super::{http_route, l4_route, values};
-use crate::host::{MESH_GATEWAY, overlap};
+use super::scope::{Scope, gateways, is_generated_server_name};
+use super::{http_route, l4_route, reachability, values};
+use crate::host::{MESH_GATEWAY, is_wildcard_domain};
 use crate::networking::VirtualService;
 
+/// The annotation on objects that are made of routes of the Gateway API, with the value [`GATEWAY`].
+const ROUTE_SEMANTICS: &str = "internal.istio.io/route-semantics";
+const GATEWAY: &str = "gateway";
+
 pub(super) fn check(report: &mut Report<'_>, spec: &VirtualService) {
-    let mesh =
-        spec.gateways.is_empty() || spec.gateways.iter().any(|gateway| gateway == MESH_GATEWAY);
+    let annotations = &report.object().meta.annotations;
     let scope = Scope {
         delegate: spec.hosts.is_empty(),
-        mesh,
+        mesh: spec.gateways.is_empty() || names_mesh(spec),
+        translated: annotations
+            .get(ROUTE_SEMANTICS)
+            .is_some_and(|semantics| semantics == GATEWAY),
     };
     if scope.delegate {
         delegate(report, spec);
     } else {
-        hosts(report, spec, mesh);
+        hosts(report, spec, scope.mesh);
     }
-    gateways(report, "spec.gateways", &spec.gateways);
-    values::export_to(report, &spec.export_to, false);
-    let routes = spec.http.len() + spec.tls.len() + spec.tcp.len();
+    gateways(report, "spec.gateways", &spec.gateways, scope.translated);
     report.require(
-        routes > 0,
+        !(spec.http.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty()),
         "spec",
         "at least one of http, tls and tcp is needed",
     );
     for (i, route) in spec.http.iter().enumerate() {
-        http_route::check(report, &format!("spec.http[{i}]"), route, scope);
+        http_route::check(report, format_args!("spec.http[{i}]"), route, scope);
     }
-    for (i, route) in spec.tls.iter().enumerate() {
-        l4_route::check_tls(report, &format!("spec.tls[{i}]"), route, &spec.hosts);
+    if !spec.tls.is_empty() {
+        let names = l4_route::ServerNames {
+            hosts: HostSet::new(&spec.hosts),
+            generated: !names_mesh(spec),
+        };
+        for (i, route) in spec.tls.iter().enumerate() {
+            let at = format_args!("spec.tls[{i}]");
+            l4_route::check_tls(report, at, route, &names, scope);
+        }
     }
     for (i, route) in spec.tcp.iter().enumerate() {
-        l4_route::check_tcp(report, &format!("spec.tcp[{i}]"), route);
+        l4_route::check_tcp(report, format_args!("spec.tcp[{i}]"), route, scope);
     }
+    values::export_to(report, &spec.export_to, false);
+    reachability::check(report, spec);
+}
+
+/// Whether `mesh` is among the gateways.
+fn names_mesh(spec: &VirtualService) -> bool {
+    spec.gateways.iter().any(|gateway| gateway == MESH_GATEWAY)
 }
 
 fn delegate(report: &mut Report<'_>, spec: &VirtualService) {
-    if spec.http.is_empty() {
-        report.error("spec.hosts", "at least one host is needed");
-    }
     report.require(
         spec.gateways.is_empty(),
         "spec.gateways",
@@ -59,21 +75,37 @@ fn delegate(report: &mut Report<'_>, spec: &VirtualService) {
 }
 
 fn hosts(report: &mut Report<'_>, spec: &VirtualService, mesh: bool) {
-    for (i, host) in spec.hosts.iter().enumerate() {
-        let field = format!("spec.hosts[{i}]");
-        // Gateways between networks route by names such as outbound_.80_._.reviews.default.svc.cluster.local.
-        if host.starts_with("outbound_.") && !mesh {
-            continue;
+    let mut matches = spec.tls.iter().flat_map(|route| &route.r#match);
+    let by_server_name = !mesh && matches.any(|condition| !condition.sni_hosts.is_empty());
+    let valid = report.passes(|report| {
+        for (i, host) in spec.hosts.iter().enumerate() {
+            let at = format_args!("spec.hosts[{i}]");
+            if mesh && host == "*" {
+                report.error(at, "sidecars cannot route the host `*`: name the hosts, or name gateways without `mesh`");
+                continue;
+            }
+            let fits = is_wildcard_domain(host)
+                || values::is_ip(host)
+                || (by_server_name && is_generated_server_name(host));
+            report.require(
+                fits,
+                at,
+                format_args!("`{host}` is not a host name, a wildcard or an address"),
+            );
         }
-        if host == "*" && mesh {
-            report.error(&field, "sidecars cannot route the host `*`: name the hosts, or name gateways without `mesh`");
-            continue;
-        }
-        values::host(report, &field, host);
-        if let Some(other) = spec.hosts[..i].iter().find(|other| overlap(host, other)) {
+    });
+    if valid && spec.hosts.len() > 1 {
+        overlaps(report, &spec.hosts);
+    }
+}
+
+fn overlaps(report: &mut Report<'_>, hosts: &[String]) {
+    let set = HostSet::new(hosts);
+    for (i, host) in hosts.iter().enumerate() {
+        if let Some(other) = set.overlapping(host, i).and_then(|other| hosts.get(other)) {
             report.error(
-                &field,
-                format_args!("`{host}` and `{other}` have names in common"),
+                format_args!("spec.hosts[{i}]"),
+                format_args!("`{host}` is among the hosts already, by `{other}`"),
             );
         }
     }

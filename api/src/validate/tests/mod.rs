@@ -1,0 +1,4 @@
+//! What the webhook says of objects, kind by kind.
+
+mod values;
+mod virtual_service;
