@@ -3,13 +3,18 @@
 //! The verdicts are Istio's, so that a manifest that one accepts the other accepts too. What only the schema or the CEL rules of a
 //! CRD refuse stands in [`crate::crd`]; an EnvoyFilter's values need Envoy's descriptors and are checked in `lateen-xds`.
 
+mod client_tls;
+mod connection_pool;
 mod destination_rule;
+mod export_to;
 mod gateway;
 mod headers;
 mod host_set;
 mod http_actions;
 mod http_route;
 mod l4_route;
+mod load_balancer;
+mod locality;
 mod peer_authentication;
 mod prefix_overlap;
 mod reachability;
@@ -23,6 +28,11 @@ mod sidecar;
 mod tls;
 mod values;
 mod virtual_service;
+mod workload_entry;
+mod workload_group;
+
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 mod tests;
@@ -94,7 +104,8 @@ pub fn validate(object: &Object) -> Vec<Fault> {
         Spec::DestinationRule(spec) => destination_rule::check(&mut report, spec),
         Spec::Gateway(spec) => gateway::check(&mut report, spec),
         Spec::ServiceEntry(spec) => service_entry::check(&mut report, spec),
-        Spec::WorkloadEntry(spec) => service_entry::check_workload_entry(&mut report, spec),
+        Spec::WorkloadEntry(spec) => workload_entry::check(&mut report, spec),
+        Spec::WorkloadGroup(spec) => workload_group::check(&mut report, spec),
         Spec::Sidecar(spec) => sidecar::check(&mut report, spec),
         Spec::PeerAuthentication(spec) => peer_authentication::check(&mut report, spec),
         _ => {}

@@ -1,65 +1,36 @@
-//! Rules on TLS, of servers and towards services.
+//! Rules on TLS of a server on a gateway or a sidecar.
+
+use std::collections::HashSet;
+use std::fmt::Arguments;
 
 use super::report::Report;
-use crate::networking::{ClientTlsMode, ClientTlsSettings, ServerTlsMode, ServerTlsSettings};
-use crate::protocol::Protocol;
+use crate::networking::{ServerTlsMode, ServerTlsSettings, TlsProtocol};
 
-/// TLS of a server, against the protocol of its port.
-pub(super) fn server(
-    report: &mut Report<'_>,
-    field: &str,
-    tls: Option<&ServerTlsSettings>,
-    protocol: Protocol,
-) {
-    let Some(tls) = tls else {
-        report.require(
-            !protocol.is_tls(),
-            field,
-            format_args!("a port of protocol {protocol} needs TLS settings"),
-        );
-        return;
-    };
-    let passthrough = matches!(
-        tls.mode,
-        ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough
-    );
-    if !protocol.is_tls() && !protocol.is_unsupported() {
-        let plain = tls.server_certificate.is_empty()
-            && tls.private_key.is_empty()
-            && tls.ca_certificates.is_empty();
-        let fits = protocol.is_http() && passthrough && plain;
-        report.require(
-            fits,
-            field,
-            format_args!("a port of protocol {protocol} has no TLS settings but httpsRedirect"),
-        );
-        return;
+/// Cipher suites by the names that OpenSSL gives them.
+const CIPHERS: [&str; 15] = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-SHA",
+    "AES256-SHA",
+    "DES-CBC3-SHA",
+];
+
+/// TLS of a server, by itself.
+pub(super) fn server_tls(report: &mut Report<'_>, field: Arguments<'_>, tls: &ServerTlsSettings) {
+    ciphers(report, field, tls);
+    if tls.mode == ServerTlsMode::IstioMutual {
+        return mesh_certificate(report, field, tls);
     }
-    match tls.mode {
-        ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => {}
-        ServerTlsMode::IstioMutual => mesh_certificate(report, field, tls),
-        ServerTlsMode::Simple => own_certificate(report, field, tls, false),
-        ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
-            own_certificate(report, field, tls, true)
-        }
-    }
-}
-
-fn mesh_certificate(report: &mut Report<'_>, field: &str, tls: &ServerTlsSettings) {
-    let none = tls.server_certificate.is_empty()
-        && tls.private_key.is_empty()
-        && tls.ca_certificates.is_empty()
-        && tls.tls_certificates.is_empty()
-        && tls.credential_name.is_empty()
-        && tls.credential_names.is_empty();
-    report.require(
-        none,
-        field,
-        "ISTIO_MUTUAL uses the mesh's certificate: take files and credentialName out",
-    );
-}
-
-fn own_certificate(report: &mut Report<'_>, field: &str, tls: &ServerTlsSettings, mutual: bool) {
     let pair = !tls.server_certificate.is_empty() && !tls.private_key.is_empty();
     let sources = [
         !tls.credential_name.is_empty(),
@@ -67,67 +38,138 @@ fn own_certificate(report: &mut Report<'_>, field: &str, tls: &ServerTlsSettings
         pair,
         !tls.tls_certificates.is_empty(),
     ];
-    match sources.iter().filter(|set| **set).count() {
-        1 => {}
-        0 => report.error(
-            field,
-            "a certificate is needed: credentialName, or serverCertificate with privateKey",
-        ),
-        _ => report.error(
-            field,
-            "only one of credentialName, credentialNames, tlsCertificates and files may be set",
-        ),
+    report.require(
+        sources.iter().filter(|set| **set).count() < 2,
+        field,
+        "the certificate comes from one of credentialName, credentialNames, tlsCertificates, and serverCertificate with privateKey",
+    );
+    match tls.mode {
+        ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => {
+            passthrough(report, field, tls);
+        }
+        _ if !tls.credential_name.is_empty() || !tls.credential_names.is_empty() => {}
+        mode => files(report, field, tls, mode == ServerTlsMode::Simple),
     }
-    let by_name = !tls.credential_name.is_empty() || !tls.credential_names.is_empty();
-    if mutual && !by_name && tls.ca_certificates.is_empty() {
-        report.error(
-            &format!("{field}.caCertificates"),
-            "is needed to check client certificates",
-        );
-    }
-    if !mutual && !by_name {
+}
+
+/// The fields that say where certificates come from, by name, and whether they are set.
+fn certificates(tls: &ServerTlsSettings) -> [(&'static str, bool); 6] {
+    [
+        ("serverCertificate", !tls.server_certificate.is_empty()),
+        ("privateKey", !tls.private_key.is_empty()),
+        ("caCertificates", !tls.ca_certificates.is_empty()),
+        ("tlsCertificates", !tls.tls_certificates.is_empty()),
+        ("credentialName", !tls.credential_name.is_empty()),
+        ("credentialNames", !tls.credential_names.is_empty()),
+    ]
+}
+
+fn mesh_certificate(report: &mut Report<'_>, field: Arguments<'_>, tls: &ServerTlsSettings) {
+    for (name, set) in certificates(tls) {
         report.require(
-            tls.ca_crl.is_empty(),
-            &format!("{field}.caCrl"),
-            "has no meaning without client certificates",
+            !set,
+            format_args!("{field}.{name}"),
+            "ISTIO_MUTUAL uses the mesh's certificate: take this out",
         );
     }
 }
 
-/// TLS towards a service.
-pub(super) fn client(report: &mut Report<'_>, field: &str, tls: Option<&ClientTlsSettings>) {
-    let Some(tls) =
-        tls.filter(|tls| matches!(tls.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual))
-    else {
-        return;
-    };
-    let files = [
-        &tls.client_certificate,
-        &tls.private_key,
-        &tls.ca_certificates,
-        &tls.ca_crl,
-    ];
-    if !tls.credential_name.is_empty() {
-        let none = files.iter().all(|file| file.is_empty());
-        report.require(
-            none,
-            &format!("{field}.credentialName"),
-            "only one of credentialName and files may be set",
+fn passthrough(report: &mut Report<'_>, field: Arguments<'_>, tls: &ServerTlsSettings) {
+    let crl = !tls.ca_crl.is_empty();
+    for (name, set) in certificates(tls).into_iter().chain([("caCrl", crl)]) {
+        if set {
+            report.warning(
+                format_args!("{field}.{name}"),
+                format_args!(
+                    "has no effect: {} does not open connections, so take it out",
+                    tls.mode
+                ),
+            );
+        }
+    }
+    report.require(
+        !crl || tls.credential_name.is_empty(),
+        format_args!("{field}.caCrl"),
+        "excludes credentialName",
+    );
+}
+
+fn files(report: &mut Report<'_>, field: Arguments<'_>, tls: &ServerTlsSettings, simple: bool) {
+    if tls.tls_certificates.is_empty() {
+        let files = (tls.server_certificate.as_str(), tls.private_key.as_str());
+        pair(report, field, files);
+    }
+    for (i, certificate) in tls.tls_certificates.iter().enumerate() {
+        let files = (
+            certificate.server_certificate.as_str(),
+            certificate.private_key.as_str(),
         );
-    } else if tls.mode == ClientTlsMode::Mutual {
-        let pair = !tls.client_certificate.is_empty() && !tls.private_key.is_empty();
-        report.require(
-            pair,
-            field,
-            "MUTUAL needs clientCertificate and privateKey, or credentialName",
+        pair(report, format_args!("{field}.tlsCertificates[{i}]"), files);
+    }
+    if tls.tls_certificates.len() > 2 {
+        report.warning(
+            format_args!("{field}.tlsCertificates"),
+            "two certificates can be used, one RSA and one ECDSA: take the others out",
         );
     }
-    if tls.insecure_skip_verify == Some(true) {
-        let checked = !tls.ca_certificates.is_empty() || !tls.subject_alt_names.is_empty();
+    if simple {
         report.require(
-            !checked,
-            &format!("{field}.insecureSkipVerify"),
-            "excludes caCertificates and subjectAltNames",
+            tls.ca_crl.is_empty(),
+            format_args!("{field}.caCrl"),
+            "has no meaning in SIMPLE, where clients show no certificate: take it out",
+        );
+    } else {
+        report.require(
+            !tls.ca_certificates.is_empty(),
+            format_args!("{field}.caCertificates"),
+            format_args!(
+                "{} checks clients' certificates against it: name the file, or use credentialName",
+                tls.mode
+            ),
         );
     }
+}
+
+fn pair(report: &mut Report<'_>, field: Arguments<'_>, (certificate, key): (&str, &str)) {
+    for (name, file) in [("serverCertificate", certificate), ("privateKey", key)] {
+        report.require(
+            !file.is_empty(),
+            format_args!("{field}.{name}"),
+            "a server needs serverCertificate with privateKey, or credentialName",
+        );
+    }
+}
+
+fn ciphers(report: &mut Report<'_>, field: Arguments<'_>, tls: &ServerTlsSettings) {
+    let mut seen = HashSet::new();
+    for (i, name) in tls.cipher_suites.iter().enumerate() {
+        let at = format_args!("{field}.cipherSuites[{i}]");
+        if !is_cipher(name) {
+            report.warning(
+                at,
+                format_args!("the cipher suite `{name}` is not known, and left out"),
+            );
+        } else if !seen.insert(name.as_str()) {
+            report.warning(at, format_args!("the cipher suite `{name}` is given twice"));
+        }
+    }
+    let old = matches!(
+        tls.min_protocol_version,
+        TlsProtocol::V1_0 | TlsProtocol::V1_1
+    );
+    if old && tls.cipher_suites.is_empty() {
+        report.warning(
+            format_args!("{field}.minProtocolVersion"),
+            format_args!(
+                "no default cipher suite works with {}: list cipherSuites that do",
+                tls.min_protocol_version
+            ),
+        );
+    }
+}
+
+/// Whether a text is a cipher suite, or an expression about some, which begins with a sign.
+fn is_cipher(text: &str) -> bool {
+    let expression = text.chars().next().is_none_or(|c| !c.is_alphanumeric());
+    expression || text == "ALL" || CIPHERS.contains(&text)
 }
