@@ -10,6 +10,7 @@ mod default_objects;
 mod message;
 pub mod pods;
 mod run;
+pub mod selectors;
 
 pub use analyzers::Analyzer;
 pub use cluster::{Cluster, ClusterInput, Input};

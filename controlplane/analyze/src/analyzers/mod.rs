@@ -1,5 +1,24 @@
 //! The analyzers, one function each.
 
+mod annotations;
+mod application_uid;
+mod authorization;
+mod conditions;
+mod deployment_services;
+mod deprecation;
+mod external_control_plane;
+mod injection;
+mod injection_image;
+mod kubernetes_gateway;
+mod mesh_networks;
+mod multi_cluster;
+mod pods_family;
+mod port_name;
+mod selections;
+mod sidecar;
+mod telemetry;
+mod webhook;
+
 use crate::cluster::{Cluster, Input};
 use crate::message::Messages;
 
@@ -26,6 +45,7 @@ impl std::fmt::Debug for Analyzer {
 #[must_use]
 pub fn istio() -> Vec<Analyzer> {
     let mut all: Vec<Analyzer> = Vec::new();
+    all.extend(pods_family::pods_family());
     all.sort_by_key(|analyzer| analyzer.name);
     all
 }
@@ -39,5 +59,5 @@ pub fn own() -> Vec<Analyzer> {
 /// Analyzers that run only when they are named.
 #[must_use]
 pub fn on_request() -> Vec<Analyzer> {
-    Vec::new()
+    pods_family::on_request()
 }
