@@ -5,6 +5,7 @@
 
 mod causes;
 pub mod check;
+pub mod crd;
 pub mod extensions;
 pub mod host;
 pub mod identity;

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use serde::de::{Deserializer, Visitor};
 use serde::ser::Serializer;
 
+use super::schema::{Schema, Shape};
 use super::value::Value;
 
 /// A `bytes` field: base64 in JSON, standard or URL alphabet, padding optional when read.
@@ -40,5 +41,9 @@ impl Value for Bytes {
 
     fn is_unset(&self) -> bool {
         self.0.is_empty()
+    }
+
+    fn schema() -> Schema {
+        Schema::new("", Shape::Bytes)
     }
 }

@@ -7,6 +7,7 @@ use serde::de::{Deserializer, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
+use super::schema::{Schema, Shape};
 use super::value::Value;
 
 const SECOND: i64 = 1_000_000_000;
@@ -217,6 +218,10 @@ impl Value for Duration {
 
     fn is_unset(&self) -> bool {
         self.is_zero()
+    }
+
+    fn schema() -> Schema {
+        Schema::new("", Shape::Duration)
     }
 }
 

@@ -20,17 +20,17 @@ macro_rules! message {
 macro_rules! message_type {
     (
         [$($default:ident)?]
-        $(#[$meta:meta])*
+        $(#[doc = $doc:literal])*
         $name:ident {
-            $( $(#[$field_meta:meta])* $field:ident $(as $proto:literal)? : $kind:ty ),* $(,)?
+            $( $(#[doc = $field_doc:literal])* $field:ident $(as $proto:literal)? : $kind:ty ),* $(,)?
         }
-        $( oneof { $( $(#[$group_meta:meta])* $group:ident : $group_kind:ty ),+ $(,)? } )?
+        $( oneof { $( $(#[doc = $group_doc:literal])* $group:ident : $group_kind:ty ),+ $(,)? } )?
     ) => {
-        $(#[$meta])*
+        $(#[doc = $doc])*
         #[derive(Debug, Clone, PartialEq $(, $default)?)]
         pub struct $name {
-            $( $(#[$field_meta])* pub $field: $kind, )*
-            $( $( $(#[$group_meta])* pub $group: Option<$group_kind>, )+ )?
+            $( $(#[doc = $field_doc])* pub $field: $kind, )*
+            $( $( $(#[doc = $group_doc])* pub $group: Option<$group_kind>, )+ )?
         }
 
         impl $crate::proto::Value for $name {
@@ -58,6 +58,20 @@ macro_rules! message_type {
 
             fn is_unset(&self) -> bool {
                 *self == Self::default()
+            }
+
+            fn schema() -> $crate::proto::Schema {
+                $crate::proto::Schema::message(
+                    concat!($($doc, "\n"),*),
+                    vec![$(
+                        $crate::proto::SchemaField {
+                            name: $crate::proto::macros::proto_name!($field $($proto)?),
+                            docs: concat!($($field_doc, "\n"),*),
+                            schema: <$kind as $crate::proto::Value>::schema(),
+                        }
+                    ),*],
+                    vec![$( $( <$group_kind as $crate::proto::OneOf>::schema_fields() ),+ )?],
+                )
             }
         }
 
@@ -120,15 +134,15 @@ macro_rules! message_type {
 /// `oneof! { /// What it is. Kind { /// A field. field: Variant(Type) } }`
 macro_rules! oneof {
     (
-        $(#[$meta:meta])*
+        $(#[doc = $doc:literal])*
         $name:ident {
-            $( $(#[$field_meta:meta])* $field:ident $(as $proto:literal)? : $variant:ident ( $kind:ty ) ),+ $(,)?
+            $( $(#[doc = $field_doc:literal])* $field:ident $(as $proto:literal)? : $variant:ident ( $kind:ty ) ),+ $(,)?
         }
     ) => {
-        $(#[$meta])*
+        $(#[doc = $doc])*
         #[derive(Debug, Clone, PartialEq)]
         pub enum $name {
-            $( $(#[$field_meta])* $variant($kind), )+
+            $( $(#[doc = $field_doc])* $variant($kind), )+
         }
 
         impl $crate::proto::OneOf for $name {
@@ -154,6 +168,16 @@ macro_rules! oneof {
                     )+
                 }
             }
+
+            fn schema_fields() -> Vec<$crate::proto::SchemaField> {
+                vec![$(
+                    $crate::proto::SchemaField {
+                        name: $crate::proto::macros::proto_name!($field $($proto)?),
+                        docs: concat!($($field_doc, "\n"),*),
+                        schema: <$kind as $crate::proto::Value>::schema(),
+                    }
+                ),+]
+            }
         }
     };
 }
@@ -163,19 +187,19 @@ macro_rules! oneof {
 /// `proto_enum! { /// What it is. Kind { /// A value. Variant = "NAME" 0, } }`; `| "OTHER"` after the number is one more name to read.
 macro_rules! proto_enum {
     (
-        $(#[$meta:meta])*
+        $(#[doc = $doc:literal])*
         $name:ident {
-            $(#[$first_meta:meta])* $first:ident = $first_text:literal $first_number:literal
-            $( , $(#[$variant_meta:meta])* $variant:ident = $text:literal $number:literal $(| $alias:literal)* )* $(,)?
+            $(#[doc = $first_doc:literal])* $first:ident = $first_text:literal $first_number:literal
+            $( , $(#[doc = $variant_doc:literal])* $variant:ident = $text:literal $number:literal $(| $alias:literal)* )* $(,)?
         }
     ) => {
-        $(#[$meta])*
+        $(#[doc = $doc])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
         pub enum $name {
-            $(#[$first_meta])*
+            $(#[doc = $first_doc])*
             #[default]
             $first,
-            $( $(#[$variant_meta])* $variant, )*
+            $( $(#[doc = $variant_doc])* $variant, )*
         }
 
         impl $name {
@@ -240,6 +264,13 @@ macro_rules! proto_enum {
 
             fn is_unset(&self) -> bool {
                 *self == Self::$first
+            }
+
+            fn schema() -> $crate::proto::Schema {
+                $crate::proto::Schema::new(concat!($($doc, "\n"),*), $crate::proto::Shape::Enum(&[
+                    ($first_text, concat!($($first_doc, "\n"),*))
+                    $( , ($text, concat!($($variant_doc, "\n"),*)) )*
+                ]))
             }
         }
 

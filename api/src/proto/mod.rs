@@ -8,11 +8,13 @@ mod duration;
 pub(crate) mod macros;
 mod names;
 mod scalars;
+mod schema;
 mod value;
 
 pub use bytes::Bytes;
 pub use duration::{Duration, DurationError};
 pub(crate) use macros::{message, oneof, proto_enum};
 pub use names::{json_name, name_matches};
+pub use schema::{Schema, SchemaField, Shape};
 pub use value::{MapKey, Message, OneOf, Struct, Value};
 pub(crate) use value::{OptionSeed, Written};

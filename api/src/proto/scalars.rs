@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::ser::Serializer;
 
+use super::schema::{Schema, Shape};
 use super::value::Value;
 
 impl Value for String {
@@ -35,6 +36,10 @@ impl Value for String {
     fn is_unset(&self) -> bool {
         self.is_empty()
     }
+
+    fn schema() -> Schema {
+        Schema::new("", Shape::Text)
+    }
 }
 
 impl Value for bool {
@@ -60,6 +65,10 @@ impl Value for bool {
 
     fn is_unset(&self) -> bool {
         !self
+    }
+
+    fn schema() -> Schema {
+        Schema::new("", Shape::Bool)
     }
 }
 
@@ -113,6 +122,10 @@ macro_rules! whole_number {
             fn is_unset(&self) -> bool {
                 *self == 0
             }
+
+            fn schema() -> Schema {
+                Schema::new("", Shape::Whole { min: $kind::MIN.into(), max: $kind::MAX.into() })
+            }
         }
     )*};
 }
@@ -136,6 +149,10 @@ macro_rules! wide_number {
 
             fn is_unset(&self) -> bool {
                 *self == 0
+            }
+
+            fn schema() -> Schema {
+                Schema::new("", Shape::Wide { signed: $kind::MIN != 0 })
             }
         }
     )*};
@@ -186,5 +203,9 @@ impl Value for f64 {
 
     fn is_unset(&self) -> bool {
         *self == 0.0
+    }
+
+    fn schema() -> Schema {
+        Schema::new("", Shape::Double)
     }
 }

@@ -9,6 +9,7 @@ use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::names::name_matches;
+use super::schema::{Schema, SchemaField, Shape};
 
 /// A value of a message field in its JSON form.
 pub trait Value: Sized + Default {
@@ -26,6 +27,9 @@ pub trait Value: Sized + Default {
 
     /// Whether the field is left out when its message is written.
     fn is_unset(&self) -> bool;
+
+    /// What the JSON form looks like.
+    fn schema() -> Schema;
 }
 
 /// A message, which can be laid over another.
@@ -59,6 +63,9 @@ pub trait OneOf: Sized {
     /// # Errors
     /// Only those of the output.
     fn write_entry<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error>;
+
+    /// What the fields look like.
+    fn schema_fields() -> Vec<SchemaField>;
 }
 
 /// Reads a field: `null` gives the default.
@@ -143,6 +150,12 @@ impl<T: Value> Value for Option<T> {
     fn is_unset(&self) -> bool {
         self.is_none()
     }
+
+    fn schema() -> Schema {
+        let inner = T::schema();
+        let nullable = inner.shape.is_scalar();
+        Schema { nullable, ..inner }
+    }
 }
 
 impl<T: Value> Value for Box<T> {
@@ -156,6 +169,10 @@ impl<T: Value> Value for Box<T> {
 
     fn is_unset(&self) -> bool {
         (**self).is_unset()
+    }
+
+    fn schema() -> Schema {
+        T::schema()
     }
 }
 
@@ -190,6 +207,10 @@ impl<T: Value> Value for Vec<T> {
 
     fn is_unset(&self) -> bool {
         self.is_empty()
+    }
+
+    fn schema() -> Schema {
+        Schema::new("", Shape::List(Box::new(T::schema())))
     }
 }
 
@@ -255,6 +276,10 @@ impl<K: MapKey, T: Value> Value for BTreeMap<K, T> {
     fn is_unset(&self) -> bool {
         self.is_empty()
     }
+
+    fn schema() -> Schema {
+        Schema::new("", Shape::Map(Box::new(T::schema())))
+    }
 }
 
 /// A free-form JSON object (`google.protobuf.Struct`).
@@ -271,5 +296,9 @@ impl Value for Struct {
 
     fn is_unset(&self) -> bool {
         self.is_empty()
+    }
+
+    fn schema() -> Schema {
+        Schema::new("", Shape::Struct)
     }
 }
