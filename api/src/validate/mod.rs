@@ -34,9 +34,6 @@ mod workload_group;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
-mod tests;
-
 use crate::object::{Kind, Object, Problem, Severity, Spec};
 use report::Report;
 

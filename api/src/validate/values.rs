@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr};
 
-pub(super) use super::headers::is_header_name;
 use super::report::{Key, Report};
 use crate::host::{is_any_case_label, is_wildcard, is_wildcard_domain};
 use crate::labels;
