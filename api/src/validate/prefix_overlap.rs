@@ -1,5 +1,6 @@
 //! Matches of path prefixes that are part of earlier, shorter prefixes.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::reachability::{Place, ineffective, label};
@@ -33,11 +34,10 @@ impl<'a> PrefixMatch<'a> {
         })
     }
 
-    /// Whether this match takes all traffic of one with a longer prefix, as far as the other conditions tell.
+    /// Whether this match takes all traffic of one of its group with a longer prefix, as far as the conditions tell.
     fn takes_all_of(&self, later: &Self) -> bool {
         let (own, other) = (self.conditions, later.conditions);
-        own.port == other.port
-            && covers(method(own), method(other))
+        covers(method(own), method(other))
             && covers(
                 value(own.authority.as_ref()),
                 value(other.authority.as_ref()),
@@ -69,16 +69,16 @@ pub(super) fn check_prefixes(report: &mut Report<'_>, matches: &[PrefixMatch<'_>
 /// The pairs of an earlier match and a later one that it leaves nothing to, in order.
 fn overlaps(matches: &[PrefixMatch<'_>]) -> Vec<(usize, usize)> {
     let mut sorted: Vec<(usize, &PrefixMatch<'_>)> = matches.iter().enumerate().collect();
-    sorted.sort_by_key(|(_, one)| one.prefix);
+    sorted.sort_by(|(_, one), (_, other)| group(one, other).then(one.prefix.cmp(other.prefix)));
     let mut found = Vec::new();
     // In sorted order all that begins with a prefix follows it at once, so that those around a prefix form a stack.
     let mut around: Vec<(usize, &PrefixMatch<'_>)> = Vec::new();
     let mut pairs = 0;
     for (index, one) in sorted {
-        while around
-            .last()
-            .is_some_and(|(_, outer)| !one.prefix.starts_with(outer.prefix))
-        {
+        let within = |outer: &PrefixMatch<'_>| {
+            one.prefix.starts_with(outer.prefix) && group(one, outer).is_eq()
+        };
+        while around.last().is_some_and(|(_, outer)| !within(outer)) {
             around.pop();
         }
         pairs += around.len();
@@ -98,6 +98,19 @@ fn overlaps(matches: &[PrefixMatch<'_>]) -> Vec<(usize, usize)> {
     found.sort_unstable();
     found.truncate(WARNING_LIMIT);
     found
+}
+
+/// The order of matches by what must be the same: the port and the names of headers and parameters.
+fn group(one: &PrefixMatch<'_>, other: &PrefixMatch<'_>) -> Ordering {
+    let (one, other) = (one.conditions, other.conditions);
+    let names = |one: &BTreeMap<String, StringMatch>, other: &BTreeMap<String, StringMatch>| {
+        one.keys().cmp(other.keys())
+    };
+    one.port
+        .cmp(&other.port)
+        .then_with(|| names(&one.headers, &other.headers))
+        .then_with(|| names(&one.query_params, &other.query_params))
+        .then_with(|| names(&one.without_headers, &other.without_headers))
 }
 
 /// A condition on a text as it is compared: its kind and text; none for an expression and where there is no condition.
@@ -128,15 +141,13 @@ fn covers(earlier: Compared<'_>, later: Compared<'_>) -> bool {
     }
 }
 
+/// The same of conditions with equal names.
 fn covers_each(
     earlier: &BTreeMap<String, StringMatch>,
     later: &BTreeMap<String, StringMatch>,
 ) -> bool {
-    earlier.len() == later.len()
-        && earlier
-            .iter()
-            .zip(later)
-            .all(|((name, text), (later_name, later_text))| {
-                name == later_name && covers(value(Some(text)), value(Some(later_text)))
-            })
+    let pairs = earlier.values().zip(later.values());
+    pairs
+        .into_iter()
+        .all(|(earlier, later)| covers(value(Some(earlier)), value(Some(later))))
 }

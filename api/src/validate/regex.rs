@@ -408,3 +408,105 @@ fn taken(start: &str, rest: &str) -> String {
     let length = start.len().saturating_sub(rest.len());
     start.get(..length).unwrap_or(start).to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_re2_takes_is_an_expression() {
+        for expression in [
+            "a|b",
+            "(|a)*",
+            "^*",
+            "a{,2}",
+            "a{01}",
+            "a{2",
+            "{",
+            "x{1000}",
+            "(?:x{10}){100}",
+            "a{0}{",
+            "(x{0}){2}",
+            r"\Qa.b(\E*",
+            r"\Q(",
+            r"a*\Q\E*",
+            r"\A\bx\B\z",
+            r"\pN\PL",
+            r"\p{Greek}",
+            r"\p{^Old_Italic}",
+            r"\p{Letter}",
+            "[a&&b]",
+            "[+--]|[~~]",
+            "[]a]",
+            "[^]a]",
+            "[[:word:]-]",
+            "[[a]",
+            "[[:^alpha:]]",
+            r"[\d-z]",
+            "[--a]",
+            "[a-]",
+            r"[\pN]",
+            r"\x41\x{10FFFF}\012\0",
+            "(?P<n>a)(?<m>b)",
+            "(?i)a(?s-U:.)",
+            "(?)",
+            "a(?i)*",
+            r"\_\-\/",
+            "x*?y+?z??",
+            "é+",
+        ] {
+            assert_eq!(check(expression), Ok(()), "{expression}");
+        }
+    }
+
+    #[test]
+    fn what_re2_does_not_take_is_none_with_the_reason() {
+        for (expression, reason) in [
+            ("(a", "a `)` is missing"),
+            ("a)", "has no `(`"),
+            ("[a", "a `]` is missing"),
+            ("[]", "a `]` is missing"),
+            ("a\\", "escapes nothing"),
+            (r"\1", "no escape"),
+            (r"\8", "no escape"),
+            (r"\C", "no escape"),
+            (r"\Z", "no escape"),
+            (r"\u{61}", "no escape"),
+            (r"\é", "no escape"),
+            (r"\x4", "no escape"),
+            (r"\x{110000}", "no escape"),
+            (r"[\b]", "no escape"),
+            (r"[a-\d]", "no escape"),
+            (r"\p{Foo}", "no class or range"),
+            (r"\p{Greek", "no class or range"),
+            (r"\p", "no class or range"),
+            ("[b-a]", "no class or range"),
+            ("[[:foo:]]", "no class or range"),
+            ("*", "nothing to repeat"),
+            ("a|*", "nothing to repeat"),
+            ("(+)", "nothing to repeat"),
+            ("(?i)*", "nothing to repeat"),
+            ("{2}", "nothing to repeat"),
+            ("a**", "repeats a repetition"),
+            ("a???", "repeats a repetition"),
+            ("a{2}{3}", "repeats a repetition"),
+            ("a{1001}", "more than 1000"),
+            ("a{99999999999}", "more than 1000"),
+            ("a{3,2}", "more than 1000"),
+            ("(?:x{10}){101}", "more than 1000"),
+            ("(?:(?:x{10}){10}y|z){11}", "more than 1000"),
+            ("(?P<>a)", "name a group"),
+            ("(?P<a b>a)", "name a group"),
+            ("(?P<n>a)(?P<n>b)", "name a group"),
+            ("(?P<n", "name a group"),
+            ("(?=a)", "begins no group"),
+            ("(?x)a", "begins no group"),
+            ("(?-)", "begins no group"),
+            ("(?P=n)", "begins no group"),
+            ("(?i", "begins no group"),
+        ] {
+            let error = check(expression).expect_err(expression).to_string();
+            assert!(error.contains(reason), "{expression}: {error}");
+        }
+    }
+}
