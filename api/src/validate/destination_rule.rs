@@ -5,10 +5,10 @@ use std::fmt::Arguments;
 
 use super::client_tls::client_tls;
 use super::connection_pool::{connection_pool, outlier_detection};
-use super::export_to::{export_to, own_namespace_only};
 use super::load_balancer::load_balancer;
 use super::report::Report;
 use super::values;
+use super::workload_selector::workload_selector;
 use crate::host::{is_any_case_label, is_fqdn, is_wildcard_domain};
 use crate::networking::{
     ClientTlsSettings, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings,
@@ -26,13 +26,21 @@ pub(super) fn check(report: &mut Report<'_>, spec: &DestinationRule) {
     }
     // A subset's warnings never reach the user.
     report.errors_only(|report| subsets(report, &spec.subsets));
-    export_to(report, &spec.export_to, false);
+    values::export_to(report, &spec.export_to, false);
     if let Some(selector) = &spec.workload_selector {
         own_namespace_only(report, &spec.export_to);
-        values::selector(
-            report,
-            "spec.workloadSelector.matchLabels",
-            &selector.match_labels,
+        workload_selector(report, "matchLabels", &selector.match_labels);
+    }
+}
+
+/// What counts for some workloads only cannot be seen beyond their namespace.
+fn own_namespace_only(report: &mut Report<'_>, namespaces: &[String]) {
+    let own = report.namespace();
+    let other = |name: &String| name != "." && name != own;
+    if let Some(i) = namespaces.iter().position(other) {
+        report.error(
+            format_args!("spec.exportTo[{i}]"),
+            "with a workloadSelector the object counts in its own namespace: leave exportTo out or write `.`",
         );
     }
 }

@@ -3,12 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Arguments, Display};
 
-use super::report::Report;
+use super::report::{Key, Report};
 use crate::labels::label;
 use crate::networking::{
     LocalityDistribute, LocalityFailover, LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting,
 };
-use crate::yaml::key_step;
 
 /// Labels that stand for a place, which failover between regions sees to by itself.
 const PLACES: [&str; 3] = [label::REGION, label::ZONE, label::SUBZONE];
@@ -90,14 +89,14 @@ fn shares(report: &mut Report<'_>, field: Arguments<'_>, entry: &LocalityDistrib
     let mut total: u64 = 0;
     for (place, share) in &entry.to {
         total = total.saturating_add(u64::from(*share));
-        let at = fmt::from_fn(|out| write!(out, "{field}{}", key_step(place)));
+        let at = format_args!("{field}{}", Key(place));
         report.require(
             (1..=100).contains(share),
-            &at,
+            at,
             format_args!("{share} is not a share: 1 to 100 are"),
         );
         if let Err(fault) = localities.add(place) {
-            report.error(&at, fault);
+            report.error(at, fault);
         }
     }
     report.require(

@@ -6,7 +6,6 @@
 mod client_tls;
 mod connection_pool;
 mod destination_rule;
-mod export_to;
 mod gateway;
 mod headers;
 mod host_set;
@@ -30,9 +29,7 @@ mod values;
 mod virtual_service;
 mod workload_entry;
 mod workload_group;
-
-#[cfg(test)]
-mod tests;
+mod workload_selector;
 
 use crate::object::{Kind, Object, Problem, Severity, Spec};
 use report::Report;

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::export_to::export_to;
 use super::report::Report;
+use super::workload_selector::workload_selector;
 use super::{values, workload_entry};
 use crate::host::{is_any_case_label, is_fqdn, is_wildcard, is_wildcard_domain};
 use crate::labels::label;
@@ -14,8 +14,7 @@ use crate::protocol::Protocol;
 
 pub(super) fn check(report: &mut Report<'_>, spec: &ServiceEntry) {
     if let Some(selector) = &spec.workload_selector {
-        let at = "spec.workloadSelector.labels";
-        if !report.passes(|report| values::selector(report, at, &selector.labels)) {
+        if !workload_selector(report, "labels", &selector.labels) {
             return;
         }
         report.require(
@@ -51,7 +50,7 @@ pub(super) fn check(report: &mut Report<'_>, spec: &ServiceEntry) {
         "spec.hosts",
         "several hosts are told apart in HTTP and TLS only: use one ServiceEntry for each host, or change the ports' protocol",
     );
-    export_to(report, &spec.export_to, true);
+    values::export_to(report, &spec.export_to, true);
 }
 
 fn protocol(port: &ServicePort) -> Protocol {

@@ -7,6 +7,7 @@ use super::connection_pool::connection_pool;
 use super::report::Report;
 use super::tls::server_tls;
 use super::values;
+use super::workload_selector::workload_selector;
 use crate::host::{is_any_case_label, is_fqdn};
 use crate::networking::{
     CaptureMode, Destination, EgressListener, IngressListener, OutboundTrafficPolicy,
@@ -18,11 +19,10 @@ use crate::protocol::Protocol;
 const LOCAL_HOSTS: [&str; 5] = ["", "127.0.0.1", "0.0.0.0", "[::1]", "[::]"];
 
 pub(super) fn check(report: &mut Report<'_>, spec: &Sidecar) {
-    if let Some(selector) = &spec.workload_selector {
-        let at = "spec.workloadSelector.labels";
-        if !report.passes(|report| values::selector(report, at, &selector.labels)) {
-            return;
-        }
+    if let Some(selector) = &spec.workload_selector
+        && !workload_selector(report, "labels", &selector.labels)
+    {
+        return;
     }
     let empty = spec.ingress.is_empty()
         && spec.egress.is_empty()

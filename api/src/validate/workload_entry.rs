@@ -1,13 +1,12 @@
 //! Rules on WorkloadEntries, by themselves and as the endpoints of ServiceEntries.
 
 use std::collections::HashSet;
-use std::fmt::{self, Arguments};
+use std::fmt::Arguments;
 
-use super::report::Report;
+use super::report::{Key, Report};
 use super::values;
 use crate::host::{is_any_case_label, is_fqdn};
 use crate::networking::WorkloadEntry;
-use crate::yaml::key_step;
 
 /// What a socket's path stands behind.
 const UNIX: &str = "unix://";
@@ -108,16 +107,16 @@ fn ports_and_labels(
     names: Option<&HashSet<&str>>,
 ) {
     for (name, number) in &entry.ports {
-        let at = fmt::from_fn(|out| write!(out, "{field}.ports{}", key_step(name)));
+        let at = format_args!("{field}.ports{}", Key(name));
         if !is_any_case_label(name) {
-            report.error(&at, format_args!("`{name}` is not a port's name"));
+            report.error(at, format_args!("`{name}` is not a port's name"));
         } else if names.is_some_and(|names| !names.contains(name.as_str())) {
             report.error(
-                &at,
+                at,
                 format_args!("the service has no port of the name `{name}`"),
             );
         }
-        values::port(report, &at, *number);
+        values::port(report, at, *number);
     }
     values::label_map(report, format_args!("{field}.labels"), &entry.labels);
 }

@@ -1,8 +1,16 @@
 //! What the webhook says of objects, kind by kind.
 
+mod cases;
+mod destination_rule;
+mod destination_rule_settings;
+mod gateway;
 mod hostile;
+mod mutation;
+mod service_entry;
+mod sidecar;
 mod values;
 mod virtual_service;
+mod workload;
 
 use super::{Fault, validate};
 use crate::object::{ReadOptions, read_text};
