@@ -4,6 +4,7 @@ use super::cases::{judge, judge_within};
 
 const KIND: &str = "DestinationRule";
 const POLICY: &str = "{host: a.com, trafficPolicy: @}";
+const TLS: &str = "{host: a.com, trafficPolicy: {tls: @}}";
 
 #[test]
 fn a_host_is_a_name_or_a_wildcard() {
@@ -174,7 +175,7 @@ fn a_tunnel_has_a_protocol_a_host_and_a_port() {
 fn tls_has_what_its_mode_needs() {
     judge_within(
         KIND,
-        "{host: a.com, trafficPolicy: {tls: @}}",
+        TLS,
         "spec.trafficPolicy.tls",
         &[
             ("{mode: SIMPLE}", &[]),
@@ -209,6 +210,17 @@ fn tls_has_what_its_mode_needs() {
                 ],
             ),
             ("{mode: SIMPLE, clientCertificate: a, caCrl: e}", &[]),
+        ],
+    );
+}
+
+#[test]
+fn tls_that_is_not_verified_names_nothing_to_verify_with() {
+    judge_within(
+        KIND,
+        TLS,
+        "spec.trafficPolicy.tls",
+        &[
             ("{mode: SIMPLE, insecureSkipVerify: true}", &[]),
             (
                 "{mode: SIMPLE, insecureSkipVerify: false, caCertificates: a, subjectAltNames: [x]}",
@@ -238,6 +250,17 @@ fn tls_has_what_its_mode_needs() {
                 "{mode: MUTUAL, insecureSkipVerify: true, credentialName: x, subjectAltNames: [a]}",
                 &["E .insecureSkipVerify: nothing is verified"],
             ),
+        ],
+    );
+}
+
+#[test]
+fn a_config_map_is_in_the_objects_namespace() {
+    judge_within(
+        KIND,
+        TLS,
+        "spec.trafficPolicy.tls",
+        &[
             ("{mode: SIMPLE, credentialName: 'configmap://shop/ca'}", &[]),
             (
                 "{mode: SIMPLE, credentialName: 'configmap://other/ca'}",

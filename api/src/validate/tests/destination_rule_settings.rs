@@ -3,6 +3,7 @@
 use super::cases::judge_within;
 
 const KIND: &str = "DestinationRule";
+const POOL: &str = "{host: a.com, trafficPolicy: {connectionPool: @}}";
 
 fn judge_balancer(at: &str, cases: &[super::cases::Case<'_>]) {
     let around = format!("{{host: a.com, trafficPolicy: {{loadBalancer: {at}}}}}");
@@ -13,7 +14,7 @@ fn judge_balancer(at: &str, cases: &[super::cases::Case<'_>]) {
 fn pools_have_limits_and_times() {
     judge_within(
         KIND,
-        "{host: a.com, trafficPolicy: {connectionPool: @}}",
+        POOL,
         "spec.trafficPolicy.connectionPool",
         &[
             ("{}", &["E : sets nothing"]),
@@ -60,6 +61,17 @@ fn pools_have_limits_and_times() {
                 "{tcp: {tcpKeepalive: {interval: 0s}}}",
                 &["E .tcp.tcpKeepalive.interval: too short"],
             ),
+        ],
+    );
+}
+
+#[test]
+fn http_pools_have_limits_and_times() {
+    judge_within(
+        KIND,
+        POOL,
+        "spec.trafficPolicy.connectionPool",
+        &[
             (
                 "{http: {http1MaxPendingRequests: -1, http2MaxRequests: -1, maxRequestsPerConnection: -1, maxRetries: -1, maxConcurrentStreams: -1}}",
                 &[
@@ -236,7 +248,7 @@ fn a_warmup_has_a_duration() {
 }
 
 #[test]
-fn failover_is_between_regions_and_needs_outlier_detection() {
+fn failover_needs_outlier_detection() {
     judge_balancer(
         "@",
         &[
@@ -270,6 +282,10 @@ fn failover_is_between_regions_and_needs_outlier_detection() {
             ),
         ],
     );
+}
+
+#[test]
+fn failover_is_between_regions() {
     judge_within(
         KIND,
         "{host: a.com, trafficPolicy: {outlierDetection: {}, loadBalancer: {localityLbSetting: @}}}",
