@@ -11,7 +11,7 @@ NAME ?= lab
 SIZE ?= control
 JOIN ?=
 
-.PHONY: help setup build demo test lint unit e2e-local fuzz bench cluster cluster-build cluster-down
+.PHONY: help setup build demo test lint unit e2e-local fuzz bench cluster cluster-build cluster-down gen
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ setup: ## Install what the other targets need; safe to repeat
 build: ## Release binaries in target/release
 	@SETUP_WITHOUT_LINTERS=1 e2e/setup.sh
 	cargo build --release --locked --workspace --bins
+
+gen: ## The files that are made from the types: the CustomResourceDefinitions of charts/base
+	@out=charts/base/files/crd-all.gen.yaml; cargo run --locked --quiet -p lateen-api --example crds >$$out.new && mv $$out.new $$out || { rm -f $$out.new; exit 1; }
 
 demo: build ## Bookinfo as a local mesh, with a tour; CHECK=1 asserts each point and exits
 	target/release/lateen-demo $(if $(CHECK),--check)

@@ -36,6 +36,8 @@ fn add_form(out: &mut Map<String, Value>, form: &Form) {
             add("type", json!("integer"));
             add("minimum", json!(min));
             add("maximum", json!(max));
+            let is_small = i32::try_from(*max).is_ok();
+            add("format", json!(if is_small { "int32" } else { "int64" }));
         }
         Form::Wide { signed } => {
             add("x-kubernetes-int-or-string", json!(true));

@@ -20,9 +20,9 @@ pub(in crate::crd) const TRAFFIC_EXTENSION: &[Row] = &[
                 holds: |node| given(node, &["selector", "targetRefs"]) < 2,
             }),
             Rule::Cel(Cel {
-                rule: "has(self.wasm) != has(self.lua)",
-                message: "exactly one of wasm and lua must be given",
-                holds: |node| has(node, "wasm") != has(node, "lua"),
+                rule: "has(self.wasm) || has(self.lua)",
+                message: "one of wasm and lua must be given",
+                holds: |node| has(node, "wasm") || has(node, "lua"),
             }),
         ],
     ),
