@@ -42,7 +42,7 @@ fn every_message_has_an_input() {
             field: "metadata.annotations[\"sidecar.istio.io/proxyCPU\"]",
             says: "write an amount",
             raises: "{apiVersion: v1, kind: Pod, metadata: {name: a, annotations: {sidecar.istio.io/proxyCPU: lots}}}",
-            near: "{apiVersion: v1, kind: Pod, metadata: {name: a, annotations: {sidecar.istio.io/proxyCPU: 2, sidecar.istio.io/logLevel: nonsense}}}",
+            near: "{apiVersion: v1, kind: Pod, metadata: {name: a, annotations: {sidecar.istio.io/proxyCPU: '2', sidecar.istio.io/logLevel: nonsense}}}",
         },
         Case {
             analyzer: K8S,

@@ -221,7 +221,7 @@ fn what_is_on_its_way_out() {
 #[test]
 fn definitions_that_are_too_old() {
     let crd = |name: &str, release: &str| -> &'static str {
-        format!("{{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {{name: {name}.gateway.networking.k8s.io, annotations: {{gateway.networking.k8s.io/bundle-version: {release}}}}}, spec: {{group: gateway.networking.k8s.io, names: {{kind: X, plural: x}}, scope: Namespaced, versions: []}}}}").leak()
+        format!("{{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {{name: {name}.gateway.networking.k8s.io, annotations: {{gateway.networking.k8s.io/bundle-version: '{release}'}}}}, spec: {{group: gateway.networking.k8s.io, names: {{kind: X, plural: x}}, scope: Namespaced, versions: []}}}}").leak()
     };
     for (name, object, old, new, oldest) in [
         (

@@ -48,17 +48,16 @@ fn telemetry(name: &str, namespace: &str, spec: &str) -> String {
     )
 }
 
-fn auth(field: &'static str, says: &'static str, raises: String, near: String) -> Case {
-    let object = if raises.contains("namespace: istio-system") {
-        "AuthorizationPolicy istio-system/z"
-    } else if raises.contains("namespace: plain") {
-        "AuthorizationPolicy plain/z"
-    } else {
-        "AuthorizationPolicy shop/z"
-    };
+fn auth(
+    (object, field): (&'static str, &'static str),
+    says: &'static str,
+    raises: String,
+    near: String,
+) -> Case {
+    let about_namespaces = field.contains("rules");
     Case {
         analyzer: AUTH,
-        code: if field.contains("rules") {
+        code: if about_namespaces {
             "IST0101"
         } else {
             "IST0127"
@@ -71,57 +70,55 @@ fn auth(field: &'static str, says: &'static str, raises: String, near: String) -
     }
 }
 
+const OWN: &str = "AuthorizationPolicy shop/z";
+
 #[test]
 fn authorization_policies_that_apply_to_nothing() {
-    check(
-        &[
-            auth(
-                "spec.selector",
-                "`app=a,v=y`",
-                policy("shop", "{selector: {matchLabels: {v: y, app: a}}}"),
-                policy("shop", "{selector: {matchLabels: {v: x, app: a}}}"),
-            ),
-            auth(
-                "spec.selector",
-                "`app=out`",
-                policy("shop", "{selector: {matchLabels: {app: out}}}"),
-                policy("shop", "{selector: {matchLabels: {app: d}}}"),
-            ),
-            auth(
-                "spec.selector",
-                "`app=lone`",
-                policy("plain", "{selector: {matchLabels: {app: lone}}}"),
-                policy("plain", "{selector: {matchLabels: {app: amb}}}"),
-            ),
-            auth(
-                "spec.selector",
-                "`app=none`",
-                policy("istio-system", "{selector: {matchLabels: {app: none}}}"),
-                policy("istio-system", "{selector: {matchLabels: {app: a}}}"),
-            ),
-            auth(
-                "",
-                "no workload of the mesh is in this namespace",
-                policy("shop", "{}")
-                    .replace("shop", "plain")
-                    .replace("z", "z"),
-                policy("istio-system", "{}"),
-            ),
-        ]
-        .map(|case| {
-            if case.field.is_empty() {
-                Case {
-                    raises: case
-                        .raises
-                        .replace("redirection: enabled", "redirection: disabled")
-                        .leak(),
-                    ..case
-                }
-            } else {
-                case
-            }
-        }),
-    );
+    let selects = |namespace: &str, labels: &str| {
+        policy(
+            namespace,
+            &format!("{{selector: {{matchLabels: {labels}}}}}"),
+        )
+    };
+    let of = |object: &'static str| (object, "spec.selector");
+    check(&[
+        auth(
+            of(OWN),
+            "`app=a,v=y`",
+            selects("shop", "{v: y, app: a}"),
+            selects("shop", "{v: x, app: a}"),
+        ),
+        auth(
+            of(OWN),
+            "`app=out`",
+            selects("shop", "{app: out}"),
+            selects("shop", "{app: d}"),
+        ),
+        auth(
+            of("AuthorizationPolicy plain/z"),
+            "`app=lone`",
+            selects("plain", "{app: lone}"),
+            selects("plain", "{app: amb}"),
+        ),
+        auth(
+            of("AuthorizationPolicy istio-system/z"),
+            "`app=none`",
+            selects("istio-system", "{app: none}"),
+            selects("istio-system", "{app: a}"),
+        ),
+        auth(
+            ("AuthorizationPolicy none/z", ""),
+            "no workload of the mesh is in this namespace",
+            policy("none", "{}"),
+            policy("istio-system", "{}"),
+        ),
+        auth(
+            ("AuthorizationPolicy none/z", "spec.selector"),
+            "no workload of the mesh is in this namespace",
+            selects("none", "{}"),
+            selects("shop", "{}"),
+        ),
+    ]);
 }
 
 #[test]
@@ -138,7 +135,7 @@ fn without_any_pod_in_files_no_policy_is_said_to_apply_to_nothing() {
 #[test]
 fn the_root_namespace_is_the_meshs() {
     let case = auth(
-        "spec.selector",
+        (OWN, "spec.selector"),
         "`app=none`",
         policy("shop", "{selector: {matchLabels: {app: none}}}"),
         policy("plain", "{selector: {matchLabels: {app: a}}}"),
@@ -156,19 +153,19 @@ fn authorization_policies_name_namespaces_that_exist() {
     };
     check(&[
         auth(
-            "spec.rules[1].from[0].source.namespaces[1]",
+            (OWN, "spec.rules[1].from[0].source.namespaces[1]"),
             "\"none\"",
             source("{namespaces: [shop, none]}"),
             source("{namespaces: [shop, SHOP, '*', 'sh*', '*op', wide]}"),
         ),
         auth(
-            "spec.rules[1].from[0].source.notNamespaces[0]",
+            (OWN, "spec.rules[1].from[0].source.notNamespaces[0]"),
             "\"*none\"",
             source("{namespaces: [shop], notNamespaces: ['*none']}"),
             source("{notNamespaces: ['*ide']}"),
         ),
         auth(
-            "spec.rules[1].from[0].source.namespaces[0]",
+            (OWN, "spec.rules[1].from[0].source.namespaces[0]"),
             "\"Sh*\"",
             source("{namespaces: ['Sh*']}"),
             policy("shop", "{rules: [{from: [{}]}]}"),
