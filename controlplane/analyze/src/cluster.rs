@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::OnceLock;
 
+use jiff::Timestamp;
 use lateen_api::mesh::{IngressControllerMode, MeshConfig, MeshNetworks};
 use lateen_api::object::{Kind, Object, ObjectKey};
 
 use crate::default_objects;
+use crate::hosts::{HostIndex, Hosts};
 use crate::message::Origin;
 use crate::pods::{PodIndex, Pods};
+use crate::services::{ServiceIndex, Services};
 
 /// What a cluster is made of.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +30,8 @@ pub struct ClusterInput {
     pub readable: Option<BTreeSet<Kind>>,
     /// Whether objects come from files alone, so that what is missing may merely be kept elsewhere.
     pub files_only: bool,
+    /// The time at which certificates have to be valid.
+    pub now: Timestamp,
 }
 
 /// What an analyzer reads; it is skipped where one of them could not be read.
@@ -53,6 +58,8 @@ pub struct Cluster {
     pub istio_namespace: String,
     /// Whether objects come from files alone.
     pub files_only: bool,
+    /// The time at which certificates have to be valid.
+    pub now: Timestamp,
     readable: Option<BTreeSet<Kind>>,
     objects: Vec<Object>,
     by_kind: BTreeMap<Kind, Vec<usize>>,
@@ -60,6 +67,8 @@ pub struct Cluster {
     /// Keys of objects that a cluster of files has by default.
     defaults: Vec<ObjectKey>,
     pods: OnceLock<PodIndex>,
+    hosts: OnceLock<HostIndex>,
+    services: OnceLock<ServiceIndex>,
 }
 
 impl Cluster {
@@ -90,12 +99,15 @@ impl Cluster {
             networks: input.networks,
             istio_namespace: input.istio_namespace,
             files_only: input.files_only,
+            now: input.now,
             readable: input.readable,
             objects: input.objects,
             by_kind,
             by_key,
             defaults,
             pods: OnceLock::new(),
+            hosts: OnceLock::new(),
+            services: OnceLock::new(),
         }
     }
 
@@ -130,6 +142,18 @@ impl Cluster {
     #[must_use]
     pub fn pods(&self) -> Pods<'_> {
         Pods::new(self, self.pods.get_or_init(|| PodIndex::new(self)))
+    }
+
+    /// The hosts, indexed by name and by who sees them.
+    #[must_use]
+    pub fn hosts(&self) -> Hosts<'_> {
+        Hosts::new(self, self.hosts.get_or_init(|| HostIndex::new(self)))
+    }
+
+    /// The Services, indexed by what they select.
+    #[must_use]
+    pub fn services(&self) -> Services<'_> {
+        Services::new(self, self.services.get_or_init(|| ServiceIndex::new(self)))
     }
 
     /// The object of a key; `namespace` is empty for kinds that belong to none.

@@ -7,10 +7,14 @@ pub mod analyzers;
 mod cluster;
 pub mod code;
 mod default_objects;
+mod host_patterns;
+pub mod hosts;
 mod message;
 pub mod pods;
+mod routes;
 mod run;
 pub mod selectors;
+pub mod services;
 
 pub use analyzers::Analyzer;
 pub use cluster::{Cluster, ClusterInput, Input};

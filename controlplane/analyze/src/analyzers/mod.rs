@@ -17,6 +17,7 @@ mod port_name;
 mod selections;
 mod sidecar;
 mod telemetry;
+mod traffic;
 mod webhook;
 
 use crate::cluster::{Cluster, Input};
@@ -46,6 +47,7 @@ impl std::fmt::Debug for Analyzer {
 pub fn istio() -> Vec<Analyzer> {
     let mut all: Vec<Analyzer> = Vec::new();
     all.extend(pods_family::pods_family());
+    all.extend(traffic::all());
     all.sort_by_key(|analyzer| analyzer.name);
     all
 }
