@@ -6,12 +6,15 @@
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use lateen_local::cli::LocalArgs;
 
+use crate::cmd::analyze::AnalyzeArgs;
 use crate::cmd::completion::CompletionArgs;
 use crate::cmd::kube_inject::KubeInjectArgs;
 use crate::cmd::proxy_config::ProxyConfigArgs;
 use crate::cmd::proxy_status::ProxyStatusArgs;
+use crate::cmd::validate::ValidateArgs;
 use crate::cmd::version::VersionArgs;
 use crate::failure::Failure;
+use crate::kube::Access;
 
 /// Lateen's command line: a service mesh that speaks Istio's API.
 #[derive(Debug, Parser)]
@@ -23,6 +26,8 @@ use crate::failure::Failure;
     after_help = "Examples:\n  \
         lateenctl local up -f samples/bookinfo/platform/kube/bookinfo.yaml\n  \
         lateenctl kube-inject -f deployment.yaml | kubectl apply -f -\n  \
+        lateenctl validate -f virtual-service.yaml\n  \
+        lateenctl analyze --use-kube=false -A manifests/\n  \
         lateenctl proxy-status\n  \
         lateenctl proxy-config cluster deployment/productpage-v1"
 )]
@@ -38,6 +43,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Local(LocalArgs),
     KubeInject(With<KubeInjectArgs>),
+    #[command(visible_alias = "v")]
+    Validate(With<ValidateArgs>),
+    Analyze(With<AnalyzeArgs>),
     #[command(visible_alias = "ps")]
     ProxyStatus(With<ProxyStatusArgs>),
     #[command(visible_alias = "pc")]
@@ -116,8 +124,36 @@ impl Default for Scope {
 
 /// The grammar, where the general flags before a command are the root's alone.
 pub(crate) fn grammar() -> clap::Command {
-    Cli::command().mut_args(|arg| arg.global(false))
+    Cli::command()
+        .mut_args(|arg| arg.global(false))
+        .mut_subcommand("analyze", |analyze| {
+            CLUSTER_FLAGS
+                .iter()
+                .fold(analyze, |analyze, (name, help)| {
+                    analyze.mut_arg(name, |arg| arg.hide(false).help(*help))
+                })
+                .mut_arg("mesh", |arg| arg.hide(true))
+        })
 }
+
+/// The flags of a cluster, as commands that know clusters explain them.
+const CLUSTER_FLAGS: [(&str, &str); 6] = [
+    (
+        "kubeconfig",
+        "The kubeconfig file [default: $KUBECONFIG, then ~/.kube/config]",
+    ),
+    (
+        "context",
+        "The context of the kubeconfig file [default: its current one]",
+    ),
+    ("as_user", "The user to act as"),
+    ("as_uid", "The uid of the user to act as"),
+    ("as_group", "A group to act as; may be repeated"),
+    (
+        "kubeclient_timeout",
+        "How long connecting to the cluster may take [default: 15s]",
+    ),
+];
 
 impl Cli {
     /// Reads a command line.
@@ -145,6 +181,46 @@ impl Globals {
     ) -> Result<Scope, Failure> {
         self.check()?;
         after.check()?;
+        Ok(self.merge(after, environment))
+    }
+
+    /// What these flags come to for a command that knows clusters.
+    ///
+    /// # Errors
+    /// A usage error for a time limit that is none.
+    pub(crate) fn cluster_scope(
+        &self,
+        after: &Self,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<(Scope, Access), Failure> {
+        let pick = |before: &Option<String>, after: &Option<String>, variable: &str| {
+            let given = after.clone().or_else(|| before.clone());
+            given.or_else(|| environment(variable))
+        };
+        let mut access = Access {
+            kubeconfig: pick(&self.kubeconfig, &after.kubeconfig, "ISTIOCTL_KUBECONFIG")
+                .map(Into::into),
+            context: pick(&self.context, &after.context, "ISTIOCTL_CONTEXT"),
+            user: pick(&self.as_user, &after.as_user, "ISTIOCTL_AS"),
+            uid: pick(&self.as_uid, &after.as_uid, "ISTIOCTL_AS_UID"),
+            groups: [self.as_group.clone(), after.as_group.clone()].concat(),
+            ..Access::default()
+        };
+        let variable = "ISTIOCTL_KUBECLIENT_TIMEOUT";
+        if let Some(limit) = pick(
+            &self.kubeclient_timeout,
+            &after.kubeclient_timeout,
+            variable,
+        ) {
+            let limit: lateen_api::Duration = limit
+                .parse()
+                .map_err(|error| Failure::usage(format!("--kubeclient-timeout: {error}")))?;
+            access.connect_timeout = limit.to_std();
+        }
+        Ok((self.merge(after, environment), access))
+    }
+
+    fn merge(&self, after: &Self, environment: impl Fn(&str) -> Option<String>) -> Scope {
         let default = Scope::default();
         let pick =
             |before: &Option<String>, after: &Option<String>, variable: &str, default: String| {
@@ -154,7 +230,7 @@ impl Globals {
                     .or_else(|| environment(variable))
                     .unwrap_or(default)
             };
-        Ok(Scope {
+        Scope {
             namespace: pick(
                 &self.namespace,
                 &after.namespace,
@@ -168,7 +244,7 @@ impl Globals {
                 default.istio_namespace,
             ),
             mesh: pick(&self.mesh, &after.mesh, "LATEEN_MESH", default.mesh),
-        })
+        }
     }
 
     /// Refuses all flags: the command has its own.

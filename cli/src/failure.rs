@@ -11,6 +11,9 @@ pub(crate) enum Failure {
     /// A file or an answer has content that cannot be used: 65.
     #[error("{0}")]
     Data(String),
+    /// Analyzers found what is as bad as the threshold or worse: 79.
+    #[error("{0}")]
+    Findings(String),
     /// All else: 1.
     #[error("{0}")]
     Other(String),
@@ -34,6 +37,7 @@ impl Failure {
         ExitCode::from(match self {
             Self::Usage(_) => 64,
             Self::Data(_) => 65,
+            Self::Findings(_) => 79,
             Self::Other(_) => 1,
         })
     }

@@ -4,6 +4,8 @@ mod args;
 mod cmd;
 mod dump;
 mod failure;
+mod input;
+mod kube;
 mod mesh;
 mod output;
 mod table;

@@ -15,7 +15,10 @@ mod tests;
 pub use kind::{Kind, KindError};
 pub use metadata::Metadata;
 pub use problem::{Problem, Severity};
-pub use read::{Parsed, ReadOptions, UnknownObject, parse_documents, read_part, read_text};
+pub use read::{
+    Parsed, ReadOptions, UnknownObject, list_items, parse_documents, read_node, read_part,
+    read_text,
+};
 pub use source::Source;
 pub use spec::Spec;
 pub use types::{Object, ObjectKey};

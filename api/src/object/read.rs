@@ -138,6 +138,42 @@ pub fn read_part(
     reader.parsed
 }
 
+/// Reads one object of a kind from a tree, and lists the keys that the kind does not know. Its name is taken as it is, an object that
+/// names no namespace gets `namespace`, and it has no [`Source`].
+///
+/// # Errors
+/// When a value is not of its field's kind.
+pub fn read_node(
+    node: &Node,
+    kind: Kind,
+    namespace: &str,
+) -> Result<(Object, Vec<Ignored>), ReadError> {
+    let (meta, mut spec, ignored) = read_content(node, kind)?;
+    let options = ReadOptions {
+        namespace,
+        strict: false,
+    };
+    let key = key_of(kind, &meta, options)
+        .unwrap_or_else(|_| ObjectKey::new(kind, namespace, String::new()));
+    if kind.is_namespaced() && !key.namespace.is_empty() {
+        spec.set_namespace(&key.namespace);
+    }
+    let object = Object {
+        key,
+        meta: meta.into(),
+        spec,
+        status: status(node, kind),
+        source: None,
+    };
+    Ok((object, ignored))
+}
+
+/// The items of a list of objects; `None` for what is no such list.
+#[must_use]
+pub fn list_items(node: &Node) -> Option<&[Node]> {
+    is_list(node).then(|| node.get("items").map_or(&[][..], Node::items))
+}
+
 /// Where the document that is being read stands.
 struct Place {
     text: Arc<str>,

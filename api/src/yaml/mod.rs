@@ -7,6 +7,7 @@ mod build;
 mod cut;
 mod de;
 mod error;
+mod json;
 mod merge;
 mod print;
 mod resolve;

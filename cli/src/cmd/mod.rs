@@ -1,9 +1,11 @@
 //! The commands: a module each.
 
+pub(crate) mod analyze;
 pub(crate) mod completion;
 pub(crate) mod kube_inject;
 pub(crate) mod proxy_config;
 pub(crate) mod proxy_status;
+pub(crate) mod validate;
 pub(crate) mod version;
 
 use std::process::ExitCode;
@@ -22,6 +24,13 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::KubeInject(with) => {
             kube_inject::run(&with.own, &before.scope(&with.globals, environment)?)?
+        }
+        Command::Validate(with) => {
+            validate::run(&with.own, &before.scope(&with.globals, environment)?)?
+        }
+        Command::Analyze(with) => {
+            let (scope, access) = before.cluster_scope(&with.globals, environment)?;
+            return analyze::run(&with.own, &scope, &access).await;
         }
         Command::ProxyStatus(with) => {
             proxy_status::run(&with.own, &before.scope(&with.globals, environment)?).await?

@@ -63,3 +63,9 @@ pub fn own() -> Vec<Analyzer> {
 pub fn on_request() -> Vec<Analyzer> {
     pods_family::on_request()
 }
+
+/// The annotations that have an effect on objects of a kind and are not deprecated.
+#[must_use]
+pub fn annotation_names(kind: &str) -> Vec<&'static str> {
+    annotations::names(kind)
+}

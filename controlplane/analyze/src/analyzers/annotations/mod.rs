@@ -49,6 +49,11 @@ const WITHOUT_INIT: [&str; 4] = [
     annotation::INCLUDE_OUTBOUND_IP_RANGES,
 ];
 
+/// The names of the annotations that have an effect on objects of a kind and are to stay.
+pub(super) fn names(kind: &str) -> Vec<&'static str> {
+    registry::of_kind(kind).map(|entry| entry.name).collect()
+}
+
 fn each(cluster: &Cluster, check: impl FnMut(&Object)) {
     let kinds = [Kind::Namespace, Kind::Service, Kind::Pod, Kind::Deployment];
     kinds

@@ -139,6 +139,13 @@ static REGISTRY: [Entry; 68] = [
 ];
 
 /// What is known of an annotation; `None` if there is none of the name.
+/// The annotations that have an effect on objects of a kind and are to stay.
+pub(super) fn of_kind(kind: &str) -> impl Iterator<Item = &'static Entry> {
+    REGISTRY.iter().filter(move |entry| {
+        !entry.deprecated && entry.kinds.iter().any(|known| [kind, ANY].contains(known))
+    })
+}
+
 pub(super) fn find(name: &str) -> Option<&'static Entry> {
     let place = REGISTRY
         .binary_search_by(|entry| entry.name.cmp(name))
