@@ -31,6 +31,9 @@ mod workload_entry;
 mod workload_group;
 mod workload_selector;
 
+#[cfg(test)]
+mod tests;
+
 use crate::object::{Kind, Object, Problem, Severity, Spec};
 use report::Report;
 
@@ -116,7 +119,7 @@ fn check_annotations(report: &mut Report<'_>, object: &Object) {
     for name in INTERNAL.iter().chain(dry_run) {
         if object.meta.annotations.contains_key(*name) {
             report.error(
-                &format!("metadata.annotations[\"{name}\"]"),
+                format_args!("metadata.annotations[\"{name}\"]"),
                 format!("a {} cannot have this annotation", object.key.kind),
             );
         }
