@@ -38,7 +38,8 @@ pub(super) fn excerpt(text: &str, line: u32, column: u32, colour: bool) -> Optio
     Some(out)
 }
 
-/// Where the field of a column begins in what is shown, and how long it is: to the end of its line, without a comment.
+/// Where the field of a column begins in what is shown, and how long it is: to the end of its line without a comment, or, within
+/// brackets, to the next field.
 fn field(row: &str, column: u32) -> (usize, usize) {
     let start = usize::try_from(column)
         .unwrap_or_default()
@@ -48,7 +49,29 @@ fn field(row: &str, column: u32) -> (usize, usize) {
     let rest: String = row.chars().skip(start).collect();
     let rest = rest.split(" #").next().unwrap_or_default().trim_end();
     let before: String = row.chars().take(start).collect();
+    let rest = if before.contains(['{', '[']) {
+        within_brackets(rest)
+    } else {
+        rest
+    };
     (shown(&before).chars().count(), shown(rest).chars().count())
+}
+
+/// The text up to the comma or the bracket that ends it.
+fn within_brackets(text: &str) -> &str {
+    let (mut depth, mut quote) = (0_u32, None);
+    for (at, letter) in text.char_indices() {
+        match (quote, letter) {
+            (Some(open), _) if open == letter => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(letter),
+            (None, '{' | '[') => depth += 1,
+            (None, '}' | ']' | ',') if depth == 0 => return &text[..at],
+            (None, '}' | ']') => depth -= 1,
+            (None, _) => {}
+        }
+    }
+    text
 }
 
 fn shown(row: &str) -> String {
@@ -73,6 +96,10 @@ mod tests {
         assert_eq!(
             excerpt(text, 1, 1, false).unwrap_or_default(),
             "  |\n1 | a:\n  | ^^\n"
+        );
+        assert_eq!(
+            excerpt("- {a: {b: [1, '}']}, c: 2}", 1, 4, false).unwrap_or_default(),
+            "  |\n1 | - {a: {b: [1, '}']}, c: 2}\n  |    ^^^^^^^^^^^^^^^^\n"
         );
         assert_eq!(excerpt(text, 9, 1, false), None);
         assert_eq!(excerpt(text, 0, 1, false), None);

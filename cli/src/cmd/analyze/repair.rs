@@ -109,13 +109,18 @@ impl Cured {
         } else if !self.diff.is_empty() {
             output::note(self.diff.trim_end_matches('\n'));
         }
-        let (messages, files) = (self.messages, self.files);
-        output::note(&match (messages, self.written) {
+        let counted = |count: usize, what: &str| match count {
+            1 => format!("1 {what}"),
+            count => format!("{count} {what}s"),
+        };
+        let messages = counted(self.messages, "message");
+        let files = counted(self.files, "file");
+        output::note(&match (self.messages, self.written) {
             (0, _) => "No message has a change that surely cures it.".to_owned(),
-            (_, true) => format!("{messages} messages cured by changes in {files} files."),
-            (_, false) => format!(
-                "{messages} messages would be cured by these changes in {files} files: --write makes them."
-            ),
+            (_, true) => format!("{messages} cured by changes in {files}."),
+            (_, false) => {
+                format!("Changes in {files} would cure {messages}: --write makes them.")
+            }
         });
         Ok(())
     }

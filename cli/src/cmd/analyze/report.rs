@@ -173,6 +173,8 @@ impl Report<'_> {
                 .origin
                 .as_ref()
                 .and_then(|origin| origin.place.as_ref());
+            // The first line of an object shows nothing that the message does not say.
+            let place = place.filter(|_| !message.field.is_empty());
             let lines = place.and_then(|place| {
                 let text = texts.get(&*place.file)?;
                 excerpt(text, place.line, place.column, view.colour)
