@@ -47,7 +47,8 @@ fn run(cluster: &Cluster, messages: &mut Messages) {
             .labels
             .get(MANAGED)
             .is_some_and(|value| value == WAYPOINT);
-        if selecting.is_empty() || is_waypoint {
+        // One port alone contradicts nothing.
+        if is_waypoint || ports(&selecting).nth(1).is_none() {
             continue;
         }
         let annotations = meta
@@ -62,10 +63,9 @@ fn run(cluster: &Cluster, messages: &mut Messages) {
     }
 }
 
-/// The ports of Services, each with its Service's name.
-fn ports<'a>(services: &[&'a Object]) -> impl Iterator<Item = (String, &'a ServicePort)> {
+/// The ports of Services, each with its Service.
+fn ports<'a>(services: &[&'a Object]) -> impl Iterator<Item = (&'a Object, &'a ServicePort)> {
     services.iter().flat_map(|object| {
-        let name = format!("{}/{}", object.key.namespace, object.key.name);
         let spec = object
             .spec
             .as_service()
@@ -73,28 +73,30 @@ fn ports<'a>(services: &[&'a Object]) -> impl Iterator<Item = (String, &'a Servi
         spec.and_then(|spec| spec.ports.as_ref())
             .into_iter()
             .flatten()
-            .map(move |port| (name.clone(), port))
+            .map(|port| (*object, port))
     })
 }
 
-fn joined(names: &BTreeSet<String>) -> String {
-    names
+/// The names of Services, in order and each once.
+fn joined(services: &[&Object]) -> String {
+    let names: BTreeSet<String> = services
         .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ")
+        .map(|object| format!("{}/{}", object.key.namespace, object.key.name))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.join(", ")
 }
 
 fn check_protocols(object: &Object, services: &[&Object], messages: &mut Messages) {
-    let mut protocols: BTreeMap<i32, (BTreeSet<&str>, BTreeSet<String>)> = BTreeMap::new();
-    for (name, port) in ports(services) {
+    let mut protocols: BTreeMap<i32, (BTreeSet<&str>, Vec<&Object>)> = BTreeMap::new();
+    for (service, port) in ports(services) {
         let protocol = port
             .protocol
             .as_deref()
             .filter(|protocol| !protocol.is_empty());
         let entry = protocols.entry(port.port).or_default();
         entry.0.insert(protocol.unwrap_or("TCP"));
-        entry.1.insert(name);
+        entry.1.push(service);
     }
     for (port, (protocols, names)) in protocols {
         if protocols.len() > 1 {
@@ -115,17 +117,17 @@ fn check_protocols(object: &Object, services: &[&Object], messages: &mut Message
 }
 
 fn check_target_ports(object: &Object, services: &[&Object], messages: &mut Messages) {
-    let mut targets: BTreeMap<String, BTreeMap<i32, String>> = BTreeMap::new();
-    for (name, port) in ports(services) {
+    let mut targets: BTreeMap<String, BTreeMap<i32, &Object>> = BTreeMap::new();
+    for (service, port) in ports(services) {
         targets
             .entry(target(port))
             .or_default()
-            .insert(port.port, name);
+            .insert(port.port, service);
     }
     for (target, ports) in targets {
         if ports.len() > 1 {
             let numbers: Vec<String> = ports.keys().map(ToString::to_string).collect();
-            let names: BTreeSet<String> = ports.into_values().collect();
+            let names: Vec<&Object> = ports.into_values().collect();
             messages.scalar(
                 code::DEPLOYMENT_CONFLICTING_PORTS,
                 object,

@@ -19,63 +19,68 @@ pub(super) struct Found {
     pub(super) ambient: bool,
 }
 
+/// A namespace and the labels that a selector asks for in it.
+type Selector<'a> = (&'a str, &'a BTreeMap<String, String>);
+
 /// Objects by the selector that they have in a namespace.
 #[derive(Debug, Default)]
 pub(super) struct Selecting<'a> {
-    objects: BTreeMap<(&'a str, &'a BTreeMap<String, String>), Vec<&'a Object>>,
-    found: HashMap<(&'a str, &'a BTreeMap<String, String>), Found>,
+    by_selector: HashMap<Selector<'a>, (Found, Vec<&'a Object>)>,
 }
 
 impl<'a> Selecting<'a> {
-    /// What a selector selects in its namespace.
-    pub(super) fn matches(
+    /// Adds an object with its selector, and tells what it selects.
+    pub(super) fn add(
         &mut self,
-        cluster: &'a Cluster,
-        namespace: &'a str,
+        cluster: &Cluster,
+        object: &'a Object,
         labels: &'a BTreeMap<String, String>,
     ) -> Found {
-        *self.found.entry((namespace, labels)).or_insert_with(|| {
+        let namespace = object.key.namespace.as_str();
+        let entry = self.by_selector.entry((namespace, labels));
+        let (found, objects) = entry.or_insert_with(|| {
             let pods = cluster.pods();
-            Found {
+            let found = Found {
                 any: pods.any_match(Some(namespace), labels),
                 ambient: pods.any(Some(namespace), labels, |pod| {
                     !pod.is_template && pod.is_ambient()
                 }),
-            }
-        })
+            };
+            (found, Vec::new())
+        });
+        objects.push(object);
+        *found
     }
 
-    /// Adds an object with its selector.
-    pub(super) fn add(&mut self, object: &'a Object, labels: &'a BTreeMap<String, String>) {
-        let namespace = object.key.namespace.as_str();
-        self.objects
-            .entry((namespace, labels))
-            .or_default()
-            .push(object);
-    }
-
-    /// Calls for each pod and each of the objects that select it, if there are several, with all of them and the pod's name.
+    /// Calls for each pod and each of the objects that select it, if there are several, with all of them and the pod's name. Objects
+    /// that select a pod without a sidecar are left out.
     pub(super) fn for_each_pod(
         self,
         cluster: &'a Cluster,
         mut report: impl FnMut(&'a Object, &[&'a Object], (&'a str, &'a str)),
     ) {
-        type Pod<'a> = (&'a str, &'a str);
-        let mut by_pod: BTreeMap<Pod<'a>, Vec<&'a Object>> = BTreeMap::new();
-        for ((namespace, labels), objects) in self.objects {
+        let mut by_pod: HashMap<*const Object, (&'a Object, Vec<&'a Object>)> = HashMap::new();
+        for ((namespace, labels), (found, objects)) in self.by_selector {
+            if found.ambient {
+                continue;
+            }
             for pod in cluster.pods().matching(Some(namespace), labels) {
                 by_pod
-                    .entry((pod.namespace(), pod.name()))
-                    .or_default()
+                    .entry(std::ptr::from_ref(pod.object))
+                    .or_insert_with(|| (pod.object, Vec::new()))
+                    .1
                     .extend(&objects);
             }
         }
-        for (pod, mut objects) in by_pod {
-            if objects.len() > 1 {
-                objects.sort_by(|one, two| one.key.name.cmp(&two.key.name));
-                for object in &objects {
-                    report(object, &objects, pod);
-                }
+        let mut several: Vec<(&Object, Vec<&Object>)> = by_pod
+            .into_values()
+            .filter(|(_, objects)| objects.len() > 1)
+            .collect();
+        several.sort_by(|(one, _), (two, _)| one.key.cmp(&two.key));
+        for (pod, mut objects) in several {
+            objects.sort_by(|one, two| one.key.name.cmp(&two.key.name));
+            for object in &objects {
+                report(object, &objects, (&pod.key.namespace, &pod.key.name));
             }
         }
     }

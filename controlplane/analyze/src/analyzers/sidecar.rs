@@ -29,12 +29,10 @@ fn run(cluster: &Cluster, messages: &mut Messages) {
     for object in cluster.given(Kind::Sidecar) {
         let namespace = object.key.namespace.as_str();
         if let Some(labels) = labels(object) {
-            let found = selecting.matches(cluster, namespace, labels);
+            let found = selecting.add(cluster, object, labels);
             if found.ambient {
                 report_ineffective(object, "selected workload", messages);
-            } else if found.any {
-                selecting.add(object, labels);
-            } else {
+            } else if !found.any {
                 report_missing(object, "spec.workloadSelector.labels", labels, messages);
             }
         } else if *ambient

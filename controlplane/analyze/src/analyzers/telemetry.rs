@@ -73,12 +73,7 @@ fn selectors(cluster: &Cluster, messages: &mut Messages) {
         let Some(labels) = labels(object) else {
             continue;
         };
-        if selecting
-            .matches(cluster, &object.key.namespace, labels)
-            .any
-        {
-            selecting.add(object, labels);
-        } else {
+        if !selecting.add(cluster, object, labels).any {
             report_missing(object, "spec.selector.matchLabels", labels, messages);
         }
     }

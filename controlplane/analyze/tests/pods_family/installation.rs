@@ -77,6 +77,7 @@ fn signing_keys_from_anywhere() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)]
 fn conditions_that_do_not_hold() {
     let condition = |name: &str, status: &str, reason: &str| {
         format!(

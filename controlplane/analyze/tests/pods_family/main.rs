@@ -6,4 +6,5 @@ mod injection;
 mod installation;
 mod policies;
 mod services;
+mod speed;
 mod support;

@@ -20,6 +20,7 @@ fn deployed(labels: &str, services: &[(&str, &str)]) -> &'static str {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)]
 fn services_that_contradict_each_other() {
     check(&[
         Case {
