@@ -10,6 +10,7 @@ mod gateway;
 mod headers;
 mod host_set;
 mod http_actions;
+mod http_answers;
 mod http_route;
 mod l4_route;
 mod load_balancer;

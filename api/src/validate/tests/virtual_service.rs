@@ -1,5 +1,8 @@
 //! Rules on VirtualServices, each with an input that breaks it and one that just does not.
 
+// Tables of cases are long, not complicated.
+#![allow(clippy::too_many_lines)]
+
 use super::super::{Fault, Verdict};
 use super::faults as faults_of_text;
 
