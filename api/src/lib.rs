@@ -4,6 +4,7 @@
 //! field.
 
 mod causes;
+pub mod cel;
 pub mod check;
 pub mod crd;
 pub mod extensions;

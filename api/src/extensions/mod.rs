@@ -7,6 +7,6 @@ pub use traffic_extension::{
     Extension, LuaConfig, TrafficExtension, TrafficExtensionPhase, WasmConfig,
 };
 pub use wasm_plugin::{
-    EnvValueSource, FailStrategy, PluginPhase, PluginType, PortSelector, PullPolicy,
+    EnvValueSource, FailStrategy, PluginPhase, PluginType, PortSelector, PullPolicy, TrafficMode,
     TrafficSelector, VmConfig, VmEnvVar, WasmPlugin,
 };

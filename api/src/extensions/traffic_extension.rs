@@ -10,7 +10,7 @@ message! {
         /// The workloads; none means all of the namespace, or of the mesh in the root namespace.
         selector: Option<MatchLabelsSelector>,
         /// The objects that the filter is attached to, instead of a selector.
-        target_refs: Vec<PolicyTargetReference>,
+        target_refs as "targetRefs": Vec<PolicyTargetReference>,
         /// Where among the filters it stands.
         phase: TrafficExtensionPhase,
         /// Within a phase, higher priority comes first; none is last.

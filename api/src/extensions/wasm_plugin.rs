@@ -2,7 +2,6 @@
 
 use crate::networking::{MatchLabelsSelector, PolicyTargetReference};
 use crate::proto::{Struct, message, proto_enum};
-use crate::telemetry::WorkloadMode;
 
 message! {
     /// A filter of the user's own, as a WebAssembly module.
@@ -10,9 +9,9 @@ message! {
         /// The workloads; none means all of the namespace, or of the mesh in the root namespace.
         selector: Option<MatchLabelsSelector>,
         /// Deprecated: one object that the plugin is attached to.
-        target_ref: Option<PolicyTargetReference>,
+        target_ref as "targetRef": Option<PolicyTargetReference>,
         /// The objects that the plugin is attached to, instead of a selector.
-        target_refs: Vec<PolicyTargetReference>,
+        target_refs as "targetRefs": Vec<PolicyTargetReference>,
         /// Where the module is: `oci://`, `http://`, `https://` or `file://`; without a scheme `oci://`.
         url: String,
         /// The module's checksum, 64 lower-case hexadecimal digits.
@@ -66,7 +65,7 @@ message! {
     /// Traffic that a filter sees.
     TrafficSelector {
         /// The side of the proxy.
-        mode: WorkloadMode,
+        mode: TrafficMode,
         /// The ports, any of which matches; none means all.
         ports: Vec<PortSelector>,
     }
@@ -77,6 +76,20 @@ message! {
     PortSelector {
         /// Its number.
         number: u32,
+    }
+}
+
+proto_enum! {
+    /// The side of the proxy that a filter sees (the enum of the group `type`, whose zero is not the one of Telemetry).
+    TrafficMode {
+        /// Both.
+        Undefined = "UNDEFINED" 0,
+        /// The client's.
+        Client = "CLIENT" 1,
+        /// The server's.
+        Server = "SERVER" 2,
+        /// Both.
+        ClientAndServer = "CLIENT_AND_SERVER" 3,
     }
 }
 

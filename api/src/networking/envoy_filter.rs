@@ -12,7 +12,7 @@ message! {
         /// The workloads; none means all of the namespace, or of the mesh in the root namespace.
         workload_selector: Option<WorkloadSelector>,
         /// The objects that the changes are for, instead of a selector.
-        target_refs: Vec<PolicyTargetReference>,
+        target_refs as "targetRefs": Vec<PolicyTargetReference>,
         /// The changes, made in this order.
         config_patches: Vec<EnvoyConfigObjectPatch>,
         /// Filters are applied by ascending priority; 0 is the default.

@@ -9,9 +9,9 @@ message! {
         /// The workloads; none means all of the namespace, or of the mesh in the root namespace.
         selector: Option<MatchLabelsSelector>,
         /// Deprecated: one object that the policy is attached to.
-        target_ref: Option<PolicyTargetReference>,
+        target_ref as "targetRef": Option<PolicyTargetReference>,
         /// The objects that the policy is attached to, instead of a selector.
-        target_refs: Vec<PolicyTargetReference>,
+        target_refs as "targetRefs": Vec<PolicyTargetReference>,
         /// The rules, any of which matches; none match nothing.
         rules: Vec<AuthorizationRule>,
         /// What happens to a request that matches.

@@ -12,8 +12,8 @@ message! {
         selector: Option<MatchLabelsSelector>,
         /// The rule for all ports.
         mtls: Option<MutualTls>,
-        /// Rules of single workload ports (the container's, not the Service's).
-        port_level_mtls: BTreeMap<u32, MutualTls>,
+        /// Rules of single workload ports (the container's, not the Service's); a map without entries is refused.
+        port_level_mtls: Option<BTreeMap<u32, MutualTls>>,
     }
 }
 

@@ -11,9 +11,9 @@ message! {
         /// The workloads; none means all of the namespace, or of the mesh in the root namespace.
         selector: Option<MatchLabelsSelector>,
         /// Deprecated: one object that the settings are attached to.
-        target_ref: Option<PolicyTargetReference>,
+        target_ref as "targetRef": Option<PolicyTargetReference>,
         /// The objects that the settings are attached to, instead of a selector.
-        target_refs: Vec<PolicyTargetReference>,
+        target_refs as "targetRefs": Vec<PolicyTargetReference>,
         /// Spans.
         tracing: Vec<TelemetryTracing>,
         /// Metrics.

@@ -142,7 +142,7 @@ fn authority(report: &mut Report<'_>, field: Arguments<'_>, route: &HttpRoute) {
     }
 }
 
-fn retry(report: &mut Report<'_>, field: Arguments<'_>, retries: &HttpRetry) {
+pub(super) fn retry(report: &mut Report<'_>, field: Arguments<'_>, retries: &HttpRetry) {
     let at = format_args!("{field}.attempts");
     values::not_negative(report, at, retries.attempts);
     let described = retries.per_try_timeout.is_some()

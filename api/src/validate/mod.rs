@@ -3,37 +3,55 @@
 //! The verdicts are Istio's, so that a manifest that one accepts the other accepts too. What only the schema or the CEL rules of a
 //! CRD refuse stands in [`crate::crd`]; an EnvoyFilter's values need Envoy's descriptors and are checked in `lateen-xds`.
 
+mod authorization_policy;
+mod authorization_values;
 mod client_tls;
 mod connection_pool;
 mod destination_rule;
+mod envoy_filter;
 mod gateway;
 mod headers;
 mod host_set;
 mod http_actions;
 mod http_answers;
 mod http_route;
+mod jwks;
 mod l4_route;
 mod load_balancer;
 mod locality;
+mod mesh_config;
+mod mesh_networks;
+mod mesh_proxy_config;
 mod peer_authentication;
 mod prefix_overlap;
+mod proxy_config;
 mod reachability;
 mod regex;
 mod regex_classes;
 mod report;
+mod request_authentication;
 mod request_conditions;
 mod scope;
 mod service_entry;
 mod sidecar;
+mod target_refs;
+mod telemetry;
 mod tls;
+mod traffic_extension;
+mod url;
 mod values;
 mod virtual_service;
+mod wasm_plugin;
 mod workload_entry;
 mod workload_group;
 mod workload_selector;
 
 #[cfg(test)]
 mod tests;
+
+pub use envoy_filter::patches_to_check;
+pub use mesh_config::validate_mesh_config;
+pub use mesh_networks::validate_mesh_networks;
 
 use crate::object::{Kind, Object, Problem, Severity, Spec};
 use report::Report;
@@ -105,7 +123,14 @@ pub fn validate(object: &Object) -> Vec<Fault> {
         Spec::WorkloadEntry(spec) => workload_entry::check(&mut report, spec),
         Spec::WorkloadGroup(spec) => workload_group::check(&mut report, spec),
         Spec::Sidecar(spec) => sidecar::check(&mut report, spec),
+        Spec::EnvoyFilter(spec) => envoy_filter::check(&mut report, spec),
+        Spec::ProxyConfig(spec) => proxy_config::check(&mut report, spec),
+        Spec::AuthorizationPolicy(spec) => authorization_policy::check(&mut report, spec),
         Spec::PeerAuthentication(spec) => peer_authentication::check(&mut report, spec),
+        Spec::RequestAuthentication(spec) => request_authentication::check(&mut report, spec),
+        Spec::Telemetry(spec) => telemetry::check(&mut report, spec),
+        Spec::WasmPlugin(spec) => wasm_plugin::check(&mut report, spec),
+        Spec::TrafficExtension(spec) => traffic_extension::check(&mut report, spec),
         _ => {}
     }
     if object.key.kind.is_istio() {
@@ -121,14 +146,11 @@ fn check_annotations(report: &mut Report<'_>, object: &Object) {
         if object.meta.annotations.contains_key(*name) {
             report.error(
                 format_args!("metadata.annotations[\"{name}\"]"),
-                format!("a {} cannot have this annotation", object.key.kind),
+                format_args!(
+                    "a {} cannot have this annotation: take it out",
+                    object.key.kind
+                ),
             );
         }
     }
-}
-
-/// The patches of an EnvoyFilter whose values are checked.
-#[must_use]
-pub fn patches_to_check(filter: &crate::networking::EnvoyFilter) -> Vec<usize> {
-    (0..filter.config_patches.len()).collect()
 }

@@ -1,9 +1,12 @@
 //! Gathers the faults of one object.
 
 use std::fmt::{self, Display};
+use std::sync::LazyLock;
+
+use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{Fault, Verdict};
-use crate::object::Object;
+use crate::object::{Kind, Metadata, Object, ObjectKey, Spec};
 
 /// The faults of one object.
 pub(super) struct Report<'a> {
@@ -17,6 +20,18 @@ impl<'a> Report<'a> {
             object,
             faults: Vec::new(),
         }
+    }
+
+    /// A report on settings that are no object, without metadata and namespace.
+    pub(super) fn without_object() -> Report<'static> {
+        static SETTINGS: LazyLock<Object> = LazyLock::new(|| Object {
+            key: ObjectKey::new(Kind::ConfigMap, "", ""),
+            meta: Metadata::default(),
+            spec: Spec::from(ConfigMap::default()),
+            status: None,
+            source: None,
+        });
+        Report::new(&SETTINGS)
     }
 
     pub(super) fn finish(self) -> Vec<Fault> {

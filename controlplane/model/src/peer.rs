@@ -121,7 +121,8 @@ impl PeerPolicies {
             .as_ref()
             .and_then(|mtls| parse(mtls.mode))
             .unwrap_or(inherited);
-        let ports = rule.spec.port_level_mtls.iter().filter_map(|(port, mtls)| {
+        let levels = rule.spec.port_level_mtls.iter().flatten();
+        let ports = levels.filter_map(|(port, mtls)| {
             Some((u16::try_from(*port).ok()?, parse(mtls.mode).unwrap_or(mode)))
         });
         WorkloadMtls {
@@ -176,10 +177,12 @@ mod tests {
                 selector: (!match_labels.is_empty())
                     .then_some(MatchLabelsSelector { match_labels }),
                 mtls: Some(MutualTls { mode }),
-                port_level_mtls: ports
-                    .iter()
-                    .map(|(p, m)| (*p, MutualTls { mode: *m }))
-                    .collect(),
+                port_level_mtls: Some(
+                    ports
+                        .iter()
+                        .map(|(p, m)| (*p, MutualTls { mode: *m }))
+                        .collect(),
+                ),
             },
         })
     }

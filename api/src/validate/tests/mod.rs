@@ -3,11 +3,16 @@
 mod cases;
 mod destination_rule;
 mod destination_rule_settings;
+mod extensions;
 mod gateway;
 mod hostile;
+mod mesh;
 mod mutation;
+mod rules;
+mod security;
 mod service_entry;
 mod sidecar;
+mod telemetry;
 mod values;
 mod virtual_service;
 mod workload;
