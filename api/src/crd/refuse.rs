@@ -250,8 +250,8 @@ fn mismatch(form: &Form, node: &Node) -> Option<&'static str> {
         Form::Bool => (is_boolean(node), "true or false"),
         Form::Whole { .. } => (is_whole(node), "a whole number"),
         Form::Wide { .. } => (
-            is_whole(node) || matches!(resolved, Some(Resolved::Text(_))),
-            "a whole number",
+            is_signed_64(node) || matches!(resolved, Some(Resolved::Text(_))),
+            "a whole number of 64 bits",
         ),
         Form::Double => (as_number(node).is_some(), "a number"),
         Form::List(_) => (matches!(node.content, Content::List(_)), "a list"),
@@ -272,6 +272,15 @@ fn is_boolean(node: &Node) -> bool {
             matches!(node.resolved(), Some(Resolved::Bool(_)))
                 || old.contains(&scalar.text.as_str())
         }
+        _ => false,
+    }
+}
+
+/// As a number the server takes what a signed number holds; beyond that it is text.
+fn is_signed_64(node: &Node) -> bool {
+    match node.resolved() {
+        Some(Resolved::Int(_)) => true,
+        Some(Resolved::Float(number)) => is_whole(node) && number.abs() < 9.2e18,
         _ => false,
     }
 }

@@ -1,7 +1,6 @@
 use super::definition::{DEFINITIONS, Definition};
 use super::rule::Rule;
 use super::tree::{Form, Place, Tree};
-use super::*;
 use crate::object::Kind;
 
 #[test]

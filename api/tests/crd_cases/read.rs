@@ -26,7 +26,7 @@ pub(crate) struct Case {
 /// When a file is not what it should be.
 pub(crate) fn cases(folder: &Path) -> Vec<Case> {
     let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .expect("the folder of cases")
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| {
@@ -39,15 +39,12 @@ pub(crate) fn cases(folder: &Path) -> Vec<Case> {
 }
 
 fn of_file(file: &Path) -> Vec<Case> {
-    let text =
-        std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let documents =
-        yaml::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let list: Value = yaml::read(&documents[0].root)
-        .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let text = std::fs::read_to_string(file).expect("a file of cases");
+    let documents = yaml::parse(&text).expect("a file of cases");
+    let list: Value = yaml::read(&documents[0].root).expect("a file of cases");
     let file = file.file_stem().unwrap_or_default().to_string_lossy();
     list.as_array()
-        .unwrap_or_else(|| panic!("{file}: not a list"))
+        .expect("a list of cases")
         .iter()
         .map(|case| {
             let mut object = case["object"].clone();
@@ -87,14 +84,14 @@ fn grow_at(object: &mut Value, grow: &Value) {
             }
         }
         Value::Object(entries) => grow_map(entries, to),
-        other => panic!("{path}: {other} does not grow"),
+        other => unreachable!("{path}: {other} does not grow"),
     }
 }
 
 fn grow_map(entries: &mut Map<String, Value>, to: usize) {
     let (key, value) = entries
         .iter()
-        .last()
+        .next_back()
         .map(|(key, value)| (key.clone(), value.clone()))
         .expect("an entry");
     for number in entries.len()..to {
