@@ -52,6 +52,7 @@ fn each_case_is_refused_or_passes_as_it_should() {
     let mut wrong = Vec::new();
     let cases = crd_cases::cases(&here("tests/crd_cases"));
     assert!(cases.len() > 1000);
+    assert!(cases.iter().filter(|case| case.cel).count() > 200);
     for case in cases {
         let object = node(&case.object.to_string());
         let said = refusals(kind(&object), &object);

@@ -1,6 +1,7 @@
 //! Objects that an API server refuses or accepts, from the files beside this one.
 //!
-//! A file is a list of cases. `object` is complete but for what `grow` adds: at `path`, `to` items, entries or characters in place of
+//! A file is a list of cases. `message` is part of what [`lateen_api::crd::refusals`] says; with `cel` the server says the same, else it
+//! has words of its own. The server is to be asked without strict fields: unknown ones are dropped. `object` is complete but for what `grow` adds: at `path`, `to` items, entries or characters in place of
 //! the last one there; `distinct` names fields of items that get a number each, so that no two are alike.
 
 use std::path::Path;
@@ -16,8 +17,10 @@ pub(crate) struct Case {
     pub(crate) object: Value,
     /// Whether an API server refuses it.
     pub(crate) refused: bool,
-    /// Part of what is said; for a CEL rule the server says the same.
+    /// Part of what is said.
     pub(crate) message: String,
+    /// Whether the server says it too.
+    pub(crate) cel: bool,
 }
 
 /// All cases of the folder, in the order of files and of cases in them.
@@ -56,6 +59,7 @@ fn of_file(file: &Path) -> Vec<Case> {
                 object,
                 refused: case["refused"].as_bool().expect("refused"),
                 message: case["message"].as_str().unwrap_or_default().to_owned(),
+                cel: case["cel"].as_bool().unwrap_or_default(),
             }
         })
         .collect()
