@@ -11,7 +11,6 @@ use crate::default_objects;
 use crate::hosts::{HostIndex, Hosts};
 use crate::message::Origin;
 use crate::pods::{PodIndex, Pods};
-use crate::services::{ServiceIndex, Services};
 
 /// What a cluster is made of.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +29,7 @@ pub struct ClusterInput {
     pub readable: Option<BTreeSet<Kind>>,
     /// Whether objects come from files alone, so that what is missing may merely be kept elsewhere.
     pub files_only: bool,
-    /// The time at which certificates have to be valid.
+    /// The time at which certificates have to be valid; the beginning of 1970, which is the default, leaves their dates alone.
     pub now: Timestamp,
 }
 
@@ -58,7 +57,7 @@ pub struct Cluster {
     pub istio_namespace: String,
     /// Whether objects come from files alone.
     pub files_only: bool,
-    /// The time at which certificates have to be valid.
+    /// The time at which certificates have to be valid; the beginning of 1970, which is the default, leaves their dates alone.
     pub now: Timestamp,
     readable: Option<BTreeSet<Kind>>,
     objects: Vec<Object>,
@@ -68,7 +67,6 @@ pub struct Cluster {
     defaults: Vec<ObjectKey>,
     pods: OnceLock<PodIndex>,
     hosts: OnceLock<HostIndex>,
-    services: OnceLock<ServiceIndex>,
 }
 
 impl Cluster {
@@ -107,7 +105,6 @@ impl Cluster {
             defaults,
             pods: OnceLock::new(),
             hosts: OnceLock::new(),
-            services: OnceLock::new(),
         }
     }
 
@@ -148,12 +145,6 @@ impl Cluster {
     #[must_use]
     pub fn hosts(&self) -> Hosts<'_> {
         Hosts::new(self, self.hosts.get_or_init(|| HostIndex::new(self)))
-    }
-
-    /// The Services, indexed by what they select.
-    #[must_use]
-    pub fn services(&self) -> Services<'_> {
-        Services::new(self, self.services.get_or_init(|| ServiceIndex::new(self)))
     }
 
     /// The object of a key; `namespace` is empty for kinds that belong to none.

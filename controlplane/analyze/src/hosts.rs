@@ -190,6 +190,14 @@ pub(crate) fn scopes<'a>(
     everybody.into_iter().chain(named)
 }
 
+/// Namespace and name of the service that a host is the full name of; any other host is a name in the object's own namespace.
+pub(crate) fn service_of<'a>(host: &'a str, namespace: &'a str) -> (&'a str, &'a str) {
+    host.strip_suffix(".svc.cluster.local")
+        .and_then(|service| service.rsplit_once('.'))
+        .filter(|(name, namespace)| !name.is_empty() && !namespace.is_empty())
+        .map_or((namespace, host), |(name, namespace)| (namespace, name))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -264,5 +272,25 @@ spec: {hosts: ['*.wide.com'], ports: [{number: 443, name: tls}]}
         let open = cluster.hosts().find("open", "a", &[]);
         assert_eq!(open.map(KnownHost::ports), Some(vec![80, 90]));
         assert!(cluster.hosts().are_given());
+    }
+
+    #[test]
+    fn full_names_are_taken_apart() {
+        for (host, service) in [
+            ("reviews", ("own", "reviews")),
+            ("reviews.other", ("own", "reviews.other")),
+            ("reviews.other.svc.cluster.local", ("other", "reviews")),
+            ("a.b.other.svc.cluster.local", ("other", "a.b")),
+            (
+                ".other.svc.cluster.local",
+                ("own", ".other.svc.cluster.local"),
+            ),
+            (
+                "other.svc.cluster.local",
+                ("own", "other.svc.cluster.local"),
+            ),
+        ] {
+            assert_eq!(service_of(host, "own"), service, "{host}");
+        }
     }
 }

@@ -4,15 +4,19 @@
 //! Pure: objects in, [`Message`]s out. [`analyze`] runs the analyzers over [`Cluster`]s.
 
 pub mod analyzers;
+mod call_graph;
 mod cluster;
 pub mod code;
 mod default_objects;
 pub mod fix;
 mod host_patterns;
 pub mod hosts;
+mod localities;
 mod message;
 pub mod output;
+mod peer_modes;
 pub mod pods;
+mod pods_in_common;
 mod routes;
 mod run;
 pub mod selectors;

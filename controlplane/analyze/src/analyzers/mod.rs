@@ -12,6 +12,7 @@ mod injection_image;
 mod kubernetes_gateway;
 mod mesh_networks;
 mod multi_cluster;
+mod own;
 mod pods_family;
 mod port_name;
 mod selections;
@@ -55,7 +56,7 @@ pub fn istio() -> Vec<Analyzer> {
 /// Analyzers that only this mesh has, by name.
 #[must_use]
 pub fn own() -> Vec<Analyzer> {
-    Vec::new()
+    own::all()
 }
 
 /// Analyzers that run only when they are named.

@@ -8,6 +8,7 @@ use super::not_found;
 use crate::analyzers::Analyzer;
 use crate::cluster::{Cluster, Input};
 use crate::code::REFERENCED_RESOURCE_NOT_FOUND;
+use crate::hosts::service_of;
 use crate::message::Messages;
 use crate::routes::destinations;
 
@@ -66,37 +67,4 @@ fn subsets(cluster: &Cluster) -> HashSet<Subset<'_>> {
                 .map(move |subset| (host, subset.name.as_str()))
         })
         .collect()
-}
-
-/// Namespace and name of the service that a host is the full name of; any other host is a name in the object's own namespace.
-fn service_of<'a>(host: &'a str, namespace: &'a str) -> (&'a str, &'a str) {
-    host.strip_suffix(".svc.cluster.local")
-        .and_then(|service| service.rsplit_once('.'))
-        .filter(|(name, namespace)| !name.is_empty() && !namespace.is_empty())
-        .map_or((namespace, host), |(name, namespace)| (namespace, name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn full_names_are_taken_apart() {
-        for (host, service) in [
-            ("reviews", ("own", "reviews")),
-            ("reviews.other", ("own", "reviews.other")),
-            ("reviews.other.svc.cluster.local", ("other", "reviews")),
-            ("a.b.other.svc.cluster.local", ("other", "a.b")),
-            (
-                ".other.svc.cluster.local",
-                ("own", ".other.svc.cluster.local"),
-            ),
-            (
-                "other.svc.cluster.local",
-                ("own", "other.svc.cluster.local"),
-            ),
-        ] {
-            assert_eq!(service_of(host, "own"), service, "{host}");
-        }
-    }
 }

@@ -11,6 +11,7 @@ use crate::cluster::{Cluster, Input};
 use crate::code::CONFLICTING_GATEWAYS;
 use crate::message::Messages;
 use crate::pods::selector_text;
+use crate::pods_in_common::pods_in_common;
 
 pub(super) const ANALYZER: Analyzer = Analyzer {
     name: "gateway.ConflictingGatewayAnalyzer",
@@ -142,28 +143,10 @@ impl<'a> Selectors<'a> {
 
     /// For each selector the others that select a pod that it selects too, where the text of one is part of the text of the other.
     fn overlapping(&self, cluster: &Cluster) -> HashMap<usize, BTreeSet<usize>> {
-        let mut overlapping: HashMap<usize, BTreeSet<usize>> = HashMap::new();
-        if self.all.len() < 2 {
-            return overlapping;
-        }
-        let mut by_pod: HashMap<*const Object, Vec<usize>> = HashMap::new();
-        for (number, selector) in self.all.iter().enumerate() {
-            for pod in cluster.pods().matching_with_templates(None, selector) {
-                by_pod
-                    .entry(std::ptr::from_ref(pod.object))
-                    .or_default()
-                    .push(number);
-            }
-        }
-        let sets: HashSet<Vec<usize>> = by_pod.into_values().filter(|set| set.len() > 1).collect();
-        for set in &sets {
-            for one in set {
-                for two in set.iter().filter(|two| *two != one) {
-                    if self.is_part(*one, *two) || self.is_part(*two, *one) {
-                        overlapping.entry(*one).or_default().insert(*two);
-                    }
-                }
-            }
+        let selectors: Vec<_> = self.all.iter().map(|selector| (None, *selector)).collect();
+        let mut overlapping = pods_in_common(cluster, &selectors);
+        for (one, others) in &mut overlapping {
+            others.retain(|two| self.is_part(*one, *two) || self.is_part(*two, *one));
         }
         overlapping
     }

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use lateen_api::object::Kind;
 
 use super::{selector_field, selector_without_pods};
@@ -12,6 +10,7 @@ use crate::cluster::{Cluster, Input};
 use crate::code::GATEWAY_PORT_NOT_DEFINED_ON_SERVICE;
 use crate::message::Messages;
 use crate::pods::selector_text;
+use crate::services::{ServiceRef, Services, target_port};
 
 pub(super) const ANALYZER: Analyzer = Analyzer {
     name: "gateway.IngressGatewayPortAnalyzer",
@@ -27,6 +26,7 @@ pub(super) const ANALYZER: Analyzer = Analyzer {
 type Labels = BTreeMap<String, String>;
 
 fn run(cluster: &Cluster, messages: &mut Messages) {
+    let services = Services::new(cluster);
     let mut ports_of: HashMap<&Labels, Option<HashSet<u32>>> = HashMap::new();
     for object in cluster.of(Kind::Gateway) {
         let Some(gateway) = object.spec.as_gateway() else {
@@ -35,7 +35,7 @@ fn run(cluster: &Cluster, messages: &mut Messages) {
         let selector = &gateway.selector;
         let ports = ports_of
             .entry(selector)
-            .or_insert_with(|| ports(cluster, selector));
+            .or_insert_with(|| ports(cluster, &services, selector));
         let Some(ports) = ports else {
             selector_without_pods(messages, object, selector);
             continue;
@@ -60,7 +60,7 @@ fn run(cluster: &Cluster, messages: &mut Messages) {
 }
 
 /// The ports on which Services reach the pods of a selector; `None` if there are no pods.
-fn ports(cluster: &Cluster, selector: &Labels) -> Option<HashSet<u32>> {
+fn ports(cluster: &Cluster, services: &Services<'_>, selector: &Labels) -> Option<HashSet<u32>> {
     let mut ports: Option<HashSet<u32>> = None;
     let mut seen: HashSet<(&str, &Labels)> = HashSet::new();
     for pod in cluster.pods().matching_with_templates(None, selector) {
@@ -68,33 +68,17 @@ fn ports(cluster: &Cluster, selector: &Labels) -> Option<HashSet<u32>> {
         if !seen.insert((pod.namespace(), pod.labels)) {
             continue;
         }
-        let services = cluster.services();
         let selecting = services.selecting(pod.namespace(), pod.labels);
         // An absent selector selects all pods here, as it does in Istio.
         let of_all = services.without_selector(pod.namespace());
-        ports.extend(
-            selecting
-                .chain(of_all)
-                .flat_map(|(_, service)| reached(service)),
-        );
+        ports.extend(selecting.chain(of_all).flat_map(reached));
     }
     ports
 }
 
-/// The ports of pods to which a Service leads, as far as they are numbers.
-fn reached(service: &ServiceSpec) -> impl Iterator<Item = u32> {
-    let is_tcp = |port: &&ServicePort| {
-        let protocol = port.protocol.as_deref();
-        protocol.is_none_or(|protocol| protocol.is_empty() || protocol == "TCP")
-    };
-    let ports = service.ports.iter().flatten().filter(is_tcp);
-    ports.filter_map(|port| {
-        let target = match &port.target_port {
-            Some(IntOrString::Int(number)) => Some(*number),
-            Some(IntOrString::String(text)) => text.parse().ok(),
-            None => None,
-        };
-        let number = target.filter(|number| *number != 0).unwrap_or(port.port);
-        u32::try_from(number).ok()
-    })
+/// The ports of pods to which a Service leads; for a target that has a name the Service's own port, as in Istio.
+fn reached(service: ServiceRef<'_>) -> impl Iterator<Item = u32> {
+    service
+        .tcp_ports()
+        .filter_map(|port| target_port(port, None).or_else(|| u32::try_from(port.port).ok()))
 }

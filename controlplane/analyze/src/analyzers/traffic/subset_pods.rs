@@ -1,8 +1,6 @@
 //! DestinationRules whose host is not known or whose subsets select no pod.
 
-use std::collections::BTreeMap;
-
-use lateen_api::labels::{label, selects};
+use lateen_api::labels::selects;
 use lateen_api::networking::{DestinationRule, Subset};
 use lateen_api::object::{Kind, Object, Spec};
 
@@ -10,8 +8,8 @@ use crate::analyzers::Analyzer;
 use crate::cluster::{Cluster, Input};
 use crate::code::{DESTINATION_RULE_SUBSET_NOT_SELECT_PODS, UNKNOWN_DESTINATION_RULE_HOST};
 use crate::hosts::KnownHost;
+use crate::localities;
 use crate::message::Messages;
-use crate::pods::PodRef;
 
 pub(super) const ANALYZER: Analyzer = Analyzer {
     name: "destinationrule.SubsetSelectPodAnalyzer",
@@ -25,11 +23,6 @@ pub(super) const ANALYZER: Analyzer = Analyzer {
     ],
     run: |cluster, _, messages| run(cluster, messages),
 };
-
-/// Labels that a pod gets from the machine that it runs on.
-const OF_NODES: [&str; 4] = [label::REGION, label::ZONE, label::SUBZONE, label::HOSTNAME];
-
-type Labels = BTreeMap<String, String>;
 
 fn run(cluster: &Cluster, messages: &mut Messages) {
     for object in cluster.of(Kind::DestinationRule) {
@@ -104,34 +97,5 @@ fn selects_pods(cluster: &Cluster, subset: &Subset, host: KnownHost<'_>) -> bool
             }
         }
     }
-    let of_nodes: Labels = OF_NODES
-        .iter()
-        .filter_map(|key| labels.remove_entry(*key))
-        .collect();
-    if of_nodes.is_empty() {
-        return cluster.pods().any_match(None, &labels);
-    }
-    if of_nodes.values().any(String::is_empty) {
-        return false;
-    }
-    cluster
-        .pods()
-        .any(None, &labels, |pod| runs_on(cluster, pod, &of_nodes))
-}
-
-/// Whether a pod has labels once those of its machine are added. A template's pods may run on any machine.
-fn runs_on(cluster: &Cluster, pod: &PodRef<'_>, wanted: &Labels) -> bool {
-    let fits = |node: Option<&Object>| {
-        wanted.iter().all(|(key, value)| {
-            node.and_then(|node| node.meta.labels.get(key))
-                .filter(|label| !label.is_empty())
-                .or_else(|| pod.labels.get(key))
-                == Some(value)
-        })
-    };
-    if pod.is_template {
-        return !cluster.has(Kind::Node) || cluster.of(Kind::Node).any(|node| fits(Some(node)));
-    }
-    let name = pod.spec.and_then(|spec| spec.node_name.as_deref());
-    fits(name.and_then(|name| cluster.find(Kind::Node, "", name)))
+    localities::any_pod(cluster, &labels)
 }
