@@ -102,9 +102,10 @@ pub(crate) fn read_file(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// Sends the log to standard error; `LATEEN_LOG` says how much of it, for example `debug` or `lateen_local=trace`.
+/// Sends the log to standard error; what goes wrong in a Kubernetes cluster is said by the command. `LATEEN_LOG` says how much of it, for example `debug` or `lateen_local=trace`.
 pub(crate) fn start_logging() {
-    let wanted = std::env::var("LATEEN_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let wanted =
+        std::env::var("LATEEN_LOG").unwrap_or_else(|_| "warn,kube_client=error".to_owned());
     let filter = EnvFilter::try_new(wanted).unwrap_or_else(|_| EnvFilter::new("warn"));
     // A second start is no harm: the first one stays.
     let _ = tracing_subscriber::fmt()
