@@ -102,7 +102,8 @@ pub(crate) fn read_file(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// Sends the log to standard error; what goes wrong in a Kubernetes cluster is said by the command. `LATEEN_LOG` says how much of it, for example `debug` or `lateen_local=trace`.
+/// Sends the log to standard error; `LATEEN_LOG` says how much of it, for example `debug` or `lateen_local=trace`. What goes wrong with a
+/// Kubernetes cluster is said by the command.
 pub(crate) fn start_logging() {
     let wanted =
         std::env::var("LATEEN_LOG").unwrap_or_else(|_| "warn,kube_client=error".to_owned());

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use lateen_api::crd;
 use lateen_api::host::{is_dns_label, is_dns_subdomain};
 use lateen_api::object::{Kind, KindError, Object, list_items, read_node};
 use lateen_api::validate::validate;
@@ -69,6 +70,8 @@ struct Judged<'a> {
     node: &'a Node,
     label: String,
     verdicts: &'a mut Verdicts,
+    /// The fields that the webhook refuses.
+    refused: Vec<String>,
 }
 
 impl Checker {
@@ -145,6 +148,7 @@ impl Checker {
             node,
             label,
             verdicts,
+            refused: Vec::new(),
         };
         match Kind::find(api_version, kind) {
             Ok(kind) => judged.judge(kind),
@@ -184,7 +188,7 @@ impl Judged<'_> {
             }
             Err(error) => self.say(by, error.at, &error.path, &error.message),
         }
-        self.refusals();
+        self.refusals(kind);
     }
 
     fn faults(&mut self, object: &Object) {
@@ -225,7 +229,7 @@ impl Judged<'_> {
     }
 
     /// What the API server refuses although the webhook does not.
-    fn refusals(&mut self) {
+    fn refusals(&mut self, kind: Kind) {
         let text = |key: &str| {
             let value = self.node.get("metadata").and_then(|meta| meta.get(key));
             value.and_then(Node::text).unwrap_or_default()
@@ -249,11 +253,22 @@ impl Judged<'_> {
         if let Some((field, message)) = refused {
             self.say(By::ApiServer, self.node.mark_near(field), field, &message);
         }
+        for crd::Refusal { field, message } in crd::refusals(kind, self.node) {
+            // One refusal of a field, or of one around it, is enough to correct it by.
+            let known = self
+                .refused
+                .iter()
+                .any(|refused| field.starts_with(refused.as_str()));
+            if !known {
+                self.say(By::ApiServer, self.node.mark_near(&field), &field, &message);
+            }
+        }
     }
 
     fn say(&mut self, by: By, at: Mark, field: &str, message: &str) {
         match by {
             By::Webhook => {
+                self.refused.push(field.to_owned());
                 let line = self.line(at, field, message);
                 self.verdicts.errors.push(line);
             }
