@@ -2,15 +2,15 @@
 //!
 //! A page has one fence ` ```yaml ` under `## Example` and one under `## Cure`. The cure's stands alone, or, marked ` ```yaml changed `,
 //! is laid over the example's objects. A code that files alone cannot raise has no such fence, and is one of [`NOT_FROM_FILES`].
-//! Files are read as `lateenctl analyze --use-kube=false` does, with `-A` where the example mentions it; a document with only
-//! `networks:` is the mesh's networks.
+//! Files are read as `lateenctl analyze --use-kube=false` does, with `-A` where the example mentions it: a document with only
+//! `networks:` is the mesh's networks, and the ConfigMap `istio` holds the mesh's settings.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use lateen_api::mesh::{MeshConfig, parse_mesh_networks};
-use lateen_api::object::{ReadOptions, read_text};
+use lateen_api::mesh::{MeshConfig, parse_mesh_config, parse_mesh_networks};
+use lateen_api::object::{Kind, ObjectKey, ReadOptions, Spec, read_text};
 use lateen_controlplane_analyze::code::CODES;
 use lateen_controlplane_analyze::{
     Analysis, ClusterInput, Code, Level, Options, Origin, analyze, analyzers,
@@ -33,6 +33,9 @@ const ISTIO_NAMESPACE: &str = "istio-system";
 
 /// Lines are printed on terminals.
 const LINE_WIDTH: usize = 100;
+
+/// `--explain` indents code by four.
+const CODE_WIDTH: usize = LINE_WIDTH - 4;
 
 const ANY_KIND: &str = "<Kind>";
 
@@ -87,8 +90,11 @@ fn pages_have_their_form() {
         if headings != ["## Cause", "## Example", "## Cure"] {
             fault(format!("has the headings {headings:?}"));
         }
+        let mut in_code = false;
         for line in page.text.lines() {
-            if line.chars().count() > LINE_WIDTH || line.ends_with(' ') || line.contains('\t') {
+            in_code ^= line.starts_with("```");
+            let width = if in_code { CODE_WIDTH } else { LINE_WIDTH };
+            if line.chars().count() > width || line.ends_with(' ') || line.contains('\t') {
                 fault(format!("has a line that is long or untidy: {line}"));
             }
         }
@@ -239,7 +245,24 @@ fn input(code: Code, yaml: &str, namespace: &str) -> ClusterInput {
         );
         input.objects.append(&mut parsed.objects);
     }
+    if let Some(mesh) = mesh_config(code, &input) {
+        input.mesh = mesh;
+    }
     input
+}
+
+/// The mesh's settings, if the ConfigMap with them is among the objects.
+fn mesh_config(code: Code, input: &ClusterInput) -> Option<MeshConfig> {
+    let key = ObjectKey::new(Kind::ConfigMap, ISTIO_NAMESPACE, "istio");
+    let object = input.objects.iter().find(|object| object.key == key)?;
+    let Spec::ConfigMap(map) = &object.spec else {
+        return None;
+    };
+    let text = map.data.as_ref()?.get("mesh")?;
+    let (mesh, problems) =
+        parse_mesh_config(code.id, text).unwrap_or_else(|error| panic!("{}: {error:?}", code.id));
+    assert!(problems.is_empty(), "{}: {problems:?}", code.id);
+    Some(mesh)
 }
 
 fn origin_of_networks() -> Origin {
