@@ -122,17 +122,26 @@ pub(crate) fn read(path: &Path) -> Result<Text, Problem> {
     let problem = |message: String| Problem::file_error(name.clone(), message);
     let mut bytes = Vec::new();
     let limit = MOST_BYTES + 1;
-    let done = if path == Path::new("-") {
-        io::stdin().lock().take(limit).read_to_end(&mut bytes)
+    let done: io::Result<Option<usize>> = if path == Path::new("-") {
+        io::stdin()
+            .lock()
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map(Some)
     } else {
         File::open(path).and_then(|file| {
-            let size = file.metadata().map_or(0, |about| about.len()).min(limit);
-            bytes.reserve(usize::try_from(size).unwrap_or_default());
-            file.take(limit).read_to_end(&mut bytes)
+            let size = file.metadata().map_or(0, |about| about.len());
+            // What is too large is not read at all.
+            if size <= MOST_BYTES {
+                bytes.reserve(usize::try_from(size).unwrap_or_default());
+            } else {
+                return Ok(None);
+            }
+            file.take(limit).read_to_end(&mut bytes).map(Some)
         })
     };
-    done.map_err(|error| problem(format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > MOST_BYTES {
+    let done = done.map_err(|error| problem(format!("cannot be read: {error}")))?;
+    if done.is_none() || bytes.len() as u64 > MOST_BYTES {
         let message = format!(
             "is larger than the {} MiB that are read of one file: split it",
             MOST_BYTES >> 20
@@ -308,12 +317,22 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_that_is_no_text_is_located() {
+    fn what_is_no_text_and_what_is_too_much_is_named() {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
         let path = folder.path().join("a.yaml");
         fs::write(&path, b"a: 1\nb: \xff\n").unwrap_or_default();
         let problem = read(&path).expect_err("not UTF-8");
         assert_eq!((problem.line, problem.column), (2, 4));
         assert!(problem.message.contains("0xff"), "{problem}");
+        let large = folder.path().join("large.yaml");
+        let file = File::create(&large).unwrap_or_else(|error| panic!("{error}"));
+        file.set_len(MOST_BYTES + 1).unwrap_or_default();
+        let problem = read(&large).expect_err("too large");
+        assert!(
+            problem.to_string().ends_with(
+                "large.yaml: is larger than the 256 MiB that are read of one file: split it"
+            ),
+            "{problem}"
+        );
     }
 }

@@ -21,7 +21,7 @@ const PAGE: usize = 500;
 pub(crate) struct Listed {
     /// The objects.
     pub(crate) objects: Vec<Object>,
-    /// The kinds that could be read.
+    /// The kinds of which all is known: those that could be read, and those that are not served, of which there can be no objects.
     pub(crate) readable: BTreeSet<Kind>,
     /// The kinds that may not be read, with what the API server says of it.
     pub(crate) forbidden: Vec<(Kind, String)>,
@@ -71,19 +71,23 @@ impl Cluster {
 
     fn sum_up(&self, outcomes: Vec<(Kind, Outcome)>) -> Result<Listed, Failure> {
         let mut listed = Listed::default();
+        let mut knows_any = false;
         for (kind, outcome) in outcomes {
             match outcome {
                 Outcome::Listed(mut objects, mut unreadable) => {
+                    knows_any = true;
                     listed.readable.insert(kind);
                     listed.objects.append(&mut objects);
                     listed.unreadable.append(&mut unreadable);
                 }
-                Outcome::NotServed => {}
+                Outcome::NotServed => {
+                    listed.readable.insert(kind);
+                }
                 Outcome::Forbidden(reason) => listed.forbidden.push((kind, reason)),
             }
         }
         match listed.forbidden.first() {
-            Some((_, reason)) if listed.readable.is_empty() => Err(Failure::other(format!(
+            Some((_, reason)) if !knows_any => Err(Failure::other(format!(
                 "nothing of the cluster {} may be read, for example: {reason}",
                 self.url
             ))),

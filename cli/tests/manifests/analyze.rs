@@ -355,6 +355,11 @@ fn bad_input_is_named_and_the_rest_still_analyzed() {
     ] {
         assert!(ended.err.contains(said), "{said}\n{}", ended.err);
     }
+    let commands = folder.run("analyze -k=false -A . -o github").out;
+    assert!(
+        commands.contains("::error file=twice.yaml,line=9,col=1,title=not analyzed::the key `kind` is given twice, first in line 8\n"),
+        "{commands}"
+    );
     for said in [
         "(Service web ./twice.yaml:5)",
         "(Service two ./mixed.json:8)",

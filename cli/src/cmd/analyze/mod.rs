@@ -41,6 +41,7 @@ pub(crate) async fn run(
         output::note("-R has no effect: folders are always read with all that is in them.");
     }
     let suppressions = suppressions(&args.suppress)?;
+    warn_of_analyzers(&args.analyzer);
     let found = input::find(&args.files, false)?;
     announce(&found, args);
     if found.files.is_empty() && found.problems.is_empty() && !args.use_kube {
@@ -97,6 +98,22 @@ fn list_analyzers() -> Result<(), Failure> {
         .map(|analyzer| format!("* {}:\n    {}\n", analyzer.name, analyzer.description))
         .collect();
     output::print(&lines)
+}
+
+/// Names of analyzers that do not exist are left out; if none is left, all run.
+fn warn_of_analyzers(names: &[String]) {
+    let all = [
+        analyzers::istio(),
+        analyzers::own(),
+        analyzers::on_request(),
+    ];
+    for name in names {
+        if !all.iter().flatten().any(|analyzer| analyzer.name == name) {
+            output::note(&format!(
+                "Warning: there is no analyzer {name} (-L lists them)"
+            ));
+        }
+    }
 }
 
 fn suppressions(given: &[String]) -> Result<Vec<Suppression>, Failure> {

@@ -145,6 +145,13 @@ impl Report<'_> {
                 .map(|path| path.display().to_string())
                 .unwrap_or_default(),
         };
+        if self.args.output == Format::Github {
+            let problems = self.problems.iter();
+            let unread: String = problems
+                .map(|problem| view.problem_command(problem))
+                .collect();
+            return output::print(&(unread + &view.render(&shown, Format::Github)));
+        }
         if self.args.output != Format::Log {
             return output::print(&view.render(&shown, self.args.output));
         }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use lateen_api::object::Problem;
+
 use super::{View, object, place};
 use crate::code::Level;
 use crate::message::Message;
@@ -43,6 +45,26 @@ fn command(view: &View, message: &Message, out: &mut String) {
         object => format!("{object}{cluster}: {}", message.text),
     };
     let _ = writeln!(out, "title={}::{}", property(&title), data(&text));
+}
+
+/// The command about what could not be read.
+pub(super) fn problem(view: &View, problem: &Problem) -> String {
+    let mut out = String::from("::error ");
+    if !problem.file.is_empty() {
+        let _ = write!(out, "file={},", property(view.path(&problem.file)));
+    }
+    if problem.line > 0 {
+        let _ = write!(out, "line={},col={},", problem.line, problem.column.max(1));
+    }
+    let parts = [&problem.object, &problem.field];
+    let mut text: String = parts
+        .into_iter()
+        .flatten()
+        .map(|part| format!("{part}: "))
+        .collect();
+    text.push_str(&problem.message);
+    let _ = writeln!(out, "title=not analyzed::{}", data(&text));
+    out
 }
 
 /// A command's text: what would end or change it is escaped as percents.

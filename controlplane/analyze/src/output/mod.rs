@@ -11,6 +11,8 @@ mod tests;
 
 use std::fmt::Write as _;
 
+use lateen_api::object::Problem;
+
 use crate::code::Code;
 use crate::message::{Message, Place};
 
@@ -86,6 +88,12 @@ impl View {
     #[must_use]
     pub fn line(&self, message: &Message) -> String {
         log::line(self, message)
+    }
+
+    /// The command that shows what could not be read in GitHub's workflows, with its line end.
+    #[must_use]
+    pub fn problem_command(&self, problem: &Problem) -> String {
+        github::problem(self, problem)
     }
 
     /// The line of a message in its file.
