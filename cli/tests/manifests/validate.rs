@@ -106,7 +106,7 @@ fn what_only_the_api_server_refuses_is_a_warning_unless_strict() {
         GOOD.replace("VirtualService", "VirtualServices"),
         "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [], oops: 1}\n"
             .to_owned(),
-        "apiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\nmetadata: {name: p}\nspec: {concurrency: -1}\n".to_owned(),
+        "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: p}\nspec: {url: 'https://example.com/x.wasm', imagePullSecret: ''}\n".to_owned(),
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: p}\ndata: 7\n".to_owned(),
     ] {
         let folder = Folder::of(&[("a.yaml", &text)]);

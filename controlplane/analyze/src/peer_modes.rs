@@ -51,8 +51,9 @@ impl<'a> PeerModes<'a> {
         port: u32,
     ) -> Option<(MutualTlsMode, &'a Object)> {
         let workload = self.workloads.selecting(namespace, labels).reduce(older);
-        let of_port = workload
-            .and_then(|(object, policy)| Some((policy.port_level_mtls.get(&port)?.mode, object)));
+        let of_port = workload.and_then(|(object, policy)| {
+            Some((policy.port_level_mtls.as_ref()?.get(&port)?.mode, object))
+        });
         let whole = |(object, policy): Policy<'a>| Some((policy.mtls.as_ref()?.mode, object));
         let levels = [
             of_port,
