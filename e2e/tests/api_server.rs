@@ -174,7 +174,9 @@ fn round_trips(clusters: &Clusters) -> Result<()> {
 /// Stores an object as one version and reads it as each of the others.
 fn round_trip(cluster: &Cluster, kind: Kind, version: &str, sample: &Value) -> Result<()> {
     let mut object = sample.clone();
-    let name = format!("round-trip-{version}");
+    // A kind may have several samples; laid over one another they would be merged.
+    let own = sample["metadata"]["name"].as_str().unwrap_or_default();
+    let name = format!("round-trip-{own}-{version}");
     object["apiVersion"] = format!("{}/{version}", kind.group()).into();
     object["metadata"]["name"] = name.clone().into();
     object["metadata"]["namespace"] = "default".into();
