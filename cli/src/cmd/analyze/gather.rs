@@ -145,6 +145,7 @@ impl Files {
             networks: self.networks,
             istio_namespace: scope.istio_namespace.clone(),
             files_only: true,
+            now: jiff::Timestamp::now(),
             ..ClusterInput::default()
         }
     }
@@ -201,6 +202,7 @@ impl Reader<'_> {
             objects,
             istio_namespace: self.istio_namespace.to_owned(),
             readable: Some(listed.readable),
+            now: jiff::Timestamp::now(),
             ..ClusterInput::default()
         })
     }

@@ -451,7 +451,7 @@ fn plain_text_to_a_strict_service_is_reported() {
         (
             &[("default", STRICT)][..],
             PLAIN,
-            "spec.trafficPolicy.tls.mode: tls mode DISABLE sends plain text to port 80",
+            "spec.trafficPolicy.tls.mode: trafficPolicy.tls.mode DISABLE sends plain text to port 80",
         ),
         (
             &[("istio-system", STRICT)],
@@ -468,7 +468,7 @@ fn plain_text_to_a_strict_service_is_reported() {
         (
             &[("default", STRICT)],
             "{host: app, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}, portLevelSettings: [{port: {number: 90}, tls: {mode: DISABLE}}]}}",
-            "spec.trafficPolicy.portLevelSettings[0].tls.mode: tls mode DISABLE sends plain text to port 90",
+            "portLevelSettings[0].tls.mode DISABLE sends plain text to port 90",
         ),
         (
             &[("default", STRICT)],

@@ -35,6 +35,9 @@ pub(super) const ANALYZER: Analyzer = Analyzer {
 /// The most other Gateways that a message names.
 const NAMED: usize = 5;
 
+/// The most other claims that one claim is compared with.
+const LIMIT: usize = 1_000;
+
 type Labels = BTreeMap<String, String>;
 
 /// Where a Gateway is reached.
@@ -91,17 +94,19 @@ fn run(cluster: &Cluster, messages: &mut Messages) {
     for claim in &claims {
         let others = related.get(&claim.address).into_iter().flatten().copied();
         let mut names = BTreeSet::new();
+        let mut looked = 0;
         for address in std::iter::once(claim.address).chain(others) {
             let Some(patterns) = patterns.get(&(address, claim.port, claim.bind)) else {
                 continue;
             };
-            for other in patterns.overlapping(claim.host) {
-                if let Some(other) = claims.get(*other).filter(|other| {
+            patterns.any(claim.host, |other| {
+                looked += 1;
+                let other = claims.get(*other).filter(|other| {
                     contradict(claim, other) && !addresses.is_said_by_istio(claim, other)
-                }) {
-                    names.insert((&other.object.key, other.host));
-                }
-            }
+                });
+                names.extend(other.map(|other| (&other.object.key, other.host)));
+                looked >= LIMIT
+            });
         }
         if !names.is_empty() {
             report(claim, &names, messages);
@@ -224,6 +229,8 @@ fn asked_for<'a>(
 struct Addresses<'a> {
     numbers: HashMap<Address<'a>, usize>,
     all: Vec<Address<'a>>,
+    /// The selectors as text; empty for an address that is none.
+    texts: Vec<String>,
 }
 
 impl<'a> Addresses<'a> {
@@ -232,6 +239,10 @@ impl<'a> Addresses<'a> {
             return *number;
         }
         let number = self.all.len();
+        self.texts.push(match &address {
+            Address::Pods(_, labels) => selector_text(labels),
+            Address::Value(_) => String::new(),
+        });
         self.all.push(address.clone());
         self.numbers.insert(address, number);
         number
@@ -264,13 +275,10 @@ impl<'a> Addresses<'a> {
     /// Whether IST0145 reports two claims: the same host and bind address, and selectors that are written alike.
     fn is_said_by_istio(&self, one: &Claim<'_>, two: &Claim<'_>) -> bool {
         let both = one.object.key.kind == Kind::Gateway && two.object.key.kind == Kind::Gateway;
-        let text = |claim: &Claim<'_>| match self.all.get(claim.address) {
-            Some(Address::Pods(_, labels)) => selector_text(labels),
-            _ => String::new(),
-        };
+        let text = |claim: &Claim<'_>| self.texts.get(claim.address).map_or("", |text| text);
         both && one.written == two.written && {
             let (one, two) = (text(one), text(two));
-            one.contains(&two) || two.contains(&one)
+            one.contains(two) || two.contains(one)
         }
     }
 }

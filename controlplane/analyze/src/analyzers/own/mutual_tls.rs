@@ -104,14 +104,15 @@ impl Clash<'_> {
         let host = service_host(&service.object.key.name, service.namespace(), DOMAIN);
         let by = format!("{}/{}", self.by.key.namespace, self.by.key.name);
         let (port, mode) = (self.port, self.mode);
+        let field = self.field.strip_prefix("spec.").unwrap_or(&self.field);
         let text = if mode == ClientTlsMode::Disable {
             format!(
-                "tls mode {mode} sends plain text to port {port} of {host}, whose pods take mutual TLS only (PeerAuthentication {by}: \
+                "{field} {mode} sends plain text to port {port} of {host}, whose pods take mutual TLS only (PeerAuthentication {by}: \
                  STRICT); use ISTIO_MUTUAL, or leave tls out"
             )
         } else {
             format!(
-                "tls mode {mode} sends mutual TLS to port {port} of {host}, whose pods take plain text only (PeerAuthentication {by}: \
+                "{field} {mode} sends mutual TLS to port {port} of {host}, whose pods take plain text only (PeerAuthentication {by}: \
                  DISABLE); leave tls out, or use PERMISSIVE there"
             )
         };

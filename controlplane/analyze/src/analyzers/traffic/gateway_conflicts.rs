@@ -58,7 +58,8 @@ fn run(cluster: &Cluster, messages: &mut Messages) {
     }
     for (number, entry) in entries.iter().enumerate() {
         let text = selectors.texts.get(entry.selector).map_or("", |text| text);
-        if !text.is_empty() && !selectors.has_server_below(text) {
+        let has_servers = !entry.gateway.servers.is_empty();
+        if !has_servers && !text.is_empty() && !selectors.has_server_below(text) {
             selector_without_pods(messages, entry.object, &entry.gateway.selector);
             continue;
         }

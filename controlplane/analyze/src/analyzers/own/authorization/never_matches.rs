@@ -49,13 +49,13 @@ fn run(cluster: &Cluster, messages: &mut Messages) {
                 found.push((String::new(), reason.to_owned()));
             }
             for (place, reason) in found {
-                let what = place
-                    .split(['.', '['])
-                    .next()
-                    .filter(|what| !what.is_empty());
-                let what = what.map_or("it".to_owned(), |what| format!("its `{what}`"));
+                let what = if place.is_empty() {
+                    String::new()
+                } else {
+                    format!(" as {place} is written")
+                };
                 let text = format!(
-                    "rule {index} of {} policy {} never matches as {what} is written: {reason}; correct or remove it",
+                    "rule {index} of {} policy {} never matches{what}: {reason}; correct or remove it",
                     policy.spec.action,
                     policy.name()
                 );

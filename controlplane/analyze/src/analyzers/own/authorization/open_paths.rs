@@ -24,7 +24,7 @@ pub(in super::super) const ANALYZER: Analyzer = Analyzer {
 };
 
 /// The most policies with which one policy is compared.
-const LIMIT: usize = 256;
+const LIMIT: usize = 64;
 
 fn run(cluster: &Cluster, messages: &mut Messages) {
     let normalization = normalization(&cluster.mesh);
@@ -38,6 +38,9 @@ fn run(cluster: &Cluster, messages: &mut Messages) {
                 (AuthorizationAction::Allow, AuthorizationAction::Deny) => (other, policy),
                 _ => continue,
             };
+            if !names_paths(deny) {
+                continue;
+            }
             let denials: Vec<&AuthorizationRule> = policies
                 .covering(deny)
                 .chain(policies.covering(allow))
@@ -52,6 +55,13 @@ fn run(cluster: &Cluster, messages: &mut Messages) {
             }
         }
     }
+}
+
+fn names_paths(policy: &Policy<'_>) -> bool {
+    let operations = policy.spec.rules.iter().flat_map(|rule| &rule.to);
+    operations
+        .filter_map(|to| to.operation.as_ref())
+        .any(|operation| !operation.paths.is_empty())
 }
 
 fn normalization(mesh: &MeshConfig) -> NormalizationType {
