@@ -4,7 +4,6 @@
 //! is laid over the example's objects. A code that files alone cannot raise has no such fence, and is one of [`NOT_FROM_FILES`].
 //! Files are read as `lateenctl analyze --use-kube=false` does, with `-A` where the example mentions it: a document with only
 //! `networks:` is the mesh's networks, and the ConfigMap `istio` holds the mesh's settings.
-
 #![allow(clippy::panic)]
 
 use std::collections::BTreeSet;

@@ -110,7 +110,7 @@ fn check(
     let all: Vec<&Object> = objects.iter().collect();
     let (errors, warnings): (Vec<_>, Vec<_>) = objects
         .iter()
-        .flat_map(|o| check_object(o))
+        .flat_map(check_object)
         .partition(Problem::is_error);
     problems.extend(errors);
     made.warnings = warnings;
