@@ -1,5 +1,8 @@
 //! What the admission webhook says, as messages.
 
+use lateen_api::mesh::parse_mesh_networks;
+use lateen_controlplane_analyze::Origin;
+
 use super::support::{Case, codes, files, run};
 
 const ROUTES: Case<'static> = Case {
@@ -136,5 +139,44 @@ fn each_kind_has_an_analyzer() {
         let analyzer = format!("schema.ValidationAnalyzer.{kind}");
         let messages = run(&analyzer, files(FINE, ""));
         assert_eq!(codes(&messages), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn settings_of_the_mesh_are_validated() {
+    let analyzer = "schema.ValidationAnalyzer.MeshConfig";
+    let messages = run(analyzer, files(FINE, "connectTimeout: 2h"));
+    assert_eq!(
+        codes(&messages),
+        ["IST0106 MeshConfig istio-system/meshconfig"]
+    );
+    assert!(
+        messages[0].text.contains("connectTimeout"),
+        "{}",
+        messages[0].text
+    );
+    assert_eq!(run(analyzer, files(FINE, "connectTimeout: 1h")), Vec::new());
+}
+
+#[test]
+fn networks_of_the_mesh_are_validated() {
+    let analyzer = "schema.ValidationAnalyzer.MeshNetworks";
+    for (text, expected) in [
+        ("networks: {a: {endpoints: [{fromCidr: here}]}}", 1),
+        ("networks: {a: {endpoints: [{fromCidr: 10.0.0.0/8}]}}", 0),
+    ] {
+        let (networks, _) = parse_mesh_networks("networks.yaml", text).expect("networks");
+        let mut input = files(FINE, "");
+        let origin = Origin {
+            kind: "MeshNetworks",
+            namespace: "istio-system".to_owned(),
+            name: "meshnetworks".to_owned(),
+            suppressed: String::new(),
+            place: None,
+        };
+        input.networks = Some((networks, origin));
+        let messages = run(analyzer, input);
+        let name = "IST0106 MeshNetworks istio-system/meshnetworks";
+        assert_eq!(codes(&messages), vec![name; expected], "{messages:#?}");
     }
 }

@@ -1,8 +1,9 @@
 //! What the admission webhook would say of each object, an analyzer for each kind.
 
-use lateen_api::mesh::{MeshConfig, MeshNetworks};
 use lateen_api::object::{Kind, Spec};
-use lateen_api::validate::{Fault, Verdict, validate};
+use lateen_api::validate::{
+    Fault, Verdict, validate, validate_mesh_config, validate_mesh_networks,
+};
 use lateen_xds::envoy_filter::PatchValues;
 
 use crate::analyzers::Analyzer;
@@ -77,7 +78,7 @@ fn check_networks(cluster: &Cluster, messages: &mut Messages) {
     let Some((networks, origin)) = &cluster.networks else {
         return;
     };
-    for fault in networks_faults(networks) {
+    for fault in validate_mesh_networks(networks) {
         messages.other(code(&fault), Some(origin.clone()), text(&fault));
     }
 }
@@ -90,17 +91,9 @@ fn check_mesh(cluster: &Cluster, messages: &mut Messages) {
         suppressed: String::new(),
         place: None,
     };
-    for fault in mesh_faults(&cluster.mesh) {
+    for fault in validate_mesh_config(&cluster.mesh) {
         messages.other(code(&fault), Some(origin.clone()), text(&fault));
     }
-}
-
-fn mesh_faults(_mesh: &MeshConfig) -> Vec<Fault> {
-    Vec::new()
-}
-
-fn networks_faults(_networks: &MeshNetworks) -> Vec<Fault> {
-    Vec::new()
 }
 
 const fn code(fault: &Fault) -> Code {
