@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use lateen_api::object::{Kind, Object};
+use lateen_api::object::{Kind, Object, Source};
+use lateen_api::yaml::Node;
 
 use crate::code::Code;
 
@@ -57,7 +58,14 @@ const SUPPRESS: &str = "galley.istio.io/analyze-suppress";
 /// Gathers what the analyzers of a run say.
 #[derive(Debug, Default)]
 pub struct Messages {
-    messages: Vec<Message>,
+    said: Vec<Said>,
+}
+
+/// A message whose field is not looked up yet: that takes a parse of the object, which is only worth it for messages that are kept.
+#[derive(Debug)]
+struct Said {
+    message: Message,
+    source: Option<Source>,
 }
 
 impl Messages {
@@ -78,50 +86,83 @@ impl Messages {
 
     /// A message about what is no object, such as the mesh's networks.
     pub fn other(&mut self, code: Code, origin: Option<Origin>, text: impl Into<String>) {
-        self.messages.push(Message {
+        let message = Message {
             code,
             text: text.into(),
             origin,
             field: String::new(),
             own_line: false,
             cluster: String::new(),
+        };
+        self.said.push(Said {
+            message,
+            source: None,
         });
     }
 
-    /// All that was said.
+    /// What was said and is wanted, with the places of fields.
     #[must_use]
-    pub fn into_vec(self) -> Vec<Message> {
-        self.messages
+    pub fn into_vec(self, wanted: impl Fn(&Message) -> bool) -> Vec<Message> {
+        let mut last: Option<(Source, Arc<Node>)> = None;
+        let mut messages = Vec::with_capacity(self.said.len());
+        for Said { message, source } in self.said {
+            if !wanted(&message) {
+                continue;
+            }
+            let mut message = message;
+            if let Some(source) = source {
+                // An analyzer goes from object to object, so that the next message is often about the same one.
+                let (_, node) = match last.take().filter(|(same, _)| *same == source) {
+                    Some(known) => last.insert(known),
+                    None => {
+                        let node = source.node();
+                        last.insert((source, node))
+                    }
+                };
+                message.locate(node);
+            }
+            messages.push(message);
+        }
+        messages
     }
 
     fn add(&mut self, code: Code, object: &Object, (field, own_line): (&str, bool), text: String) {
-        self.messages.push(Message {
+        let message = Message {
             code,
             text,
-            origin: Some(Origin::of(object, field)),
+            origin: Some(Origin::of(object)),
             field: field.to_owned(),
             own_line,
             cluster: String::new(),
-        });
+        };
+        let source = object.source.clone().filter(|_| !field.is_empty());
+        self.said.push(Said { message, source });
+    }
+}
+
+impl Message {
+    /// Looks the field up in its object's tree.
+    fn locate(&mut self, node: &Node) {
+        let at = node.mark_near(&self.field);
+        if let Some(place) = self
+            .origin
+            .as_mut()
+            .and_then(|origin| origin.place.as_mut())
+        {
+            (place.line, place.column) = (at.line, at.column);
+        }
     }
 }
 
 impl Origin {
-    /// An object as the origin of a message about one of its fields.
+    /// An object as the origin of a message; the place is the object's own.
     #[must_use]
-    pub fn of(object: &Object, field: &str) -> Self {
-        let place = object.source.as_ref().map(|source| {
-            let at = object.mark_near(field);
-            Place {
-                file: Arc::clone(&source.file),
-                document_line: source.line,
-                line: if field.is_empty() {
-                    source.line
-                } else {
-                    at.line
-                },
-                column: at.column,
-            }
+    pub fn of(object: &Object) -> Self {
+        let place = object.source.as_ref().map(|source| Place {
+            file: Arc::clone(&source.file),
+            document_line: source.line,
+            line: source.line,
+            column: 1,
         });
         Self {
             kind: object.key.kind.as_str(),

@@ -99,7 +99,7 @@ pub fn analyze(inputs: Vec<ClusterInput>, options: &Options) -> Analysis {
                 }
             }
         }
-        let mut messages = messages.into_vec();
+        let mut messages = messages.into_vec(|message| kept(message, options));
         if several {
             for message in &mut messages {
                 message.cluster.clone_from(&cluster.id);
@@ -107,7 +107,6 @@ pub fn analyze(inputs: Vec<ClusterInput>, options: &Options) -> Analysis {
         }
         analysis.messages.append(&mut messages);
     }
-    analysis.messages.retain(|message| kept(message, options));
     sort(&mut analysis.messages);
     analysis
 }
