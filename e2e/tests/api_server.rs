@@ -360,14 +360,16 @@ fn analyze_failures(clusters: &Clusters) -> Result<()> {
 /// A kubeconfig whose server does not answer.
 fn away(cluster: &Cluster) -> Result<String> {
     let text = std::fs::read_to_string(cluster.kubeconfig())?;
-    let Some(line) = text.lines().find(|line| line.trim().starts_with("server:")) else {
-        bail!("a kubeconfig without server")
+    let Some(at) = text.find("https://") else {
+        bail!("a kubeconfig without server: {text}")
     };
+    let end = text[at..]
+        .find(['"', '\n', ','])
+        .map_or(text.len(), |length| at + length);
     let path = cluster.folder().join("away.conf");
-    let indent: String = line.chars().take_while(|c| *c == ' ').collect();
     std::fs::write(
         &path,
-        text.replace(line, &format!("{indent}server: https://127.0.0.1:1")),
+        format!("{}https://127.0.0.1:1{}", &text[..at], &text[end..]),
     )?;
     Ok(path.display().to_string())
 }
