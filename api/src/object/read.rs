@@ -115,7 +115,11 @@ pub fn read_part(
         file: Arc::clone(file),
         options,
         document: None,
-        parsed: Parsed::default(),
+        // Most parts hold one object, and objects of many parts are kept side by side for a while.
+        parsed: Parsed {
+            objects: Vec::with_capacity(1),
+            ..Parsed::default()
+        },
     };
     let body = text.get(part.span.clone()).unwrap_or_default();
     match yaml::parse_part(body, part.first_line) {

@@ -176,6 +176,9 @@ impl<T: Value> Value for Box<T> {
     }
 }
 
+/// Room that is taken for a list before its items are read; a hint may come from a text that lies.
+const MOST_AT_ONCE: usize = 256;
+
 impl<T: Value> Value for Vec<T> {
     fn read<'de, D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         struct Items<T>(PhantomData<T>);
@@ -187,7 +190,8 @@ impl<T: Value> Value for Vec<T> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
-                let mut read = Vec::new();
+                // A list that grows takes room for four at once, which for most lists is three too many.
+                let mut read = Vec::with_capacity(items.size_hint().unwrap_or(0).min(MOST_AT_ONCE));
                 while let Some(item) = items.next_element_seed(Seed::new())? {
                     read.push(item);
                 }

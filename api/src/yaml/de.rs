@@ -356,6 +356,10 @@ impl<'de> SeqAccess<'de> for Items<'de, '_> {
         .map(Some)
         .map_err(|error| error.at(node.at, &path))
     }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
+    }
 }
 
 /// A mapping of one entry as an enum's variant with content.
