@@ -3,6 +3,7 @@
 
 mod checks;
 mod cluster;
+pub mod differential;
 mod mesh;
 mod report;
 

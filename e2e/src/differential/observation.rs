@@ -1,0 +1,126 @@
+//! What was seen of a case, in a form that can be compared.
+
+use std::collections::BTreeMap;
+
+/// What one proxy did in one case.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Observation {
+    pub(super) replies: Vec<Reply>,
+    /// Bytes outside of answers: after an upgrade, or of no HTTP at all.
+    pub(super) bytes: String,
+    /// Whether the connection was kept or closed.
+    pub(super) end: String,
+    /// The requests that the upstreams saw.
+    pub(super) upstream: Vec<String>,
+    /// Lines of the access log.
+    pub(super) log: Vec<String>,
+}
+
+/// An answer, an interim one too.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reply {
+    pub(super) status: String,
+    pub(super) headers: Vec<String>,
+    pub(super) body: Vec<u8>,
+    pub(super) trailers: Vec<String>,
+}
+
+/// Headers whose values are another in every run.
+const VOLATILE: [(&str, &str); 3] = [
+    ("date", "<date>"),
+    ("x-envoy-upstream-service-time", "<ms>"),
+    ("age", "<s>"),
+];
+
+impl Reply {
+    pub(super) fn of_status(text: &str) -> Self {
+        Self {
+            status: text.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is_interim(&self) -> bool {
+        let code = self.status.split(' ').nth(1).unwrap_or_default();
+        code.starts_with('1') && code != "101"
+    }
+
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find_map(|header| {
+            let (own, value) = header.split_once(':')?;
+            own.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+impl Observation {
+    /// The parts by name, without what differs in every run. `ports` are those of this proxy's run, with their names.
+    pub(super) fn parts(&self, ports: &BTreeMap<u16, String>) -> [(&'static str, String); 8] {
+        let all = |part: fn(&Reply) -> String| {
+            let texts: Vec<_> = self.replies.iter().map(part).collect();
+            named(&texts.join("\n"), ports)
+        };
+        [
+            ("status", all(|reply| reply.status.clone())),
+            ("headers", all(|reply| headers(&reply.headers))),
+            ("body", all(|reply| String::from_utf8_lossy(&reply.body).into_owned())),
+            ("trailers", all(|reply| headers(&reply.trailers))),
+            ("bytes", named(&self.bytes, ports)),
+            ("end", self.end.clone()),
+            ("upstream", named(&stable(&self.upstream.join("\n")), ports)),
+            ("log", named(&self.log.join("\n"), ports)),
+        ]
+    }
+}
+
+/// One header a line, by name; those of one name keep their order.
+fn headers(lines: &[String]) -> String {
+    let mut sorted: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            let name = name.to_ascii_lowercase();
+            let value = VOLATILE
+                .iter()
+                .find_map(|(volatile, text)| (*volatile == name).then_some(*text))
+                .unwrap_or(value.trim());
+            (name, value.to_owned())
+        })
+        .collect();
+    sorted.sort_by(|one, other| one.0.cmp(&other.0));
+    let lines: Vec<_> = sorted.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+    stable(&lines.concat())
+}
+
+/// Random ids replaced.
+fn stable(text: &str) -> String {
+    let mut made = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let candidate = rest.get(..36).filter(|text| is_uuid(text));
+        if candidate.is_some() {
+            made.push_str("<uuid>");
+            rest = rest.get(36..).unwrap_or_default();
+        } else {
+            made.push(first);
+            rest = rest.get(first.len_utf8()..).unwrap_or_default();
+        }
+    }
+    made
+}
+
+/// Ids of version 4 that no case chose: those begin with four equal digits.
+fn is_uuid(text: &str) -> bool {
+    let shape = text.bytes().enumerate().all(|(at, byte)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    });
+    shape && !text.starts_with("1111")
+}
+
+/// Ports replaced by what they are.
+fn named(text: &str, ports: &BTreeMap<u16, String>) -> String {
+    ports.iter().fold(text.to_owned(), |text, (port, name)| {
+        text.replace(&format!(":{port}"), &format!(":<{name}>"))
+    })
+}

@@ -1,0 +1,241 @@
+//! The servers behind a proxy: they answer by script and note what they saw.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use socket2::SockRef;
+
+use super::PROBE;
+use super::case::{Answer, Then};
+
+/// No body of a case is larger.
+const MOST: u64 = 4 << 20;
+
+/// The script of the case that runs, shared by the servers of one proxy.
+#[derive(Clone, Default)]
+pub(super) struct Script(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Default)]
+struct State {
+    answers: VecDeque<Answer>,
+    seen: Vec<String>,
+}
+
+/// A request as an upstream got it.
+struct Received {
+    text: String,
+    path: String,
+    head: bool,
+}
+
+impl Script {
+    /// Starts a server and gives its port.
+    pub(super) fn serve(&self, name: &str) -> Result<u16> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let port = listener.local_addr()?.port();
+        let (script, name) = (self.clone(), name.to_owned());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (script, name) = (script.clone(), name.clone());
+                // What a proxy does to a connection is no error here.
+                std::thread::spawn(move || script.connection(&name, &stream).ok());
+            }
+        });
+        Ok(port)
+    }
+
+    /// A new case begins.
+    pub(super) fn begin(&self, answers: &[Answer]) {
+        let mut state = self.lock();
+        state.answers = answers.iter().cloned().collect();
+        state.seen.clear();
+    }
+
+    /// What was seen since, once it is at least `count` requests.
+    pub(super) fn seen(&self, count: usize, limit: Duration) -> Result<Vec<String>> {
+        let deadline = Instant::now() + limit;
+        let mut state = self.lock();
+        while state.seen.len() < count {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                bail!("the upstream saw {} requests of {count}", state.seen.len());
+            }
+            state = self
+                .0
+                .1
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        let mut seen = std::mem::take(&mut state.seen);
+        if count > 1 {
+            // Mirrors and the request itself race.
+            seen.sort();
+        }
+        Ok(seen)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, text: String) -> Option<Answer> {
+        let mut state = self.lock();
+        state.seen.push(text);
+        let answer = state.answers.pop_front();
+        drop(state);
+        self.0.1.notify_all();
+        answer
+    }
+
+    fn connection(&self, name: &str, stream: &TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut reader = BufReader::new(stream);
+        if name.starts_with("echo") {
+            return self.echo(name, reader, stream);
+        }
+        while let Some(request) = request(name, &mut reader, stream)? {
+            let answer = if request.path == PROBE {
+                Answer::default()
+            } else {
+                self.note(request.text).unwrap_or_default()
+            };
+            std::thread::sleep(Duration::from_millis(answer.delay_ms));
+            match answer.then {
+                Then::Drop => return Ok(()),
+                Then::Reset => return SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+                Then::Hold => return io::copy(&mut reader, &mut io::sink()).map(drop),
+                Then::Keep | Then::Close | Then::Echo => {}
+            }
+            { stream }.write_all(&bytes(name, &answer, request.head))?;
+            match answer.then {
+                Then::Close => return Ok(()),
+                Then::Echo => return self.echo(name, reader, stream),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends back what comes, and notes it when it is over.
+    fn echo(&self, name: &str, mut from: impl Read, mut to: &TcpStream) -> io::Result<()> {
+        let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(length) => {
+                    let part = buffer.get(..length).unwrap_or_default();
+                    all.extend_from_slice(part);
+                    to.write_all(part)?;
+                }
+            }
+        }
+        self.note(format!("{name} echoed {:?}", String::from_utf8_lossy(&all)));
+        to.shutdown(Shutdown::Write)
+    }
+}
+
+fn bytes(name: &str, answer: &Answer, head: bool) -> Vec<u8> {
+    if let Some(raw) = &answer.raw {
+        return raw.clone().into_bytes();
+    }
+    let mut text = format!("HTTP/1.1 {} Scripted\r\nx-upstream: {name}\r\n", answer.status);
+    for header in &answer.headers {
+        text.push_str(header);
+        text.push_str("\r\n");
+    }
+    let bodiless = matches!(answer.status, 100..=199 | 204 | 304);
+    if !bodiless {
+        text.push_str(&format!("content-length: {}\r\n", answer.body.len()));
+    }
+    text.push_str("\r\n");
+    if !bodiless && !head {
+        text.push_str(&answer.body);
+    }
+    text.into_bytes()
+}
+
+/// The next request with its body, or none at the end of the connection.
+fn request(name: &str, from: &mut impl BufRead, mut to: &TcpStream) -> io::Result<Option<Received>> {
+    let Some(line) = line(from)? else {
+        return Ok(None);
+    };
+    let mut headers = Vec::new();
+    while let Some(header) = self::line(from)?.filter(|line| !line.is_empty()) {
+        headers.push(header);
+    }
+    let value = |name: &str| {
+        headers.iter().find_map(|header| {
+            let (own, value) = header.split_once(':')?;
+            own.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+        })
+    };
+    if value("expect").is_some() {
+        to.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    let (body, trailers) = if value("transfer-encoding").is_some() {
+        chunks(from)?
+    } else {
+        let length = value("content-length").and_then(|text| text.parse().ok());
+        let mut body = Vec::new();
+        from.take(length.unwrap_or(0).min(MOST)).read_to_end(&mut body)?;
+        if (body.len() as u64) < length.unwrap_or(0) {
+            body.extend_from_slice(b"<cut off>");
+        }
+        (body, Vec::new())
+    };
+    headers.sort();
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut text = format!("{name} {line}\n  {}\n", headers.join("\n  "));
+    text.push_str(&format!("  body {:?}", String::from_utf8_lossy(&body)));
+    if !trailers.is_empty() {
+        text.push_str(&format!(" trailers {trailers:?}"));
+    }
+    Ok(Some(Received {
+        text,
+        path,
+        head: line.starts_with("HEAD "),
+    }))
+}
+
+fn line(from: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    from.take(MOST).read_until(b'\n', &mut bytes)?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+fn chunks(from: &mut impl BufRead) -> io::Result<(Vec<u8>, Vec<String>)> {
+    let mut body = Vec::new();
+    loop {
+        let Some(size) = line(from)? else {
+            body.extend_from_slice(b"<cut off>");
+            return Ok((body, Vec::new()));
+        };
+        let size = u64::from_str_radix(size.split(';').next().unwrap_or_default(), 16);
+        match size {
+            Ok(0) => break,
+            Ok(size) => {
+                from.take(size.min(MOST)).read_to_end(&mut body)?;
+                line(from)?;
+            }
+            Err(_) => {
+                body.extend_from_slice(b"<no chunk>");
+                return Ok((body, Vec::new()));
+            }
+        }
+    }
+    let mut trailers = Vec::new();
+    while let Some(trailer) = line(from)?.filter(|line| !line.is_empty()) {
+        trailers.push(trailer);
+    }
+    trailers.sort();
+    Ok((body, trailers))
+}
