@@ -6,10 +6,8 @@ use lateen_e2e::{differential, workspace};
 fn the_proxy_does_what_envoy_does() {
     let folder = workspace().join("e2e/differential");
     let envoy = differential::envoy_binary(&folder).expect("Envoy");
-    let lateen = std::env::var_os("LATEEN_PROXY").map_or_else(
-        || workspace().join("target/debug/lateen-proxy"),
-        Into::into,
-    );
+    let lateen = std::env::var_os("LATEEN_PROXY")
+        .map_or_else(|| workspace().join("target/debug/lateen-proxy"), Into::into);
     let only = std::env::var("LATEEN_CASE").unwrap_or_default();
     let report = differential::run(&folder, &envoy, &lateen, &only).expect("the run");
     println!(

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -15,10 +15,7 @@ use super::observation::{Observation, Reply};
 const LIMIT: Duration = Duration::from_secs(8);
 
 /// Runs the steps of a case on one connection.
-pub(super) fn run(case: &Case, port: u16, seen: &mut Observation) -> Result<u16> {
-    let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
-    stream.set_nodelay(true)?;
-    let own_port = stream.local_addr()?.port();
+pub(super) fn run(case: &Case, stream: TcpStream, seen: &mut Observation) -> Result<()> {
     let mut connection = Connection {
         stream,
         buffer: Vec::new(),
@@ -33,7 +30,7 @@ pub(super) fn run(case: &Case, port: u16, seen: &mut Observation) -> Result<u16>
         None if upgraded || !case.probe => "not asked".to_owned(),
         None => connection.probe()?,
     };
-    Ok(own_port)
+    Ok(())
 }
 
 struct Connection {
@@ -125,7 +122,9 @@ impl Connection {
         if reply.value("transfer-encoding").is_some() {
             return self.chunks(reply);
         }
-        let length = reply.value("content-length").and_then(|text| text.parse().ok());
+        let length = reply
+            .value("content-length")
+            .and_then(|text| text.parse().ok());
         reply.body = match length {
             Some(length) => self.take(length)?,
             None => self.rest()?,
@@ -184,7 +183,10 @@ impl Connection {
 
     fn find(&mut self, text: &[u8]) -> Result<Part<usize>> {
         loop {
-            let at = self.buffer.windows(text.len()).position(|window| window == text);
+            let at = self
+                .buffer
+                .windows(text.len())
+                .position(|window| window == text);
             match at {
                 Some(at) => return Ok(Part::Whole(at)),
                 None if self.more()? => {}
@@ -204,13 +206,19 @@ impl Connection {
         match self.stream.read(&mut part) {
             Ok(0) => self.ended = Some("closed"),
             Ok(length) => {
-                self.buffer.extend_from_slice(part.get(..length).unwrap_or_default());
+                self.buffer
+                    .extend_from_slice(part.get(..length).unwrap_or_default());
                 return Ok(true);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted && began.elapsed() < LIMIT => {
                 return Ok(true);
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
                 self.ended = Some("silent");
             }
             // A reset is an end: which of the two it is depends on what was still unread.
@@ -224,7 +232,9 @@ impl Connection {
 fn methods(bytes: &[u8]) -> VecDeque<String> {
     let text = String::from_utf8_lossy(bytes);
     text.lines()
-        .filter(|line| line.trim_end().ends_with("HTTP/1.1") || line.trim_end().ends_with("HTTP/1.0"))
+        .filter(|line| {
+            line.trim_end().ends_with("HTTP/1.1") || line.trim_end().ends_with("HTTP/1.0")
+        })
         .filter_map(|line| line.split(' ').next().map(str::to_owned))
         .collect()
 }

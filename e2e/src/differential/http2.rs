@@ -1,6 +1,5 @@
 //! The client of a case that speaks HTTP/2.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -17,17 +16,20 @@ use super::observation::{Observation, Reply};
 const LIMIT: Duration = Duration::from_secs(8);
 
 /// Runs the steps of a case as streams of one connection, one after the other.
-pub(super) fn run(case: &Case, port: u16, seen: &mut Observation) -> Result<u16> {
+pub(super) fn run(case: &Case, stream: std::net::TcpStream, seen: &mut Observation) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(connection(case, port, seen))
+    runtime.block_on(connection(case, stream, seen))
 }
 
-async fn connection(case: &Case, port: u16, seen: &mut Observation) -> Result<u16> {
-    let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).await?;
-    stream.set_nodelay(true)?;
-    let own_port = stream.local_addr()?.port();
+async fn connection(
+    case: &Case,
+    stream: std::net::TcpStream,
+    seen: &mut Observation,
+) -> Result<()> {
+    stream.set_nonblocking(true)?;
+    let stream = TcpStream::from_std(stream)?;
     let (mut sender, connection) = client::handshake(stream).await?;
     let driver = tokio::spawn(connection);
     for step in case.steps() {
@@ -49,12 +51,14 @@ async fn connection(case: &Case, port: u16, seen: &mut Observation) -> Result<u1
         "not asked".to_owned()
     };
     driver.abort();
-    Ok(own_port)
+    Ok(())
 }
 
 async fn exchange(sender: &mut SendRequest<Bytes>, step: &Step) -> Result<Reply> {
     let ended = |error: h2::Error| {
-        let reason = error.reason().map_or("no reason".to_owned(), |reason| format!("{reason:?}"));
+        let reason = error
+            .reason()
+            .map_or("no reason".to_owned(), |reason| format!("{reason:?}"));
         let kind = if error.is_reset() { "reset" } else { "ended" };
         Reply::of_status(&format!("{kind} {reason}"))
     };

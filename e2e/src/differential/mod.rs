@@ -11,6 +11,7 @@ mod upstream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -68,20 +69,28 @@ pub fn run(folder: &Path, envoy: &Path, lateen: &Path, only: &str) -> Result<Rep
     let mut needed = BTreeSet::new();
     for (config, cases) in &by_config {
         let template = folder.join("configs").join(format!("{config}.yaml"));
-        let pairs = compare(&binaries, &template, cases).with_context(|| format!("config {config}"))?;
+        let pairs =
+            compare(&binaries, &template, cases).with_context(|| format!("config {config}"))?;
         for ((name, ..), (wanted, got)) in cases.iter().zip(pairs) {
             judge(name, &wanted, &got, &allowed, &mut needed, &mut report);
         }
     }
     if only.is_empty() {
         let unused = (0..allowed.len()).filter(|index| !needed.contains(index));
-        report.stale = unused.filter_map(|index| allowed.get(index)).map(|entry| entry.case.clone()).collect();
+        report.stale = unused
+            .filter_map(|index| allowed.get(index))
+            .map(|entry| entry.case.clone())
+            .collect();
     }
     Ok(report)
 }
 
 /// Both proxies' view of all cases of a configuration.
-fn compare(binaries: &Binaries, template: &Path, cases: &[Named<'_>]) -> Result<Vec<(Parts, Parts)>> {
+fn compare(
+    binaries: &Binaries,
+    template: &Path,
+    cases: &[Named<'_>],
+) -> Result<Vec<(Parts, Parts)>> {
     let text = fs::read_to_string(template).with_context(|| template.display().to_string())?;
     let folder = tempfile::tempdir()?;
     let side = |engine| -> Result<Vec<Parts>> {
@@ -100,8 +109,9 @@ fn compare(binaries: &Binaries, template: &Path, cases: &[Named<'_>]) -> Result<
 
 fn observe(proxy: Proxy, cases: &[Named<'_>]) -> Result<Vec<Parts>> {
     let mut seen = Vec::with_capacity(cases.len());
+    let mut used = BTreeSet::new();
     for (name, case, listener) in cases {
-        seen.push(one(&proxy, case, listener).with_context(|| name.clone())?);
+        seen.push(one(&proxy, case, listener, &mut used).with_context(|| name.clone())?);
     }
     let ports = proxy.ports.clone();
     let mut log = proxy.stop()?;
@@ -114,21 +124,45 @@ fn observe(proxy: Proxy, cases: &[Named<'_>]) -> Result<Vec<Parts>> {
     Ok(parts.collect())
 }
 
-fn one(proxy: &Proxy, case: &Case, listener: &str) -> Result<(u16, Observation)> {
-    let listener = if case.listener.is_empty() { listener } else { &case.listener };
+fn one(
+    proxy: &Proxy,
+    case: &Case,
+    listener: &str,
+    used: &mut BTreeSet<u16>,
+) -> Result<(u16, Observation)> {
+    let listener = if case.listener.is_empty() {
+        listener
+    } else {
+        &case.listener
+    };
     let port = proxy.listeners.get(listener);
     let port = *port.with_context(|| format!("no listener {listener}"))?;
     let mut observation = Observation::default();
     proxy.script.begin(&case.upstream);
-    let own_port = match case.http {
-        2 => http2::run(case, port, &mut observation)?,
-        _ => client::run(case, port, &mut observation)?,
-    };
+    let (stream, own_port) = connect(port, used)?;
+    match case.http {
+        2 => http2::run(case, stream, &mut observation)?,
+        _ => client::run(case, stream, &mut observation)?,
+    }
     observation.upstream = match proxy.script.seen(case.seen, Duration::from_secs(5)) {
         Ok(seen) => seen,
         Err(error) => vec![error.to_string()],
     };
     Ok((own_port, observation))
+}
+
+/// Connects from a port that no case had before: lines of the log are told apart by it.
+fn connect(port: u16, used: &mut BTreeSet<u16>) -> Result<(TcpStream, u16)> {
+    let mut again = Vec::new();
+    loop {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        let own = stream.local_addr()?.port();
+        if used.insert(own) {
+            return Ok((stream, own));
+        }
+        again.push(stream);
+    }
 }
 
 fn judge(
@@ -168,7 +202,9 @@ fn lines(wanted: &str, got: &str) -> String {
         let others: Vec<_> = other.lines().collect();
         own.lines()
             .filter(|line| !others.contains(line))
-            .fold(String::new(), |text, line| text + "    " + sign + " " + line + "\n")
+            .fold(String::new(), |text, line| {
+                text + "    " + sign + " " + line + "\n"
+            })
     };
     let text = one_sided(wanted, got, "envoy: ") + &one_sided(got, wanted, "lateen:");
     if text.is_empty() {
@@ -194,6 +230,10 @@ fn matches(pattern: &str, name: &str) -> bool {
 pub fn envoy_binary(folder: &Path) -> Result<PathBuf> {
     let output = std::process::Command::new(folder.join("envoy.sh")).output()?;
     let path = String::from_utf8(output.stdout)?;
-    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    anyhow::ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(PathBuf::from(path.trim()))
 }

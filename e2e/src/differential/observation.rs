@@ -32,6 +32,11 @@ const VOLATILE: [(&str, &str); 3] = [
     ("age", "<s>"),
 ];
 
+/// The time that is left shrinks while a try is under way.
+const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms: ";
+/// Times within one step are the same.
+const STEP: u64 = 50;
+
 impl Reply {
     pub(super) fn of_status(text: &str) -> Self {
         Self {
@@ -63,12 +68,29 @@ impl Observation {
         [
             ("status", all(|reply| reply.status.clone())),
             ("headers", all(|reply| headers(&reply.headers))),
-            ("body", all(|reply| String::from_utf8_lossy(&reply.body).into_owned())),
+            (
+                "body",
+                all(|reply| String::from_utf8_lossy(&reply.body).into_owned()),
+            ),
             ("trailers", all(|reply| headers(&reply.trailers))),
             ("bytes", named(&self.bytes, ports)),
             ("end", self.end.clone()),
-            ("upstream", named(&stable(&self.upstream.join("\n")), ports)),
-            ("log", named(&self.log.join("\n"), ports)),
+            (
+                "upstream",
+                named(&rounded(&stable(&self.upstream.join("\n"))), ports),
+            ),
+            (
+                "log",
+                named(
+                    &self
+                        .log
+                        .iter()
+                        .map(|line| flags_sorted(line))
+                        .collect::<Vec<_>>()
+                        .join("\n"),
+                    ports,
+                ),
+            ),
         ]
     }
 }
@@ -88,8 +110,38 @@ fn headers(lines: &[String]) -> String {
         })
         .collect();
     sorted.sort_by(|one, other| one.0.cmp(&other.0));
-    let lines: Vec<_> = sorted.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+    let lines: Vec<_> = sorted
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\n"))
+        .collect();
     stable(&lines.concat())
+}
+
+/// Times in whole steps.
+fn rounded(text: &str) -> String {
+    let line = |line: &str| match line.split_once(EXPECTED) {
+        Some((before, time)) => {
+            let time = time.parse::<u64>().unwrap_or(0);
+            format!("{before}{EXPECTED}{}", (time + STEP / 2) / STEP * STEP)
+        }
+        None => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The response flags are a set: Envoy lists them as they came up.
+fn flags_sorted(line: &str) -> String {
+    let words = line.split(' ').map(|word| {
+        let mut flags: Vec<_> = word.split(',').collect();
+        if flags
+            .iter()
+            .all(|flag| flag.bytes().all(|byte| byte.is_ascii_uppercase()))
+        {
+            flags.sort_unstable();
+        }
+        flags.join(",")
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Random ids replaced.

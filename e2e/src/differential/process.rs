@@ -137,9 +137,18 @@ impl Engine {
             Self::Envoy => Command::new(&binaries.envoy),
             Self::Lateen => Command::new(&binaries.lateen),
         };
-        command.args(["--concurrency", "1", "--log-level", "warning", "--drain-time-s", "1"]);
+        command.args([
+            "--concurrency",
+            "1",
+            "--log-level",
+            "warning",
+            "--drain-time-s",
+            "1",
+        ]);
         match self {
-            Self::Envoy => command.args(["--use-dynamic-base-id", "--file-flush-interval-msec", "100"]),
+            Self::Envoy => {
+                command.args(["--use-dynamic-base-id", "--file-flush-interval-msec", "100"])
+            }
             Self::Lateen => command.env_remove("RUST_LOG"),
         };
         if self == Self::Lateen {
@@ -159,9 +168,9 @@ fn filled(text: &str, mut port: impl FnMut(&str, &str) -> Result<u16>) -> Result
     // A place takes both of its signs; any other sign stays.
     let mut after_place = true;
     for part in text.split('@') {
-        let place = part.split_once(':').filter(|(kind, _)| {
-            matches!(*kind, "LISTEN" | "UPSTREAM" | "CLOSED" | "ADMIN")
-        });
+        let place = part
+            .split_once(':')
+            .filter(|(kind, _)| matches!(*kind, "LISTEN" | "UPSTREAM" | "CLOSED" | "ADMIN"));
         let Some((kind, name)) = place else {
             if !after_place {
                 made.push('@');

@@ -134,7 +134,9 @@ impl Script {
                 }
             }
         }
-        self.note(format!("{name} echoed {:?}", String::from_utf8_lossy(&all)));
+        if !all.is_empty() {
+            self.note(format!("{name} echoed {:?}", String::from_utf8_lossy(&all)));
+        }
         to.shutdown(Shutdown::Write)
     }
 }
@@ -143,7 +145,10 @@ fn bytes(name: &str, answer: &Answer, head: bool) -> Vec<u8> {
     if let Some(raw) = &answer.raw {
         return raw.clone().into_bytes();
     }
-    let mut text = format!("HTTP/1.1 {} Scripted\r\nx-upstream: {name}\r\n", answer.status);
+    let mut text = format!(
+        "HTTP/1.1 {} Scripted\r\nx-upstream: {name}\r\n",
+        answer.status
+    );
     for header in &answer.headers {
         text.push_str(header);
         text.push_str("\r\n");
@@ -160,7 +165,11 @@ fn bytes(name: &str, answer: &Answer, head: bool) -> Vec<u8> {
 }
 
 /// The next request with its body, or none at the end of the connection.
-fn request(name: &str, from: &mut impl BufRead, mut to: &TcpStream) -> io::Result<Option<Received>> {
+fn request(
+    name: &str,
+    from: &mut impl BufRead,
+    mut to: &TcpStream,
+) -> io::Result<Option<Received>> {
     let Some(line) = line(from)? else {
         return Ok(None);
     };
@@ -171,7 +180,8 @@ fn request(name: &str, from: &mut impl BufRead, mut to: &TcpStream) -> io::Resul
     let value = |name: &str| {
         headers.iter().find_map(|header| {
             let (own, value) = header.split_once(':')?;
-            own.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+            own.eq_ignore_ascii_case(name)
+                .then(|| value.trim().to_owned())
         })
     };
     if value("expect").is_some() {
@@ -182,13 +192,21 @@ fn request(name: &str, from: &mut impl BufRead, mut to: &TcpStream) -> io::Resul
     } else {
         let length = value("content-length").and_then(|text| text.parse().ok());
         let mut body = Vec::new();
-        from.take(length.unwrap_or(0).min(MOST)).read_to_end(&mut body)?;
+        from.take(length.unwrap_or(0).min(MOST))
+            .read_to_end(&mut body)?;
         if (body.len() as u64) < length.unwrap_or(0) {
             body.extend_from_slice(b"<cut off>");
         }
         (body, Vec::new())
     };
     headers.sort();
+    let own = own_address();
+    for header in &mut headers {
+        // Where the client is this machine, Envoy names the machine's own address.
+        if header.starts_with("x-forwarded-for:") && !own.is_empty() {
+            *header = header.replace(&own, "127.0.0.1");
+        }
+    }
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
     let mut text = format!("{name} {line}\n  {}\n", headers.join("\n  "));
     text.push_str(&format!("  body {:?}", String::from_utf8_lossy(&body)));
@@ -200,6 +218,16 @@ fn request(name: &str, from: &mut impl BufRead, mut to: &TcpStream) -> io::Resul
         path,
         head: line.starts_with("HEAD "),
     }))
+}
+
+/// The first address of this machine that others could reach it by, or nothing.
+fn own_address() -> String {
+    let addresses = nix::ifaddrs::getifaddrs().ok().into_iter().flatten();
+    let mut usable = addresses.filter_map(|interface| {
+        let address = interface.address?.as_sockaddr_in()?.ip();
+        (!address.is_loopback()).then(|| address.to_string())
+    });
+    usable.next().unwrap_or_default()
 }
 
 fn line(from: &mut impl BufRead) -> io::Result<Option<String>> {

@@ -146,6 +146,11 @@ impl HeaderMatcher {
             HeaderSubject::Header(name) => {
                 let mut values = request.headers.get_all(name).iter().peekable();
                 if values.peek().is_none() {
+                    let presence = matches!(self.test, HeaderTest::Present(_));
+                    if !presence && !self.missing_as_empty {
+                        // Neither a condition nor its opposite holds for what is not there.
+                        return false;
+                    }
                     self.test_one(None)
                 } else {
                     values.any(|value| self.test_one(Some(value.to_str().unwrap_or_default())))

@@ -78,6 +78,7 @@ fn preflight_answer(policy: &CorsPolicy, origin: &HeaderValue) -> HeaderMap {
         (header::ACCESS_CONTROL_ALLOW_METHODS, &policy.methods),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, &policy.headers),
         (header::ACCESS_CONTROL_MAX_AGE, &policy.max_age),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, &policy.expose),
     ] {
         if let Some(value) = value {
             headers.insert(name, value.clone());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use lateen_proxy_admit::{Refusal, admit};
@@ -21,6 +21,8 @@ use lateen_proxy_route::{
     Answer, BadPath, Cors, CorsGrant, Decision, Found, Target, choose_cluster, cors, cut_fragment,
     decide, find, normalize_path,
 };
+
+static ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 
 /// Longest wait for a route table that is not known yet.
 const TABLE_WAIT: Duration = Duration::from_secs(15);
@@ -40,6 +42,7 @@ where
 {
     let (parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(connection, &parts);
+    exchange.bodiless = body.is_end_stream();
     // On the heap, the stages' state is written once; by value, hyper would move kilobytes of it twice a request and keep
     // room for it on idle connections.
     let stages = Box::pin(stages(&mut exchange, &upstreams, parts, body));
@@ -163,7 +166,14 @@ fn cross_origin<'t>(
     found: &Found<'t>,
     parts: &Parts,
 ) -> Result<Option<CorsGrant<'t>>, LocalReply> {
-    let policy = found.cors().filter(|_| exchange.connection().chain.cors);
+    // Only forwarding routes have a policy.
+    let forwards = matches!(
+        found.route.map(|route| &route.action),
+        Some(RouteAction::Forward(_))
+    );
+    let policy = found
+        .cors()
+        .filter(|_| forwards && exchange.connection().chain.cors);
     let Some(policy) = policy else {
         return Ok(None);
     };
@@ -219,20 +229,28 @@ fn decided<'t>(
     let request = view(exchange, parts);
     match decide(permit, found, &request, random) {
         Decision::Forward(target) => Ok((target, target.timeout(&request))),
-        Decision::Answer(answer) => Err(direct(&answer)),
+        Decision::Answer(answer) => Err(direct(&answer, &request)),
         Decision::NotFound => Err(LocalReply::no_route()),
     }
 }
 
-fn direct(answer: &Answer<'_>) -> LocalReply {
+fn direct(answer: &Answer<'_>, request: &RequestView<'_>) -> LocalReply {
     let mut headers = http::HeaderMap::new();
+    if answer.status == http::StatusCode::CREATED {
+        let place = format!("{}://{}{}", request.scheme, request.authority, request.path);
+        if let Ok(place) = HeaderValue::try_from(place) {
+            headers.insert(http::header::LOCATION, place);
+        }
+    }
     answer.finish_response(&mut headers);
-    LocalReply::own(
+    let mut reply = LocalReply::own(
         answer.status,
         headers,
         answer.body.clone(),
         "direct_response",
-    )
+    );
+    reply.plain = false;
+    reply
 }
 
 /// The route's changes of headers, path and host. Whether the host is the endpoint's own, which is not known yet.
@@ -249,7 +267,12 @@ fn rewrite(
         set_path(parts, path)?;
     }
     match rewritten.host {
-        Some(HostRewrite::Literal(host)) => exchange.set_host(parts, host),
+        Some(HostRewrite::Literal(host)) => {
+            if let Ok(before) = HeaderValue::from_str(exchange.authority()) {
+                parts.headers.insert(&ORIGINAL_HOST, before);
+            }
+            exchange.set_host(parts, host);
+        }
         Some(HostRewrite::Auto) => return Ok(true),
         None => {}
     }

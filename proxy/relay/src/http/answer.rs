@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
+use hyper::ext::ReasonPhrase;
 use lateen_proxy_model::ResetReason;
 use lateen_proxy_telemetry::Flags;
 use tokio::time::Sleep;
@@ -76,8 +77,18 @@ impl Exchange {
         self.details = Some(reply.details.clone());
         self.transport.clone_from(&reply.transport);
         self.upgrade = None;
+        let delayed = reply.flags.contains(Flags::DELAY_INJECTED);
         let mut response = reply.into_response(self.grpc);
         self.finish_head(&mut response);
+        // What is still to come of the request would be read only to be thrown away.
+        let complete = match &self.progress {
+            Some(progress) => progress.ended.get().is_some(),
+            None => self.bodiless || delayed,
+        };
+        if !complete && self.version < Version::HTTP_2 {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
         response.map(|body| DownstreamBody::new(Kind::Full(body), self))
     }
 
@@ -85,6 +96,9 @@ impl Exchange {
     fn finish_head<B>(&mut self, response: &mut Response<B>) {
         *response.version_mut() = Version::HTTP_11;
         self.status = response.status().as_u16();
+        if self.version < Version::HTTP_2 {
+            own_reason(response);
+        }
         let chain = &self.conn.chain;
         let headers = response.headers_mut();
         if let Some(name) = &chain.manager.server_name {
@@ -118,6 +132,16 @@ impl Exchange {
         self.flags.insert(flags);
         self.details = Some(details.into());
         self.complete = true;
+    }
+}
+
+/// The reason beside the status is this proxy's, whatever the upstream said.
+fn own_reason<B>(response: &mut Response<B>) {
+    let status = response.status();
+    let extensions = response.extensions_mut();
+    extensions.remove::<ReasonPhrase>();
+    if status == StatusCode::IM_A_TEAPOT || status.canonical_reason().is_none() {
+        extensions.insert(ReasonPhrase::from_static(b"Unknown"));
     }
 }
 
@@ -275,7 +299,13 @@ where
             this.done = body.is_end_stream();
         }
         match &frame {
-            Some(Ok(frame)) => this.note(frame),
+            Some(Ok(frame)) => {
+                this.note(frame);
+                // Nothing follows, and HTTP/1 does not ask again.
+                if frame.is_trailers() {
+                    this.end();
+                }
+            }
             Some(Err(reason)) => {
                 let details = format!("upstream_reset_after_response_started{{{reason}}}");
                 this.cut(reset_flags(*reason), details.replace(' ', "_"));

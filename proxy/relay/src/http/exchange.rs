@@ -29,6 +29,8 @@ pub struct Exchange {
     uri: Uri,
     pub(crate) authority: HeaderValue,
     pub(crate) version: Version,
+    /// The request has no body.
+    pub bodiless: bool,
     pub(crate) grpc: bool,
     /// The client, as forwarding headers or the connection say.
     pub(crate) remote: SocketAddr,
@@ -77,6 +79,7 @@ impl Exchange {
             uri: parts.uri.clone(),
             authority: HeaderValue::from_static(""),
             version: parts.version,
+            bodiless: false,
             grpc,
             remote: client,
             request_headers: Vec::new(),

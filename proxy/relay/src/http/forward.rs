@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -125,6 +125,14 @@ where
         retries.may_come() || !plan.forward.mirrors.is_empty(),
     );
     mirror::send_all(exchange, upstreams, &plan, &parts, payload.replay());
+    let http2 = match cluster.cluster.http {
+        HttpProtocol::Http1 => false,
+        HttpProtocol::Http2 => true,
+        _ => exchange.version == Version::HTTP_2,
+    };
+    if !http2 && upgrade.is_none() {
+        frame_body(&mut parts, matches!(payload, Payload::Empty));
+    }
     let limits = limits(exchange, &plan);
     let mut tries = Tries {
         plan: &plan,
@@ -180,6 +188,24 @@ fn allow_upgrade(
     }
     exchange.upgrade = parts.extensions.remove();
     Ok(())
+}
+
+/// Says in HTTP/1's headers what body comes, where the method alone would say something else.
+fn frame_body(parts: &mut Parts, empty: bool) {
+    if parts.headers.contains_key(header::CONTENT_LENGTH) {
+        return;
+    }
+    let bodiless = matches!(
+        parts.method,
+        Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT | Method::TRACE
+    );
+    if empty && !bodiless {
+        let none = HeaderValue::from_static("0");
+        parts.headers.insert(header::CONTENT_LENGTH, none);
+    } else if !empty && bodiless && parts.method != Method::CONNECT {
+        let chunked = HeaderValue::from_static("chunked");
+        parts.headers.insert(header::TRANSFER_ENCODING, chunked);
+    }
 }
 
 /// What all tries say alike.
@@ -300,7 +326,10 @@ where
                 Err(Failed::Reset(failure)) => {
                     exchange.upstream.clone_from(&failure.connection);
                     let verdict = self.judge(|it, on| it.on_reset(&failure, on));
-                    (verdict, Err(LocalReply::reset(&failure)))
+                    (
+                        verdict,
+                        Err(LocalReply::reset(&failure, exchange.attempts > 1)),
+                    )
                 }
                 Err(Failed::TimedOut) => {
                     let verdict = self.judge(Retries::on_try_timeout);
@@ -341,6 +370,20 @@ where
         Ok(response)
     }
 
+    /// How long the upstream may take for this try.
+    fn expected(&self, exchange: &Exchange) -> Option<Duration> {
+        let positive = |time: Option<Duration>| time.filter(|time| !time.is_zero());
+        let total = positive(self.plan.timeout).map(|total| match exchange.attempts {
+            1 => total,
+            _ => total.saturating_sub(exchange.begun.elapsed()),
+        });
+        let per_try = positive(self.plan.retry.and_then(|policy| policy.per_try_timeout));
+        match (total, per_try) {
+            (Some(total), Some(per_try)) => Some(total.min(per_try)),
+            (total, per_try) => total.or(per_try),
+        }
+    }
+
     fn choose(&self, exchange: &Exchange) -> Option<Arc<Endpoint>> {
         let (tried, selection_attempts) = self.retries.avoid();
         let choice = Choice {
@@ -362,6 +405,10 @@ where
         if self.plan.attempt_count {
             head.headers
                 .insert(&ATTEMPT_COUNT, number(u128::from(exchange.attempts)));
+        }
+        if let Some(expected) = self.expected(exchange) {
+            head.headers
+                .insert(&EXPECTED_TIMEOUT, number(expected.as_millis()));
         }
         if self.plan.auto_host
             && let Some(name) = &endpoint.hostname

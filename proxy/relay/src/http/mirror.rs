@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, header};
+use http::{HeaderName, HeaderValue, Request, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use lateen_proxy_model::{ActiveRequest, Balance, Choice, Dial, Mirror, ResetReason, Target};
@@ -15,6 +15,8 @@ use super::exchange::Exchange;
 use super::forward::{ForwardPlan, Upstreams};
 use super::request_body::{Replay, RequestBody};
 use super::worker::KnownCluster;
+
+static INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 
 /// Longest life of a copy when the route has no timeout.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -42,6 +44,8 @@ pub(crate) fn send_all<L, D>(
         if mirror.shadow_suffix {
             shadow_host(&mut head);
         }
+        head.headers
+            .insert(&INTERNAL, HeaderValue::from_static("true"));
         let body = body.map_or_else(RequestBody::empty, Replay::copy);
         let copy = send(
             upstreams.clone(),

@@ -171,15 +171,17 @@ impl LocalReply {
     }
 
     /// No answer came from the upstream.
-    pub fn reset(failure: &SendFailure) -> Self {
+    pub fn reset(failure: &SendFailure, retried: bool) -> Self {
         let reason = failure.reason.text();
-        let mut body = format!(
-            "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
-        );
+        let which = if retried {
+            "retried and the latest reset reason"
+        } else {
+            "reset reason"
+        };
+        let body =
+            format!("upstream connect error or disconnect/reset before headers. {which}: {reason}");
         let mut details = format!("upstream_reset_before_response_started{{{reason}");
         if let Some(transport) = &failure.transport {
-            body.push_str(", transport failure reason: ");
-            body.push_str(transport);
             details.push('|');
             details.push_str(transport);
         }
@@ -286,16 +288,16 @@ mod tests {
 
     #[test]
     fn resets_are_worded_as_envoy_words_them() {
-        let reply = LocalReply::reset(&SendFailure {
+        let failure = SendFailure {
             reason: ResetReason::ConnectFailure,
             transport: Some("delayed connect error: Connection refused".into()),
             started: false,
             connection: None,
-        });
+        };
+        let reply = LocalReply::reset(&failure, false);
         assert_eq!(
             reply.body,
-            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, \
-             transport failure reason: delayed connect error: Connection refused"
+            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure"
         );
         assert_eq!(
             reply.details,

@@ -47,7 +47,8 @@ static INTERNAL: [HeaderName; 18] = [
 ];
 
 /// The same, of clients at the edge.
-static EDGE: [HeaderName; 3] = [
+static EDGE: [HeaderName; 4] = [
+    HeaderName::from_static("x-envoy-original-host"),
     HeaderName::from_static("x-envoy-decorator-operation"),
     HeaderName::from_static("x-envoy-downstream-service-cluster"),
     HeaderName::from_static("x-envoy-downstream-service-node"),
