@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what building, testing and running a local mesh need, by apt and cargo. Repeating it is cheap: what is there
+# Installs what building, testing and running a local mesh need, by apt, cargo and pip. Repeating it is cheap: what is there
 # is left alone. Without root or sudo it names what is missing.
 set -euo pipefail
 
@@ -60,6 +60,10 @@ fi
 if ! command -v cargo >/dev/null; then
     say "missing: cargo 1.95 or newer (apt install cargo, or rustup)" >&2
     exit 1
+fi
+if [[ ${SETUP_WITHOUT_LINTERS:-} != 1 ]]; then
+    # What the differential suite compares with.
+    "$(dirname "${BASH_SOURCE[0]}")/differential/envoy.sh" >/dev/null
 fi
 if [[ ${SETUP_WITHOUT_LINTERS:-} != 1 ]] && ! cargo deny --version 2>/dev/null | grep -qF "$CARGO_DENY"; then
     say "installing cargo-deny $CARGO_DENY (checks licences and duplicate crates; takes some minutes, once)"

@@ -166,9 +166,7 @@ impl Session {
                     self.flags = Flags::NO_HEALTHY_UPSTREAM;
                     return None;
                 }
-                Err(Some(failure)) => {
-                    self.note_failure(failure, attempt == attempts && attempts > 1)
-                }
+                Err(Some(failure)) => self.note_failure(failure, attempt == attempts),
             }
         }
         None

@@ -18,13 +18,19 @@ pub(crate) fn reset_reason(error: &hyper::Error) -> ResetReason {
             _ => ResetReason::ProtocolError,
         };
     }
-    if error.is_parse() {
+    if error.is_parse() || is_cut_body(error) {
         ResetReason::ProtocolError
     } else if error.is_user() {
         ResetReason::LocalReset
     } else {
         ResetReason::ConnectionTermination
     }
+}
+
+/// The connection ended within the length or chunk that the answer had promised.
+fn is_cut_body(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &std::io::Error| cause.kind() == std::io::ErrorKind::UnexpectedEof)
 }
 
 fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {

@@ -71,7 +71,7 @@ where
     let table = route_table(exchange).await?;
     let random = fastrand::u64(..);
     let found = find_route(exchange, &table, &parts, random);
-    let grant = cross_origin(exchange, &found, &parts)?;
+    let grant = cross_origin(exchange, &found, &parts, random)?;
     let permit = admitted(exchange, &found, &parts, random).await?;
     let (target, timeout) = decided(exchange, permit, &found, &parts, random)?;
     let auto_host = rewrite(exchange, &target, &mut parts)?;
@@ -160,11 +160,21 @@ fn find_route<'t>(
     found
 }
 
+/// Notes the cluster that a request would have gone to.
+fn aim(exchange: &mut Exchange, found: &Found<'_>, random: u64) {
+    if let Some(RouteAction::Forward(forward)) = found.route.map(|route| &route.action)
+        && let Some((slot, _)) = choose_cluster(&forward.cluster, random)
+    {
+        exchange.meant_for(slot);
+    }
+}
+
 /// The cross-origin policy: a pre-flight ends here, another request may take a grant along.
 fn cross_origin<'t>(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     found: &Found<'t>,
     parts: &Parts,
+    random: u64,
 ) -> Result<Option<CorsGrant<'t>>, LocalReply> {
     // Only forwarding routes have a policy.
     let forwards = matches!(
@@ -180,12 +190,15 @@ fn cross_origin<'t>(
     match cors(policy, &view(exchange, parts)) {
         Cors::Pass => Ok(None),
         Cors::Granted(grant) => Ok(Some(grant)),
-        Cors::Preflight(headers) => Err(LocalReply::own(
-            http::StatusCode::OK,
-            headers,
-            Bytes::new(),
-            "cors_response",
-        )),
+        Cors::Preflight(headers) => {
+            aim(exchange, found, random);
+            Err(LocalReply::own(
+                http::StatusCode::OK,
+                headers,
+                Bytes::new(),
+                "cors_response",
+            ))
+        }
     }
 }
 
@@ -210,11 +223,7 @@ async fn admitted(
     admission
         .conclude()
         .map_err(|Refusal::Fault { abort, delayed }| {
-            if let Some(RouteAction::Forward(forward)) = found.route.map(|route| &route.action)
-                && let Some((slot, _)) = choose_cluster(&forward.cluster, random)
-            {
-                exchange.meant_for(slot);
-            }
+            aim(exchange, found, random);
             LocalReply::fault(abort, delayed)
         })
 }

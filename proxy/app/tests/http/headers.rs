@@ -172,7 +172,7 @@ fn what_cannot_be_trusted_is_refused() {
             (
                 "CONNECT",
                 "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\nconnection: close\r\n\r\n",
-                403,
+                404,
             ),
             (
                 "an upgrade nobody allowed",

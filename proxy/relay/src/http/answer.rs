@@ -51,6 +51,11 @@ impl Exchange {
         strip_hop(response.headers_mut());
         self.finish_head(&mut response);
         let Some(protocol) = protocol else {
+            if self.upgrade.is_some() && self.version < Version::HTTP_2 {
+                // Its client may have begun to speak the other protocol.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             return response.map(|body| {
                 let done = body.is_end_stream();
                 let mut body = DownstreamBody::new(Kind::Upstream(body), self);
@@ -76,6 +81,7 @@ impl Exchange {
         self.flags.insert(reply.flags);
         self.details = Some(reply.details.clone());
         self.transport.clone_from(&reply.transport);
+        let closes = reply.closes() || self.upgrade.is_some() || self.method == Method::CONNECT;
         self.upgrade = None;
         let delayed = reply.flags.contains(Flags::DELAY_INJECTED);
         let mut response = reply.into_response(self.grpc);
@@ -85,7 +91,7 @@ impl Exchange {
             Some(progress) => progress.ended.get().is_some(),
             None => self.bodiless || delayed,
         };
-        if !complete && self.version < Version::HTTP_2 {
+        if (closes || !complete) && self.version < Version::HTTP_2 {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }

@@ -145,7 +145,9 @@ where
     let mut response = outcome.map_err(LocalReply::from).flatten()?;
     let since = exchange.progress.as_ref().and_then(|it| it.ended.get());
     let time = since.unwrap_or(exchange.begun).elapsed().as_millis();
-    response.headers_mut().insert(&SERVICE_TIME, number(time));
+    if upgrade.is_none() {
+        response.headers_mut().insert(&SERVICE_TIME, number(time));
+    }
     Ok(response)
 }
 
@@ -304,6 +306,7 @@ where
     ) -> Result<Response<D::Body>, LocalReply> {
         loop {
             let Some(endpoint) = self.choose(exchange) else {
+                exchange.attempts = exchange.attempts.max(1);
                 return Err(LocalReply::no_healthy_upstream());
             };
             self.retries.note_tried(endpoint.id);

@@ -206,11 +206,19 @@ impl LocalReply {
         reply
     }
 
+    /// Whether what may follow on the connection cannot be trusted to be a request.
+    pub(crate) fn closes(&self) -> bool {
+        matches!(
+            &*self.details,
+            "path_normalization_failed" | "missing_host_header" | "upgrade_failed"
+        )
+    }
+
     /// The head and body as sent. `grpc`: the request was gRPC.
     pub(crate) fn into_response(self, grpc: bool) -> Response<Bytes> {
         let parts = *self.0;
         let mut response = Response::new(Bytes::new());
-        let plain_status = (!grpc && parts.grpc.is_none()) || parts.plain;
+        let plain_status = !grpc || parts.plain;
         if plain_status {
             *response.status_mut() = parts.status;
         }
@@ -313,7 +321,7 @@ mod tests {
         assert_eq!(response.headers()["grpc-status"], "14");
         assert_eq!(response.headers()["grpc-message"], "no healthy upstream");
         assert!(response.body().is_empty());
-        let fault = LocalReply::fault(FaultAbort::Grpc(5), false).into_response(false);
+        let fault = LocalReply::fault(FaultAbort::Grpc(5), false).into_response(true);
         assert_eq!(fault.headers()["grpc-status"], "5");
     }
 }

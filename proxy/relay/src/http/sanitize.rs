@@ -61,7 +61,7 @@ pub fn check(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
     if parts.version < Version::HTTP_11 && !manager.accept_http_10 {
         return Err(LocalReply::new(
             StatusCode::UPGRADE_REQUIRED,
-            "",
+            "Upgrade Required",
             Flags::DOWNSTREAM_PROTOCOL,
             "low_version",
         ));
@@ -78,7 +78,8 @@ pub fn check(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
     let authority = authority(parts)?;
     if parts.method == Method::CONNECT {
         if !manager.upgrades.iter().any(|name| &**name == "connect") {
-            return Err(LocalReply::upgrade_refused());
+            // No route takes a request without a path.
+            return Err(LocalReply::no_route());
         }
     } else {
         let path = parts.uri.path_and_query().cloned();
@@ -152,14 +153,34 @@ pub fn trust(exchange: &mut Exchange, parts: &mut Parts) {
     xfcc::apply(&conn, headers);
     if manager.generate_request_id {
         let keep = !edge || manager.preserve_external_request_id;
-        if !keep || !headers.contains_key(&REQUEST_ID) {
+        let given = headers.get(&REQUEST_ID).filter(|id| !id.is_empty());
+        if !keep || given.is_none() {
             headers.insert(&REQUEST_ID, request_id::new());
         }
     }
     if !manager.proxy_100_continue {
         headers.remove(header::EXPECT);
     }
+    if exchange.version >= Version::HTTP_2 {
+        join_cookies(headers);
+    }
     exchange.keep_request(parts);
+}
+
+/// One line of cookies, as HTTP/1 has them (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, joined);
+    }
 }
 
 /// The path and query as they are now.
@@ -182,7 +203,7 @@ fn transfer_encoding(headers: &HeaderMap) -> Result<(), LocalReply> {
     if codings.next().is_some_and(odd) || codings.next().is_some() {
         return Err(LocalReply::new(
             StatusCode::NOT_IMPLEMENTED,
-            "",
+            "Not Implemented",
             Flags::DOWNSTREAM_PROTOCOL,
             "http1.invalid_transfer_encoding",
         ));
