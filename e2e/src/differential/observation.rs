@@ -35,7 +35,7 @@ const VOLATILE: [(&str, &str); 3] = [
 /// The time that is left shrinks while a try is under way.
 const EXPECTED: &str = "x-envoy-expected-rq-timeout-ms: ";
 /// Times within one step are the same.
-const STEP: u64 = 50;
+const STEP: u64 = 250;
 
 impl Reply {
     pub(super) fn of_status(text: &str) -> Self {
