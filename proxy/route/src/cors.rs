@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://a");
         assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_METHODS], "GET,POST");
         assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
-        assert!(!headers.contains_key(header::ACCESS_CONTROL_EXPOSE_HEADERS));
+        assert_eq!(headers[header::ACCESS_CONTROL_EXPOSE_HEADERS], "x-e");
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn an_answer_cut_short_is_never_passed_off_as_whole() {
         let second = Mesh::start(vec![route(to(slot(spoken)))], |_| {}).await;
         let response = second.http2().await.send_request(request).await.unwrap();
         assert!(response.into_body().collect().await.is_err());
-        let wanted = "200 UC upstream_reset_after_response_started{connection_termination} 0 4";
+        let wanted = "200 UPE upstream_reset_after_response_started{protocol_error} 0 4";
         assert_eq!(mesh.log(1).await, [wanted]);
         assert_eq!(second.log(1).await, [wanted]);
     });

@@ -95,8 +95,7 @@ fn without_retries_failures_are_worded_as_envoy_words_them() {
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(
             answer.body(),
-            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, \
-             transport failure reason: delayed connect error: Connection refused"
+            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure"
         );
         let log = refused.log(1).await;
         assert!(log[0].starts_with(
