@@ -95,7 +95,9 @@ fn compare(
     let folder = tempfile::tempdir()?;
     let side = |engine| -> Result<Vec<Parts>> {
         let text = text.replace("@DIR@", &folder.path().display().to_string());
-        let proxy = Proxy::start(engine, binaries, &text, folder.path())?;
+        // Somebody else may take a port between its choice and its use.
+        let start = || Proxy::start(engine, binaries, &text, folder.path());
+        let proxy = start().or_else(|_| start()).or_else(|_| start())?;
         observe(proxy, cases).with_context(|| format!("{engine:?}"))
     };
     let (envoy, lateen) = thread::scope(|scope| {
