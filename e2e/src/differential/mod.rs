@@ -111,7 +111,7 @@ fn compare(
 
 fn observe(proxy: Proxy, cases: &[Named<'_>]) -> Result<Vec<Parts>> {
     let mut seen = Vec::with_capacity(cases.len());
-    let mut used = BTreeSet::new();
+    let mut used = proxy.used.clone();
     for (name, case, listener) in cases {
         seen.push(one(&proxy, case, listener, &mut used).with_context(|| name.clone())?);
     }

@@ -1,6 +1,6 @@
 //! The two proxies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,8 @@ pub(super) struct Proxy {
     pub(super) listeners: BTreeMap<String, u16>,
     /// What each port is.
     pub(super) ports: BTreeMap<u16, String>,
+    /// Ports that called before the first case.
+    pub(super) used: BTreeSet<u16>,
 }
 
 impl Proxy {
@@ -81,6 +83,7 @@ impl Proxy {
             script,
             listeners,
             ports,
+            used: BTreeSet::new(),
         };
         proxy.wait().with_context(|| format!("{engine:?}"))?;
         Ok(proxy)
@@ -88,10 +91,14 @@ impl Proxy {
 
     fn wait(&mut self) -> Result<()> {
         for port in self.listeners.values() {
-            let (child, folder) = (&mut self.child, &self.folder);
+            let (child, folder, used) = (&mut self.child, &self.folder, &mut self.used);
             let up = eventually(Duration::from_secs(30), || match child.try_wait()? {
                 Some(_) => Ok(false),
-                None => Ok(TcpStream::connect(("127.0.0.1", *port)).map(|_| true)?),
+                None => {
+                    let stream = TcpStream::connect(("127.0.0.1", *port))?;
+                    used.insert(stream.local_addr()?.port());
+                    Ok(true)
+                }
             });
             if !up.unwrap_or(false) {
                 let output = fs::read_to_string(folder.join("output.txt"))?;
