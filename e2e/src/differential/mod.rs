@@ -11,12 +11,13 @@ mod upstream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use socket2::{Domain, Socket, Type};
 
 use case::{Case, Difference};
 use observation::Observation;
@@ -157,13 +158,16 @@ fn one(
 fn connect(port: u16, used: &mut BTreeSet<u16>) -> Result<(TcpStream, u16)> {
     let mut again = Vec::new();
     loop {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_nodelay(true)?;
-        let own = stream.local_addr()?.port();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        let own = socket.local_addr()?.as_socket().map_or(0, |it| it.port());
         if used.insert(own) {
-            return Ok((stream, own));
+            socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+            socket.set_tcp_nodelay(true)?;
+            return Ok((socket.into(), own));
         }
-        again.push(stream);
+        // Held, so that the next port is another.
+        again.push(socket);
     }
 }
 
