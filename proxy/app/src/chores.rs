@@ -9,6 +9,7 @@ use lateen_proxy_agent::{
     AgentMetrics, Ask, DrainHandle, FileSecrets, Readiness, Renewal, Settings, Status, listen,
     listen_on,
 };
+use lateen_proxy_balance::Keeper;
 use lateen_proxy_state::State;
 use lateen_proxy_telemetry::{LogSinks, Metrics, MetricsConfig, Peer, PeerFields};
 use lateen_xds::node::NodeMetadata;
@@ -22,6 +23,9 @@ use crate::logging::LogControl;
 
 /// Most series of metrics a worker keeps.
 const MAX_SERIES: usize = 10_000;
+
+/// Time between looks at endpoints that are left out.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// What the whole process shares: state, metrics and open logs.
 #[derive(Clone)]
@@ -61,7 +65,9 @@ impl Core {
             version: VERSION.to_owned(),
             max_series: MAX_SERIES,
         });
-        let state = State::new();
+        let started = (Instant::now(), SystemTime::now());
+        let keeper = Keeper::new(started.0);
+        let state = State::preparing(Arc::new(keeper));
         let dropped = metrics.stats().counter("filesystem.write_failed");
         Self {
             readiness: Readiness::new(Arc::clone(&state), metrics.stats()),
@@ -70,8 +76,20 @@ impl Core {
             logs: Arc::new(LogSinks::new(dropped)),
             metrics,
             log,
-            started: (Instant::now(), SystemTime::now()),
+            started,
         }
+    }
+
+    /// Looks after endpoints that are left out. Needs a runtime.
+    pub(crate) fn start_keeper(&self) {
+        let keeper = Keeper::new(self.started.0);
+        let state = Arc::clone(&self.state);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                keeper.sweep(&state.clusters().matching(Keeper::watches));
+            }
+        });
     }
 
     /// Serves the admin pages at `address`, with `bootstrap` as what the process was started with.

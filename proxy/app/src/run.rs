@@ -26,6 +26,7 @@ pub(crate) fn pod(config: &ProxyConfig, log: Arc<LogControl>) -> anyhow::Result<
         let signals = Signals::listen().context("signal handlers")?;
         let (data_path, failed) = DataPath::start(&core, Arc::clone(&logs), pod_data_path(config))?;
         let drain: Arc<dyn DrainHandle> = data_path.control();
+        core.start_keeper();
         let asked = core.start_pod_side(config, Arc::clone(&drain))?;
         tokio::spawn(report(failed));
         tokio::spawn(client(&core, logs, config)?.run(Arc::new(control_plane(&core, config))));
@@ -57,6 +58,7 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
             .with_context(|| file.to_string())?;
         let (data_path, mut failed) = DataPath::start(&core, logs, bootstrap_data_path(config))?;
         let drain: Arc<dyn DrainHandle> = data_path.control();
+        core.start_keeper();
         if let Some(address) = bootstrap.admin {
             start_admin(&core, address, config, &text, Arc::clone(&drain))?;
         }

@@ -15,7 +15,7 @@ use lateen_proxy_model::{
 use lateen_proxy_relay::exchange::{self, Turn, exchange, peer_of};
 use lateen_proxy_relay::http::{ConnectionFacts, KnownCluster};
 use lateen_proxy_relay::tcp::{TcpEnd, Transferred, copy};
-use lateen_proxy_route::choose_cluster;
+use lateen_proxy_route::{choose_cluster, source_hash};
 use lateen_proxy_telemetry::{Exchange, Flags, Peer, TCP_REPORT_INTERVAL, TcpRecord, TcpReporter};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{MissedTickBehavior, interval_at};
@@ -157,7 +157,10 @@ impl Session {
         let mut tried = Vec::new();
         let attempts = proxy.max_connect_attempts.max(1);
         for attempt in 1..=attempts {
-            match self.try_once(slot, &known.cluster, &mut tried).await {
+            match self
+                .try_once((slot, &known.cluster), &mut tried, proxy.hash_source)
+                .await
+            {
                 Ok(upstream) => {
                     self.upstream = Some(Arc::clone(&upstream.connection));
                     return Some(upstream);
@@ -175,9 +178,9 @@ impl Session {
     /// One try; `Err(None)` when there is no endpoint.
     async fn try_once(
         &self,
-        slot: &ClusterRef,
-        cluster: &Arc<Cluster>,
+        (slot, cluster): (&ClusterRef, &Arc<Cluster>),
         tried: &mut Vec<u64>,
+        hashed: bool,
     ) -> Result<TcpUpstream, Option<SendFailure>> {
         let destination = self.facts.destination.0;
         let balancer = &self.worker.balancer;
@@ -185,6 +188,7 @@ impl Session {
             original_dst: Some(destination),
             tried,
             selection_attempts: 3,
+            hash: hashed.then(|| source_hash(self.facts.client.0.ip())),
         };
         let endpoint = balancer.choose(slot, cluster, &choice).ok_or(None)?;
         tried.push(endpoint.id);

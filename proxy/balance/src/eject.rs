@@ -1,12 +1,10 @@
 //! Passive health checks: endpoints that fail in a row are left out for a while.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use lateen_proxy_model::{Cluster, Endpoint, Outcome, OutlierDetection};
 
-/// Longest ejection, unless the base time is longer. Envoy's `max_ejection_time`.
-const MAX_EJECTION: Duration = Duration::from_secs(300);
+use crate::millis;
 
 /// Counts the end of a request, and ejects the endpoint when a detector's limit is reached.
 pub(crate) fn report(
@@ -58,7 +56,7 @@ fn eject(cluster: &Cluster, detection: &OutlierDetection, endpoint: &Endpoint, n
     let base = millis(detection.base_ejection_time);
     let time = base
         .saturating_mul(u64::from(count))
-        .min(millis(MAX_EJECTION).max(base));
+        .min(millis(detection.max_ejection_time).max(base));
     let until = now.saturating_add(time.max(1));
     if state
         .until
@@ -68,6 +66,9 @@ fn eject(cluster: &Cluster, detection: &OutlierDetection, endpoint: &Endpoint, n
         state.count.store(count, Ordering::Relaxed);
         state.consecutive_5xx.store(0, Ordering::Relaxed);
         state.consecutive_gateway.store(0, Ordering::Relaxed);
+        if !cluster.lb.is_hashed() {
+            crate::plan::prepare(cluster, now);
+        }
     }
 }
 
@@ -94,9 +95,6 @@ fn room(cluster: &Cluster, detection: &OutlierDetection, now: u64) -> bool {
         all += 1;
         out += u64::from(endpoint.ejection.is_out(now));
     }
-    out * 100 <= all * u64::from(detection.max_ejection_percent)
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    (detection.always_eject_one && out == 1)
+        || out * 100 <= all * u64::from(detection.max_ejection_percent)
 }

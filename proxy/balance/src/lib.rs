@@ -1,25 +1,28 @@
 //! Cluster to endpoint: policies, health, priority and passive health checks.
 //!
 //! [`Balancer`] is one worker's state: cursors, draws and the endpoints of clusters that follow the original
-//! destination. What workers must agree on (requests under way, ejections) are atomics on the endpoints.
+//! destination. What workers must agree on (requests under way, ejections) are atomics on the endpoints. Shares of
+//! priorities, localities and endpoints are worked out when they change, by [`Keeper`], and kept at the cluster.
 
 mod eject;
-mod level;
+mod keeper;
 mod pick;
+mod plan;
+mod table;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 use lateen_proxy_model::{
-    Balance, Choice, Cluster, ClusterKind, ClusterRef, Endpoint, EndpointMetadata, EndpointSet,
-    Health, LbPolicy, Outcome,
+    Balance, Choice, Cluster, ClusterKind, ClusterRef, Endpoint, EndpointMetadata, Health,
+    LbPolicy, Outcome, Plan,
 };
 
-use pick::Candidates;
+pub use keeper::Keeper;
 
 /// Destinations remembered by one worker; beyond that the memory starts anew.
 const ORIGINAL_DESTINATIONS: usize = 4096;
@@ -76,19 +79,26 @@ impl Balance for Balancer {
             }
             return Some(state.original(slot.id(), address));
         }
-        let endpoints = cluster.endpoints()?.load();
-        let set: &EndpointSet = endpoints.as_deref()?;
-        let now = cluster.outlier.map(|_| (self.clock)());
-        let candidates = level::candidates(set, cluster, now, &mut state.random)?;
+        let known = cluster.plan.load();
+        let made;
+        let plan: &Plan = match known.as_deref() {
+            Some(plan) if plan.expires == u64::MAX || !self.is_over(cluster, plan) => plan,
+            _ => {
+                made = plan::prepare(cluster, (self.clock)());
+                &made
+            }
+        };
         let mut last = None;
-        for _ in 0..=choice.selection_attempts {
-            let endpoint = state.pick(slot.id(), cluster, &candidates)?;
+        let hash = choice.hash.filter(|_| cluster.lb.is_hashed());
+        let drawn = hash.unwrap_or_else(|| state.random.u64(..));
+        for attempt in 0..=choice.selection_attempts {
+            let endpoint = self.pick((slot, cluster), plan, (drawn, attempt), &mut state)?;
             if !choice.tried.contains(&endpoint.id) {
-                return Some(endpoint);
+                return Some(Arc::clone(endpoint));
             }
             last = Some(endpoint);
         }
-        last
+        last.cloned()
     }
 
     fn report(&self, cluster: &Cluster, endpoint: &Endpoint, outcome: Outcome) {
@@ -96,6 +106,65 @@ impl Balance for Balancer {
             eject::report(cluster, detection, endpoint, outcome, (self.clock)());
         }
     }
+}
+
+impl Balancer {
+    /// Whether an ejection that the plan knows has ended. Tables are made anew elsewhere: it takes too long here.
+    fn is_over(&self, cluster: &Cluster, plan: &Plan) -> bool {
+        !cluster.lb.is_hashed() && (self.clock)() >= plan.expires
+    }
+
+    fn pick<'p>(
+        &self,
+        (slot, cluster): (&ClusterRef, &Cluster),
+        plan: &'p Plan,
+        (drawn, attempt): (u64, u32),
+        state: &mut State,
+    ) -> Option<&'p Arc<Endpoint>> {
+        // A hash decides the priority too; other policies draw it for each attempt.
+        let hashed = cluster.lb.is_hashed();
+        let draw = if hashed || attempt == 0 {
+            drawn
+        } else {
+            state.random.u64(..)
+        };
+        let (level, healthy) = pick::level(plan, draw)?;
+        if level.panics && cluster.balancing.fail_on_panic {
+            return None;
+        }
+        if hashed {
+            return table::pick(level.table.as_ref()?, drawn, attempt);
+        }
+        let pool = if healthy || level.panics {
+            &level.healthy
+        } else {
+            &level.degraded
+        };
+        let random = &mut state.random;
+        let part = pick::part(pool, random)?;
+        let mut unused = 0;
+        let cursor = match cluster.lb {
+            LbPolicy::RoundRobin => {
+                let place = state.cursors.entry(slot.id());
+                place.or_insert_with(|| random.u64(..))
+            }
+            _ => &mut unused,
+        };
+        let warming = cluster.balancing.slow_start.as_ref();
+        let warming = warming.map(|slow| (slow, (self.clock)()));
+        let warming = warming.filter(|(_, now)| plan.warm > *now);
+        pick::pick(
+            (cluster.lb, &cluster.balancing),
+            part,
+            warming,
+            cursor,
+            random,
+        )
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl State {
@@ -114,21 +183,6 @@ impl State {
         ));
         self.originals.insert((cluster, address), Arc::clone(&made));
         made
-    }
-
-    fn pick(
-        &mut self,
-        slot: u64,
-        cluster: &Cluster,
-        candidates: &Candidates<'_>,
-    ) -> Option<Arc<Endpoint>> {
-        let random = &mut self.random;
-        let mut unused = 0;
-        let cursor = match cluster.lb {
-            LbPolicy::RoundRobin => self.cursors.entry(slot).or_insert_with(|| random.u64(..)),
-            _ => &mut unused,
-        };
-        pick::pick(cluster.lb, candidates, cursor, random).cloned()
     }
 }
 

@@ -4,11 +4,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lateen_proxy_model::{
-    CircuitBreakers, HttpProtocol, LbPolicy, Locality, LocalityEndpoints, OutlierDetection, Slot,
+    CircuitBreakers, EndpointSet, HttpProtocol, LbPolicy, Locality, LocalityEndpoints,
+    OutlierDetection, Slot,
 };
 use proptest::prelude::*;
 
 use super::*;
+
+mod hashed;
+mod shares;
 
 fn endpoint(port: u16, weight: u32, health: Health) -> Arc<Endpoint> {
     let address = SocketAddr::from(([10, 0, 0, 1], port));
@@ -35,6 +39,7 @@ fn cluster(lb: LbPolicy, levels: Vec<LocalityEndpoints>) -> Cluster {
         name: "c".into(),
         kind: ClusterKind::Endpoints(Slot::filled("c", set)),
         lb,
+        balancing: Default::default(),
         panic_threshold: 0,
         connect_timeout: Duration::from_secs(1),
         http: HttpProtocol::Http1,
@@ -51,6 +56,7 @@ fn cluster(lb: LbPolicy, levels: Vec<LocalityEndpoints>) -> Cluster {
         metadata_exchange: false,
         service: Default::default(),
         shared: Arc::default(),
+        plan: Default::default(),
     }
 }
 
@@ -79,12 +85,11 @@ proptest! {
     fn idle_endpoints_get_their_share_by_weight_and_sick_ones_nothing(
         weights in prop::collection::vec((1u32..20, any::<bool>()), 2..8),
         seed in any::<u64>(),
-        policy in 0..3,
+        policy in 0..2,
     ) {
         let lb = match policy {
             0 => LbPolicy::LeastRequest { choices: 2 },
-            1 => LbPolicy::RoundRobin,
-            _ => LbPolicy::Random,
+            _ => LbPolicy::RoundRobin,
         };
         let endpoints: Vec<_> = weights
             .iter()
@@ -176,11 +181,24 @@ fn sick_endpoints_serve_only_in_panic() {
             .is_none()
     );
     cluster.panic_threshold = 50;
+    plan::prepare(&cluster, 0);
     assert!(
         balancer
             .choose(&slot, &cluster, &Choice::default())
             .is_some()
     );
+}
+
+fn detection() -> OutlierDetection {
+    OutlierDetection {
+        consecutive_5xx: 2,
+        consecutive_gateway_errors: 0,
+        interval: Duration::from_secs(10),
+        base_ejection_time: Duration::from_secs(30),
+        max_ejection_time: Duration::from_secs(300),
+        max_ejection_percent: 50,
+        always_eject_one: false,
+    }
 }
 
 #[test]
@@ -190,13 +208,7 @@ fn failures_in_a_row_eject_for_a_growing_time() {
         .collect();
     let bad = Arc::clone(&endpoints[0]);
     let mut cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
-    cluster.outlier = Some(OutlierDetection {
-        consecutive_5xx: 2,
-        consecutive_gateway_errors: 0,
-        interval: Duration::from_secs(10),
-        base_ejection_time: Duration::from_secs(30),
-        max_ejection_percent: 50,
-    });
+    cluster.outlier = Some(detection());
     let (balancer, now) = clock(1);
     let slot = Slot::new("c");
     let chosen = || {
@@ -223,25 +235,38 @@ fn failures_in_a_row_eject_for_a_growing_time() {
 }
 
 #[test]
-fn no_more_than_the_limit_is_ejected() {
-    let endpoints: Vec<_> = (1..=2)
-        .map(|port| endpoint(port, 1, Health::Healthy))
-        .collect();
-    let both = endpoints.clone();
-    let mut cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
-    cluster.outlier = Some(OutlierDetection {
-        consecutive_5xx: 1,
-        consecutive_gateway_errors: 0,
-        interval: Duration::from_secs(10),
-        base_ejection_time: Duration::from_secs(30),
-        max_ejection_percent: 50,
-    });
-    let (balancer, _) = clock(1);
-    for endpoint in &both {
-        balancer.report(&cluster, endpoint, Outcome::GatewayError);
+fn how_many_may_be_ejected_is_as_in_envoy() {
+    // Endpoints, percentage, whether one always may; how many Envoy 1.40.0 had ejected when all failed.
+    for (count, percent, always, envoy) in [
+        (3, 10, false, 0),
+        (3, 10, true, 1),
+        (3, 33, false, 0),
+        (3, 34, false, 1),
+        (3, 66, false, 1),
+        (3, 67, true, 2),
+        (2, 50, true, 1),
+        (1, 10, false, 0),
+        (1, 100, false, 1),
+        (4, 50, false, 2),
+    ] {
+        let endpoints: Vec<_> = (1..=count)
+            .map(|port| endpoint(port, 1, Health::Healthy))
+            .collect();
+        let all = endpoints.clone();
+        let mut cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
+        cluster.outlier = Some(OutlierDetection {
+            consecutive_5xx: 1,
+            max_ejection_percent: percent,
+            always_eject_one: always,
+            ..detection()
+        });
+        let (balancer, _) = clock(1);
+        for endpoint in &all {
+            balancer.report(&cluster, endpoint, Outcome::GatewayError);
+        }
+        let out = all.iter().filter(|one| one.ejection.is_out(1000)).count();
+        assert_eq!(out, envoy, "{count} {percent} {always}");
     }
-    assert!(both[0].ejection.is_out(1000));
-    assert!(!both[1].ejection.is_out(1000));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, EndpointMetadata, EndpointsRef, Locality};
+use crate::plan::{Balancing, PlanSlot};
 use crate::slot::Slot;
 use crate::tls::ClientTls;
 
@@ -52,6 +53,8 @@ pub struct DnsHost {
     pub locality: Locality,
     /// Priority of the locality.
     pub priority: u32,
+    /// Weight of the locality.
+    pub locality_weight: u32,
 }
 
 /// Which addresses of a host name are used.
@@ -90,10 +93,29 @@ pub enum LbPolicy {
     },
     /// In turn, by weight.
     RoundRobin,
-    /// At random, by weight.
+    /// At random, whatever the weights.
     Random,
+    /// By the request's hash, on a ring of points (ketama).
+    RingHash {
+        /// Points at least, unless `max` is smaller.
+        min: u64,
+        /// Points at most.
+        max: u64,
+    },
+    /// By the request's hash, in a table of this prime size.
+    Maglev {
+        /// Entries.
+        size: u32,
+    },
     /// By the cluster's kind ([`ClusterKind::OriginalDst`]).
     ClusterProvided,
+}
+
+impl LbPolicy {
+    /// Whether requests with the same hash go to the same endpoint.
+    pub fn is_hashed(self) -> bool {
+        matches!(self, Self::RingHash { .. } | Self::Maglev { .. })
+    }
 }
 
 /// Limits of one cluster, shared by all workers. `u32::MAX` is no limit.
@@ -131,8 +153,12 @@ pub struct OutlierDetection {
     pub interval: Duration,
     /// Ejection time of the first ejection; grows with each.
     pub base_ejection_time: Duration,
+    /// Longest ejection, unless the base time is longer.
+    pub max_ejection_time: Duration,
     /// Most of the cluster's endpoints that may be ejected, in percent.
     pub max_ejection_percent: u32,
+    /// One endpoint may be ejected whatever the percentage.
+    pub always_eject_one: bool,
 }
 
 /// TCP keep-alive of upstream connections.
@@ -179,6 +205,8 @@ pub struct Cluster {
     pub kind: ClusterKind,
     /// How one is chosen.
     pub lb: LbPolicy,
+    /// What else the choice depends on.
+    pub balancing: Balancing,
     /// Panic threshold in percent: below this share of healthy endpoints, health is ignored. 0 never panics.
     pub panic_threshold: u32,
     /// Time for TCP connect and TLS handshake together.
@@ -211,6 +239,8 @@ pub struct Cluster {
     pub service: ServiceInfo,
     /// Counters that outlive updates of the cluster.
     pub shared: Arc<ClusterShared>,
+    /// Shares of its endpoints.
+    pub plan: PlanSlot,
 }
 
 impl Cluster {

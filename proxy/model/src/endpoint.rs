@@ -65,6 +65,8 @@ pub struct Endpoint {
     pub active: AtomicU32,
     /// What passive health checks found.
     pub ejection: Ejection,
+    /// When it was first seen, in milliseconds of the balancer's clock; 0 when it was not yet. For slow start.
+    pub since: AtomicU64,
 }
 
 /// Passive health of one endpoint, shared by all workers. Times are milliseconds of the balancer's clock.
@@ -106,6 +108,7 @@ impl Endpoint {
             hostname: None,
             active: AtomicU32::new(0),
             ejection: Ejection::default(),
+            since: AtomicU64::new(0),
         }
     }
 
@@ -137,55 +140,12 @@ pub struct LocalityEndpoints {
 pub struct EndpointSet {
     /// By locality, in the order given.
     pub localities: Vec<LocalityEndpoints>,
-    /// Endpoints that may be chosen, by priority; precomputed so that choosing scans nothing it must not.
-    pub eligible: Vec<Vec<Arc<Endpoint>>>,
-    /// What else the balancer needs of each priority, in the order of `eligible`.
-    pub levels: Vec<Level>,
-}
-
-/// Facts of one priority of an [`EndpointSet`].
-#[derive(Clone, Debug, Default)]
-pub struct Level {
-    /// Running sums of the eligible endpoints' weights; empty when all weights are equal.
-    pub weights: Vec<u64>,
-    /// Endpoints that count for the share of healthy ones.
-    pub total: usize,
-    /// Endpoints taken when nothing healthy is left at any priority.
-    pub degraded: Vec<Arc<Endpoint>>,
 }
 
 impl EndpointSet {
-    /// Joins localities and works out who is eligible at each priority.
+    /// The set of these localities.
     pub fn new(localities: Vec<LocalityEndpoints>) -> Self {
-        let levels = localities
-            .iter()
-            .map(|locality| locality.priority as usize + 1)
-            .max()
-            .unwrap_or(0)
-            .min(128);
-        let mut eligible = vec![Vec::new(); levels];
-        for locality in &localities {
-            if let Some(level) = eligible.get_mut(locality.priority as usize) {
-                level.extend(
-                    locality
-                        .endpoints
-                        .iter()
-                        .filter(|endpoint| endpoint.health == Health::Healthy)
-                        .cloned(),
-                );
-            }
-        }
-        let mut facts: Vec<Level> = eligible.iter().map(|level| Level::of(level)).collect();
-        for locality in &localities {
-            if let Some(level) = facts.get_mut(locality.priority as usize) {
-                level.add(&locality.endpoints);
-            }
-        }
-        Self {
-            localities,
-            eligible,
-            levels: facts,
-        }
+        Self { localities }
     }
 
     /// Every endpoint, eligible or not.
@@ -193,40 +153,5 @@ impl EndpointSet {
         self.localities
             .iter()
             .flat_map(|locality| &locality.endpoints)
-    }
-}
-
-impl Level {
-    fn of(eligible: &[Arc<Endpoint>]) -> Self {
-        let uniform = eligible
-            .windows(2)
-            .all(|pair| pair.first().map(|e| e.weight) == pair.last().map(|e| e.weight));
-        let mut sum = 0u64;
-        let weights = if uniform {
-            Vec::new()
-        } else {
-            eligible
-                .iter()
-                .map(|endpoint| {
-                    sum += u64::from(endpoint.weight);
-                    sum
-                })
-                .collect()
-        };
-        Self {
-            weights,
-            ..Self::default()
-        }
-    }
-
-    fn add(&mut self, endpoints: &[Arc<Endpoint>]) {
-        let counted = endpoints
-            .iter()
-            .filter(|endpoint| endpoint.health != Health::Draining);
-        self.total += counted.count();
-        let degraded = endpoints
-            .iter()
-            .filter(|endpoint| endpoint.health == Health::Degraded);
-        self.degraded.extend(degraded.cloned());
     }
 }

@@ -13,6 +13,7 @@ mod matcher;
 mod mutation;
 mod peer;
 mod permit;
+mod plan;
 mod route;
 mod slot;
 mod tls;
@@ -25,7 +26,7 @@ pub use cluster::{
     TransportMatch,
 };
 pub use endpoint::{
-    Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointsRef, Health, Level, Locality,
+    Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointsRef, Health, Locality,
     LocalityEndpoints,
 };
 pub use listener::{
@@ -39,11 +40,14 @@ pub use matcher::{
 pub use mutation::HeaderMutations;
 pub use peer::{PeerIdentity, PeerMetadata};
 pub use permit::Permit;
+pub use plan::{
+    Balancing, HashTable, HashTableKind, Part, Plan, PlanLevel, PlanSlot, Pool, Prepare, SlowStart,
+};
 pub use route::{
-    Backoff, ClusterChoice, CorsPolicy, DirectResponse, Fault, FaultAbort, HashPolicy, HostRewrite,
-    Mirror, PathMatcher, PathRewrite, Percentage, Redirect, RequireTls, RetryOn, RetryPolicy,
-    Route, RouteAction, RouteForward, RouteMatch, RouteTable, RouteTableRef, VirtualHost,
-    WeightedCluster,
+    Backoff, ClusterChoice, CorsPolicy, DirectResponse, Fault, FaultAbort, HashPolicy, HashSubject,
+    HostRewrite, Mirror, PathMatcher, PathRewrite, Percentage, Redirect, RequireTls, RetryOn,
+    RetryPolicy, Rewrite, Route, RouteAction, RouteForward, RouteMatch, RouteTable, RouteTableRef,
+    VirtualHost, WeightedCluster,
 };
 pub use slot::Slot;
 pub use tls::{

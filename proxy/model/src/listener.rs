@@ -188,6 +188,8 @@ pub struct TcpProxy {
     pub access_log: Vec<AccessLogRef>,
     /// Endpoint metadata that must match, for subsets.
     pub metadata_match: EndpointMetadata,
+    /// Clusters that balance by hash get that of the client's address.
+    pub hash_source: bool,
 }
 
 /// Where routes come from.

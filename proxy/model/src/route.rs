@@ -248,11 +248,25 @@ pub struct Mirror {
     pub shadow_suffix: bool,
 }
 
+/// A part of a request's hash.
+#[derive(Clone, Debug)]
+pub struct HashPolicy {
+    /// What is hashed.
+    pub subject: HashSubject,
+    /// Later policies do not count when there is a hash by now.
+    pub terminal: bool,
+}
+
 /// What the hash of a request is made from.
 #[derive(Clone, Debug)]
-pub enum HashPolicy {
-    /// A header's value.
-    Header(HeaderName),
+pub enum HashSubject {
+    /// A header's values.
+    Header {
+        /// Name.
+        name: HeaderName,
+        /// Applied to each value first.
+        rewrite: Option<Rewrite>,
+    },
     /// A cookie's value; with a time to live the cookie is made when absent.
     Cookie {
         /// Name.
@@ -261,11 +275,22 @@ pub enum HashPolicy {
         path: Box<str>,
         /// Time to live of a cookie that is made; zero is a session cookie, `None` makes none.
         ttl: Option<Duration>,
+        /// Further attributes of a cookie that is made, each after `; `.
+        attributes: Box<str>,
     },
     /// The client's address.
     SourceIp,
     /// A query parameter.
     Query(Box<str>),
+}
+
+/// A regular expression and what its matches become.
+#[derive(Clone, Debug)]
+pub struct Rewrite {
+    /// The expression.
+    pub pattern: Regex,
+    /// Text with `${1}` for groups.
+    pub replacement: Box<str>,
 }
 
 /// Conditions of a retry, as bits.

@@ -22,6 +22,8 @@ pub struct Choice<'a> {
     pub tried: &'a [u64],
     /// Choices made before a tried endpoint is taken after all; 0 takes the first.
     pub selection_attempts: u32,
+    /// Hash of the request, for clusters that balance by it; without one the choice is random.
+    pub hash: Option<u64>,
 }
 
 /// How a request to an endpoint ended, for passive health checks.

@@ -21,6 +21,6 @@ pub use cors::{Cors, CorsGrant, cors};
 pub use decide::{Decision, Target, choose_cluster, decide};
 pub use find::{Found, find};
 pub use finish::Rewritten;
-pub use hash::{HashResult, hash};
+pub use hash::{HashAddresses, HashResult, hash, source_hash};
 pub use host::{find_host, strip_port};
 pub use path::{BadPath, cut_fragment, normalize_path};

@@ -33,6 +33,7 @@ pub(crate) fn merge(
             && let Some(fresh) = Arc::get_mut(endpoint)
         {
             fresh.id = before.id;
+            fresh.since.store(before.since.load(Relaxed), Relaxed);
             carry_ejection(&fresh.ejection, &before.ejection);
         }
     }

@@ -1,9 +1,10 @@
 //! Everything the proxy knows.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
-use lateen_proxy_model::{Cluster, EndpointSet, Listener, LocalityEndpoints, RouteTable};
+use lateen_proxy_model::{Cluster, EndpointSet, Listener, LocalityEndpoints, Prepare, RouteTable};
 use tokio::sync::watch;
 
 use crate::endpoints::merge;
@@ -27,6 +28,9 @@ pub struct State {
     writing: Mutex<()>,
     resources: Resources,
     readiness: Readiness,
+    prepare: Option<Arc<dyn Prepare>>,
+    /// Clusters whose endpoints have another name, by that name.
+    borrowers: Mutex<BTreeMap<Arc<str>, Vec<Arc<str>>>>,
 }
 
 impl Default for State {
@@ -42,6 +46,8 @@ impl Default for State {
             writing: Mutex::default(),
             resources: Resources::default(),
             readiness: Readiness::default(),
+            prepare: None,
+            borrowers: Mutex::default(),
         }
     }
 }
@@ -50,6 +56,14 @@ impl State {
     /// An empty state.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// An empty state that has the plans of clusters made when they or their endpoints change.
+    pub fn preparing(prepare: Arc<dyn Prepare>) -> Arc<Self> {
+        Arc::new(Self {
+            prepare: Some(prepare),
+            ..Self::default()
+        })
     }
 
     /// Clusters by name.
@@ -98,7 +112,25 @@ impl State {
         if let Some(before) = &*slot.load() {
             cluster.shared = Arc::clone(&before.shared);
         }
+        self.note_borrower(&cluster);
+        if let Some(prepare) = &self.prepare {
+            prepare.prepare(&cluster);
+        }
         slot.store(Some(Arc::new(cluster)));
+    }
+
+    fn note_borrower(&self, cluster: &Cluster) {
+        let Some(endpoints) = cluster.endpoints().map(|slot| slot.name()) else {
+            return;
+        };
+        if *endpoints == cluster.name {
+            return;
+        }
+        let mut borrowers = lock(&self.borrowers);
+        let names = borrowers.entry(Arc::clone(endpoints)).or_default();
+        if !names.contains(&cluster.name) {
+            names.push(Arc::clone(&cluster.name));
+        }
     }
 
     /// Stores endpoints; those that did not change stay the same values.
@@ -106,6 +138,22 @@ impl State {
         let slot = self.endpoints.slot(name);
         let merged = merge(slot.load().as_deref(), localities);
         slot.store(Some(Arc::new(merged)));
+        let Some(prepare) = &self.prepare else {
+            return;
+        };
+        let borrowers = lock(&self.borrowers).get(name).cloned();
+        let own = self.clusters.value(name);
+        let others = borrowers.iter().flatten();
+        let others = others.filter_map(|other| self.clusters.value(other));
+        for cluster in own.into_iter().chain(others) {
+            // The name may be that of other endpoints by now.
+            if cluster
+                .endpoints()
+                .is_some_and(|used| Arc::ptr_eq(used, &slot))
+            {
+                prepare.prepare(&cluster);
+            }
+        }
     }
 
     /// Stores a route table under its name.
@@ -131,6 +179,10 @@ impl State {
 
     /// Drops slots that have no value and no holder left; to be called now and then after changes.
     pub fn sweep(&self) {
+        lock(&self.borrowers).retain(|_, names| {
+            names.retain(|name| self.clusters.value(name).is_some());
+            !names.is_empty()
+        });
         self.routes.sweep();
         self.clusters.sweep();
         self.endpoints.sweep();

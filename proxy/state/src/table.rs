@@ -65,6 +65,15 @@ impl<T> Table<T> {
         values
     }
 
+    /// The values that pass a test, in no order.
+    pub fn matching(&self, test: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+        lock(&self.slots)
+            .values()
+            .filter(|slot| slot.load().as_deref().is_some_and(&test))
+            .filter_map(|slot| slot.load_full())
+            .collect()
+    }
+
     /// Names that somebody holds but that have no value.
     pub fn missing(&self) -> Vec<Arc<str>> {
         lock(&self.slots)

@@ -67,7 +67,6 @@ pub(crate) struct Applier {
 #[derive(Debug, Default)]
 struct ClusterNote {
     eds: Option<Arc<str>>,
-    locality_weighted: bool,
     secrets: BTreeSet<Arc<str>>,
     is_dns: bool,
 }
@@ -263,19 +262,6 @@ impl Applier {
         })
     }
 
-    /// Whether endpoints belong to a cluster that weighs its localities. Most clusters and endpoints share their name.
-    fn is_weighted(&self, endpoints: &str) -> bool {
-        let is = |note: &&ClusterNote| note.eds.as_deref() == Some(endpoints);
-        match self.clusters.get(endpoints).filter(is) {
-            Some(note) => note.locality_weighted,
-            None => self
-                .clusters
-                .values()
-                .filter(is)
-                .any(|note| note.locality_weighted),
-        }
-    }
-
     /// Endpoints or routes that are wanted and cannot be had are empty, so that what waits for them goes on, as in
     /// Envoy. What is known already stays.
     fn settle_empty(&self, kind: ResourceKind, name: &str) {
@@ -317,15 +303,11 @@ impl Applier {
         };
         let note = ClusterNote {
             eds: built.eds.map(|(name, _)| name),
-            locality_weighted: built.locality_weighted,
             secrets: built.uses.secrets,
             is_dns,
         };
-        let before = self.clusters.insert(Arc::clone(&name), note);
+        self.clusters.insert(Arc::clone(&name), note);
         self.leaving.remove(&name);
-        if before.is_some_and(|note| note.locality_weighted != built.locality_weighted) {
-            self.weigh_again(&name);
-        }
         let warming = Warming {
             cluster: built.cluster,
             until: wait.map(|wait| now + wait),
@@ -334,34 +316,11 @@ impl Applier {
         Ok(())
     }
 
-    /// The endpoints of a cluster whose localities are weighted now, or no more.
-    fn weigh_again(&mut self, name: &str) {
-        let eds = self.clusters.get(name).and_then(|note| note.eds.clone());
-        let known = eds.and_then(|eds| {
-            let known = self
-                .state
-                .resources()
-                .accepted(ResourceKind::Endpoint, &eds)?;
-            Some((eds, known))
-        });
-        if let Some((eds, known)) = known {
-            let again = Incoming {
-                name: eds,
-                version: known.version.clone(),
-                body: known.body.clone(),
-                is_static: known.is_static,
-            };
-            // It was accepted before, so it reads again.
-            let _ = self.put_endpoints(&again);
-        }
-    }
-
     fn put_endpoints(&mut self, one: &Incoming) -> Result<(), Refused> {
         let message: endpoint::ClusterLoadAssignment = decode(&one.body)?;
         let (name, parsed) = wire_endpoint::assignment(&At::ROOT, message)?;
         named(one, &name)?;
-        let weighted = self.is_weighted(&name);
-        let localities = wire_endpoint::addresses(&At::ROOT, parsed, weighted)?;
+        let localities = wire_endpoint::addresses(&At::ROOT, parsed)?;
         self.state.set_endpoints(&name, localities);
         Ok(())
     }

@@ -131,7 +131,7 @@ async fn look_up(job: &Job) -> Option<Vec<LocalityEndpoints>> {
         localities.push(LocalityEndpoints {
             locality: host.locality.clone(),
             priority: host.priority,
-            weight: 0,
+            weight: host.locality_weight,
             endpoints: endpoints.collect(),
         });
     }

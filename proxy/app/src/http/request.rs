@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::SET_COOKIE;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
@@ -18,8 +19,8 @@ use lateen_proxy_relay::http::{
     Upstreams, check, forward, path, scheme, set_path, strip_hop, trust,
 };
 use lateen_proxy_route::{
-    Answer, BadPath, Cors, CorsGrant, Decision, Found, Target, choose_cluster, cors, cut_fragment,
-    decide, find, normalize_path,
+    Answer, BadPath, Cors, CorsGrant, Decision, Found, HashAddresses, HashResult, Target,
+    choose_cluster, cors, cut_fragment, decide, find, hash, normalize_path,
 };
 
 static ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
@@ -75,6 +76,7 @@ where
     let permit = admitted(exchange, &found, &parts, random).await?;
     let (target, timeout) = decided(exchange, permit, &found, &parts, random)?;
     let auto_host = rewrite(exchange, &target, &mut parts)?;
+    let hashed = hashed(exchange, &target, &parts);
     let plan = ForwardPlan {
         slot: target.cluster,
         forward: target.forward,
@@ -82,9 +84,10 @@ where
         timeout,
         auto_host,
         attempt_count: target.host.include_attempt_count,
+        hash: hashed.hash,
     };
     let outcome = forward(exchange, upstreams, plan, (parts, body), upgrade.as_deref()).await;
-    finish(outcome, &target, grant)
+    finish(outcome, &target, grant, hashed.cookies)
 }
 
 /// One form of the path for everything that reads it (S1, S2).
@@ -288,14 +291,34 @@ fn rewrite(
     Ok(false)
 }
 
-/// The way back: header changes of the route, and the cross-origin grant.
+/// The request's hash, of what is sent on, where the cluster balances by it.
+fn hashed(exchange: &Exchange, target: &Target<'_>, parts: &Parts) -> HashResult {
+    let policies = &target.forward.hash;
+    if policies.is_empty() {
+        return HashResult::default();
+    }
+    let worker = &exchange.connection().chain.worker;
+    let known = worker.cluster(target.cluster);
+    if !known.is_some_and(|known| known.cluster.lb.is_hashed()) {
+        return HashResult::default();
+    }
+    let (remote, connection) = exchange.addresses();
+    let addresses = HashAddresses { remote, connection };
+    hash(policies, &view(exchange, parts), &addresses)
+}
+
+/// The way back: cookies that were made, header changes of the route, and the cross-origin grant.
 fn finish<B>(
     outcome: Result<Response<B>, LocalReply>,
     target: &Target<'_>,
     grant: Option<CorsGrant<'_>>,
+    cookies: Vec<HeaderValue>,
 ) -> Result<Response<B>, LocalReply> {
     match outcome {
         Ok(mut response) => {
+            for cookie in cookies {
+                response.headers_mut().append(SET_COOKIE, cookie);
+            }
             target.finish_response(response.headers_mut());
             if let Some(grant) = grant {
                 grant.apply(response.headers_mut());

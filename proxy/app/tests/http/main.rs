@@ -10,6 +10,7 @@ mod mesh;
 
 mod ends;
 mod faults;
+mod hashing;
 mod headers;
 mod retries;
 mod streams;

@@ -365,6 +365,7 @@ pub(crate) fn cluster(addresses: &[SocketAddr]) -> Cluster {
         name: "outbound|80||app.default.svc.cluster.local".into(),
         kind: ClusterKind::Endpoints(Slot::filled("app", Arc::new(set))),
         lb: LbPolicy::RoundRobin,
+        balancing: Default::default(),
         panic_threshold: 0,
         connect_timeout: Duration::from_secs(1),
         http: HttpProtocol::Downstream,
@@ -386,6 +387,7 @@ pub(crate) fn cluster(addresses: &[SocketAddr]) -> Cluster {
             external: false,
         },
         shared: Arc::default(),
+        plan: Default::default(),
     }
 }
 

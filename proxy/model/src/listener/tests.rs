@@ -13,6 +13,7 @@ fn chain(name: &str) -> Arc<FilterChain> {
             max_connect_attempts: 1,
             access_log: Vec::new(),
             metadata_match: EndpointMetadata::default(),
+            hash_source: false,
         })),
         stats: None,
         metadata_exchange: false,

@@ -66,6 +66,12 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// The client, as forwarding headers or the connection say; and both ends of the connection.
+    pub fn addresses(&self) -> (SocketAddr, (SocketAddr, SocketAddr)) {
+        let facts = &self.conn.facts;
+        (self.remote, (facts.client.0, facts.destination.0))
+    }
+
     /// Begins with a request's head as it came.
     pub fn begin(conn: Rc<Connection>, parts: &Parts) -> Box<Self> {
         conn.begin_stream();

@@ -69,6 +69,8 @@ pub struct ForwardPlan<'a> {
     pub auto_host: bool,
     /// `x-envoy-attempt-count` is sent.
     pub attempt_count: bool,
+    /// Hash of the request, for clusters that balance by it.
+    pub hash: Option<u64>,
 }
 
 /// The request's body, as often as it may be needed.
@@ -393,6 +395,7 @@ where
             original_dst: Some(exchange.conn.facts.destination.0),
             tried,
             selection_attempts,
+            hash: self.plan.hash,
         };
         self.upstreams
             .balance

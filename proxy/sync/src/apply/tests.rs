@@ -162,12 +162,12 @@ fn a_refused_resource_keeps_its_version_from_before_and_the_others_are_applied()
     put(&mut applier, E, vec![endpoints("a", "10.0.0.1")], now);
     let bad = incoming::<WireCluster>(
         "a",
-        &json!({"name": "a", "type": "STATIC", "lb_policy": "MAGLEV"}),
+        &json!({"name": "a", "type": "STATIC", "lb_policy": "LOAD_BALANCING_POLICY_CONFIG"}),
     );
     let errors = applier.apply(C, vec![bad, cluster("b")], &[], false, now);
     assert_eq!(
         errors,
-        ["Cluster \"a\": lb_policy: MAGLEV is not supported"]
+        ["Cluster \"a\": lb_policy: LOAD_BALANCING_POLICY_CONFIG is not supported"]
     );
     assert!(state.clusters().value("a").is_some());
     assert!(applier.wanted().endpoints.contains("b"));

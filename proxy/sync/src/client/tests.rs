@@ -222,13 +222,16 @@ async fn a_stream_is_acknowledged_refused_and_resumed() {
     assert!(state.clusters().value("a").is_some() && state.listeners().len() == 1);
     assert_eq!(state.readiness().counts(C).success, 1);
 
-    let bad = resource::<Cluster>("b", &json!({"name": "b", "lb_policy": "MAGLEV"}));
+    let bad = resource::<Cluster>(
+        "b",
+        &json!({"name": "b", "lb_policy": "LOAD_BALANCING_POLICY_CONFIG"}),
+    );
     talk.send(C, "4", vec![bad]);
     let refused = talk.expect(C).await;
     let detail = refused.error_detail.expect("refused");
     assert_eq!(
         detail.message,
-        "Cluster \"b\": lb_policy: MAGLEV is not supported"
+        "Cluster \"b\": lb_policy: LOAD_BALANCING_POLICY_CONFIG is not supported"
     );
     assert_eq!(state.readiness().counts(C).rejected, 1);
 

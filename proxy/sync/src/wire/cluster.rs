@@ -6,23 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as wire;
-use envoy_types::pb::envoy::config::cluster::v3::cluster::common_lb_config::LocalityConfigSpecifier;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbConfig, LbPolicy as WirePolicy,
+    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbConfig,
 };
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind;
 use lateen_proxy_model::{
-    CircuitBreakers, Cluster, ClusterKind, DnsFamily, LbPolicy, LocalityEndpoints,
-    OutlierDetection, ServiceInfo, TcpKeepalive,
+    CircuitBreakers, Cluster, ClusterKind, DnsFamily, LocalityEndpoints, OutlierDetection,
+    ServiceInfo, TcpKeepalive,
 };
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{ads_source, duration, flag, must_be_off, number, percent, port, texts};
+use super::common::{ads_source, duration, flag, must_be_off, number, port, texts};
 use super::context::{Context, Uses};
 use super::protocol::{self, Protocol};
-use super::{endpoint, ignored, metadata_exchange, socket};
+use super::{balance, endpoint, ignored, metadata_exchange, socket};
 
 /// A cluster, and what must happen beside storing it.
 pub(crate) struct BuiltCluster {
@@ -31,8 +30,6 @@ pub(crate) struct BuiltCluster {
     pub(crate) inline: Option<Vec<LocalityEndpoints>>,
     /// EDS name, and how long it is waited for (`None` is for ever).
     pub(crate) eds: Option<(Arc<str>, Option<Duration>)>,
-    /// Traffic is shared between localities by their weights.
-    pub(crate) locality_weighted: bool,
     /// What it refers to.
     pub(crate) uses: Uses,
 }
@@ -50,13 +47,10 @@ pub(crate) fn cluster(
         return Err(at.field("name").refuse("missing"));
     }
     let name = Arc::clone(context.state().clusters().slot(&name).name());
-    let common = common_lb(
-        &at.field("common_lb_config"),
-        message.common_lb_config.take(),
-    )?;
     let protocol = protocol::of_cluster(&at, &mut message)?;
     let (transports, proxy_protocol) = socket::upstream(context, &at, &mut message, protocol.auto)?;
-    let found = discovery(context, &at, &name, &mut message, common.locality_weighted)?;
+    let found = discovery(context, &at, &name, &mut message)?;
+    let balanced = balance::balancing(&at, &mut message)?;
     let facts = facts(message.metadata.take());
     let connect = at.field("connect_timeout");
     let connect_timeout = duration(&connect, message.connect_timeout.take())?;
@@ -70,8 +64,9 @@ pub(crate) fn cluster(
     let cluster = Cluster {
         name,
         kind: found.kind,
-        lb: policy(&at, &mut message)?,
-        panic_threshold: common.panic_threshold,
+        lb: balanced.lb,
+        balancing: balanced.balancing,
+        panic_threshold: balanced.panic_threshold,
         connect_timeout: connect_timeout.unwrap_or(Duration::from_secs(5)),
         http,
         idle_timeout,
@@ -96,41 +91,14 @@ pub(crate) fn cluster(
         metadata_exchange: filters(&at.field("filters"), take(&mut message.filters))?,
         service: facts.service,
         shared: Arc::default(),
+        plan: Default::default(),
     };
     nothing_left(&at, &message)?;
     Ok(BuiltCluster {
         cluster,
         inline: found.inline,
         eds: found.eds,
-        locality_weighted: common.locality_weighted,
         uses: context.take_uses(),
-    })
-}
-
-struct CommonLb {
-    panic_threshold: u32,
-    locality_weighted: bool,
-}
-
-fn common_lb(
-    at: &At<'_>,
-    message: Option<wire::cluster::CommonLbConfig>,
-) -> Result<CommonLb, Refused> {
-    let mut message = message.unwrap_or_default();
-    ignored::common_lb(&mut message);
-    let place = at.field("healthy_panic_threshold");
-    let panic_threshold = percent(&place, message.healthy_panic_threshold.take(), 50)?;
-    let locality_weighted = match message.locality_config_specifier.take() {
-        None => false,
-        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => true,
-        Some(LocalityConfigSpecifier::ZoneAwareLbConfig(_)) => {
-            return Err(at.field("zone_aware_lb_config").unsupported());
-        }
-    };
-    nothing_left(at, &message)?;
-    Ok(CommonLb {
-        panic_threshold,
-        locality_weighted,
     })
 }
 
@@ -145,7 +113,6 @@ fn discovery(
     at: &At<'_>,
     name: &Arc<str>,
     message: &mut wire::Cluster,
-    weighted: bool,
 ) -> Result<Discovery, Refused> {
     let kind = match message.cluster_discovery_type.take() {
         None => DiscoveryType::Static,
@@ -167,7 +134,7 @@ fn discovery(
     match kind {
         DiscoveryType::Eds => eds(context, at, name, message),
         DiscoveryType::OriginalDst => original_dst(at, message),
-        _ => inline(context, at, name, message, weighted),
+        _ => inline(context, at, name, message),
     }
 }
 
@@ -199,14 +166,13 @@ fn inline(
     at: &At<'_>,
     name: &str,
     message: &mut wire::Cluster,
-    weighted: bool,
 ) -> Result<Discovery, Refused> {
     let at = at.field("load_assignment");
     let given = message.load_assignment.take().unwrap_or_default();
     let (_, parsed) = endpoint::assignment(&at, given)?;
     Ok(Discovery {
         kind: ClusterKind::Endpoints(context.state().endpoints().slot(name)),
-        inline: Some(endpoint::addresses(&at, parsed, weighted)?),
+        inline: Some(endpoint::addresses(&at, parsed)?),
         eds: None,
     })
 }
@@ -280,34 +246,6 @@ fn original_dst(at: &At<'_>, message: &mut wire::Cluster) -> Result<Discovery, R
         inline: None,
         eds: None,
     })
-}
-
-fn policy(at: &At<'_>, message: &mut wire::Cluster) -> Result<LbPolicy, Refused> {
-    let policy = message.lb_policy();
-    message.lb_policy = 0;
-    match policy {
-        WirePolicy::RoundRobin => {
-            if let Some(LbConfig::RoundRobinLbConfig(config)) = &message.lb_config {
-                nothing_left(&at.field("round_robin_lb_config"), config)?;
-                message.lb_config = None;
-            }
-            Ok(LbPolicy::RoundRobin)
-        }
-        WirePolicy::LeastRequest => {
-            let mut choices = 2;
-            if let Some(LbConfig::LeastRequestLbConfig(config)) = &mut message.lb_config {
-                choices = number(config.choice_count.take()).unwrap_or(2).max(2);
-                nothing_left(&at.field("least_request_lb_config"), config)?;
-                message.lb_config = None;
-            }
-            Ok(LbPolicy::LeastRequest { choices })
-        }
-        WirePolicy::Random => Ok(LbPolicy::Random),
-        WirePolicy::ClusterProvided => Ok(LbPolicy::ClusterProvided),
-        other => Err(at
-            .field("lb_policy")
-            .refuse(format!("{} is not supported", other.as_str_name()))),
-    }
 }
 
 fn limits(at: &At<'_>, message: Option<wire::CircuitBreakers>) -> Result<CircuitBreakers, Refused> {
@@ -387,17 +325,10 @@ fn outlier(
         ),
         interval: time("interval", message.interval.take(), 10)?,
         base_ejection_time: time("base_ejection_time", message.base_ejection_time.take(), 30)?,
+        max_ejection_time: time("max_ejection_time", message.max_ejection_time.take(), 300)?,
         max_ejection_percent: number(message.max_ejection_percent.take()).unwrap_or(10),
+        always_eject_one: flag(message.always_eject_one_host.take(), false),
     };
-    let longest = duration(
-        &at.field("max_ejection_time"),
-        message.max_ejection_time.take(),
-    )?;
-    if longest.is_some_and(|longest| longest != Duration::from_secs(300)) {
-        return Err(at
-            .field("max_ejection_time")
-            .refuse("only 300s is supported"));
-    }
     nothing_left(at, &message)?;
     Ok(Some(detection))
 }

@@ -67,11 +67,10 @@ pub(crate) fn assignment(
     Ok((name, parsed))
 }
 
-/// Localities whose hosts are addresses. `weighted`: traffic is shared between localities by their weights.
+/// Localities whose hosts are addresses.
 pub(crate) fn addresses(
     at: &At<'_>,
     parsed: Vec<ParsedLocality>,
-    weighted: bool,
 ) -> Result<Vec<LocalityEndpoints>, Refused> {
     let mut done = Vec::with_capacity(parsed.len());
     for one in parsed {
@@ -87,9 +86,6 @@ pub(crate) fn addresses(
             endpoints,
         });
     }
-    if weighted {
-        weigh(&mut done);
-    }
     Ok(done)
 }
 
@@ -98,7 +94,7 @@ pub(crate) fn hosts(parsed: Vec<ParsedLocality>) -> Vec<DnsHost> {
     parsed
         .into_iter()
         .flat_map(|one| {
-            let (locality, priority) = (one.locality, one.priority);
+            let (locality, priority, weight) = (one.locality, one.priority, one.weight);
             one.endpoints.into_iter().map(move |endpoint| DnsHost {
                 host: endpoint.host.into(),
                 port: endpoint.port,
@@ -106,6 +102,7 @@ pub(crate) fn hosts(parsed: Vec<ParsedLocality>) -> Vec<DnsHost> {
                 metadata: endpoint.metadata,
                 locality: locality.clone(),
                 priority,
+                locality_weight: weight,
             })
         })
         .collect()
@@ -223,42 +220,4 @@ fn workload(text: &str) -> PeerMetadata {
         peer.canonical_revision = "latest".into();
     }
     peer
-}
-
-/// Gives endpoints weights so that each locality of a priority gets its share. Left alone where the shares are those of
-/// the endpoints already, so that equal endpoints stay equal for the balancer.
-fn weigh(localities: &mut [LocalityEndpoints]) {
-    let ratio = |one: &LocalityEndpoints| {
-        let sum: u64 = one.endpoints.iter().map(|e| u64::from(e.weight)).sum();
-        (u64::from(one.weight), sum.max(1))
-    };
-    let priorities: std::collections::BTreeSet<u32> =
-        localities.iter().map(|one| one.priority).collect();
-    for priority in priorities {
-        let filled =
-            |one: &&LocalityEndpoints| one.priority == priority && !one.endpoints.is_empty();
-        let mut ratios = localities.iter().filter(filled).map(ratio);
-        let Some(first) = ratios.next() else {
-            continue;
-        };
-        let same = |other: (u64, u64)| {
-            u128::from(first.0) * u128::from(other.1) == u128::from(other.0) * u128::from(first.1)
-        };
-        if ratios.all(same) {
-            continue;
-        }
-        for one in localities.iter_mut().filter(|one| one.priority == priority) {
-            let (share, sum) = ratio(one);
-            one.endpoints.retain(|_| share > 0);
-            for endpoint in one.endpoints.iter_mut().filter_map(Arc::get_mut) {
-                endpoint.weight = scaled(endpoint.weight, share, sum);
-            }
-        }
-    }
-}
-
-/// `weight × share ÷ sum`, with three more digits and at least 1.
-fn scaled(weight: u32, share: u64, sum: u64) -> u32 {
-    let exact = u128::from(weight) * u128::from(share) * 1000 / u128::from(sum);
-    u32::try_from(exact).unwrap_or(u32::MAX).max(1)
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod access_log;
 pub(crate) mod at;
+mod balance;
 pub(crate) mod cluster;
 pub(crate) mod common;
 mod connection_manager;

@@ -12,8 +12,8 @@ use envoy_types::pb::envoy::config::route::v3::route_action::{
 use envoy_types::pb::envoy::config::route::v3::weighted_cluster::cluster_weight;
 use http::{HeaderValue, StatusCode};
 use lateen_proxy_model::{
-    ClusterChoice, CorsPolicy, HashPolicy, HostRewrite, Mirror, PathRewrite, Percentage,
-    RouteForward, WeightedCluster,
+    ClusterChoice, CorsPolicy, HashPolicy, HashSubject, HostRewrite, Mirror, PathRewrite,
+    Percentage, Rewrite, RouteForward, WeightedCluster,
 };
 
 use super::at::{At, Refused, nothing_left};
@@ -279,37 +279,60 @@ fn hashes(
         .into_iter()
         .enumerate()
         .map(|(index, message)| {
-            let at = at.item(index);
-            must_be_off(&at.field("terminal"), message.terminal)?;
-            hash(&at, message.policy_specifier)
+            Ok(HashPolicy {
+                subject: hash(&at.item(index), message.policy_specifier)?,
+                terminal: message.terminal,
+            })
         })
         .collect()
 }
 
-fn hash(at: &At<'_>, specifier: Option<PolicySpecifier>) -> Result<HashPolicy, Refused> {
+fn hash(at: &At<'_>, specifier: Option<PolicySpecifier>) -> Result<HashSubject, Refused> {
     match specifier {
         Some(PolicySpecifier::Header(header)) => {
             let at = at.field("header");
-            must_be_off(&at.field("regex_rewrite"), header.regex_rewrite.is_some())?;
-            let name = header_name(&at.field("header_name"), &header.header_name)?;
-            Ok(HashPolicy::Header(name))
-        }
-        Some(PolicySpecifier::Cookie(cookie)) => {
-            let at = at.field("cookie");
-            must_be_off(&at.field("attributes"), !cookie.attributes.is_empty())?;
-            Ok(HashPolicy::Cookie {
-                ttl: duration(&at.field("ttl"), cookie.ttl)?,
-                name: cookie.name.into(),
-                path: cookie.path.into(),
+            let place = at.field("regex_rewrite");
+            let rewrite = header.regex_rewrite.as_ref();
+            let rewrite = rewrite
+                .map(|value| substitution(&place, value))
+                .transpose()?;
+            Ok(HashSubject::Header {
+                name: header_name(&at.field("header_name"), &header.header_name)?,
+                rewrite: rewrite.map(|(pattern, replacement)| Rewrite {
+                    pattern,
+                    replacement,
+                }),
             })
         }
+        Some(PolicySpecifier::Cookie(cookie)) => hashed_cookie(&at.field("cookie"), cookie),
         Some(PolicySpecifier::ConnectionProperties(properties)) if properties.source_ip => {
-            Ok(HashPolicy::SourceIp)
+            Ok(HashSubject::SourceIp)
         }
-        Some(PolicySpecifier::QueryParameter(query)) => Ok(HashPolicy::Query(query.name.into())),
+        Some(PolicySpecifier::QueryParameter(query)) => Ok(HashSubject::Query(query.name.into())),
         Some(PolicySpecifier::ConnectionProperties(_)) | None => Err(at.refuse("empty")),
         Some(PolicySpecifier::FilterState(_)) => Err(at.field("filter_state").unsupported()),
     }
+}
+
+fn hashed_cookie(
+    at: &At<'_>,
+    cookie: wire::route_action::hash_policy::Cookie,
+) -> Result<HashSubject, Refused> {
+    let mut attributes = String::new();
+    for one in &cookie.attributes {
+        attributes.push_str("; ");
+        attributes.push_str(&one.name);
+        if !one.value.is_empty() {
+            attributes.push('=');
+            attributes.push_str(&one.value);
+        }
+    }
+    Ok(HashSubject::Cookie {
+        ttl: duration(&at.field("ttl"), cookie.ttl)?,
+        name: cookie.name.into(),
+        path: cookie.path.into(),
+        attributes: attributes.into(),
+    })
 }
 
 fn upgrades(

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
+use envoy_types::pb::envoy::r#type::v3::HashPolicy;
+use envoy_types::pb::envoy::r#type::v3::hash_policy::PolicySpecifier;
 use lateen_proxy_model::{ClusterChoice, HeaderMutations, TcpProxy, WeightedCluster};
 
 use super::at::{At, Refused, nothing_left};
@@ -34,9 +36,24 @@ pub(super) fn read(
             take(&mut message.access_log),
         )?,
         metadata_match: endpoint::metadata(message.metadata_match.take().as_ref()),
+        hash_source: hash(&at.field("hash_policy"), take(&mut message.hash_policy))?,
     };
     nothing_left(at, &message)?;
     Ok(made)
+}
+
+/// Whether connections are hashed: by the client's address, as that is all that is supported.
+fn hash(at: &At<'_>, policies: Vec<HashPolicy>) -> Result<bool, Refused> {
+    for (index, one) in policies.iter().enumerate() {
+        match one.policy_specifier {
+            Some(PolicySpecifier::SourceIp(_)) => {}
+            Some(PolicySpecifier::FilterState(_)) => {
+                return Err(at.item(index).field("filter_state").unsupported());
+            }
+            None => return Err(at.item(index).refuse("empty")),
+        }
+    }
+    Ok(!policies.is_empty())
 }
 
 fn cluster(

@@ -114,7 +114,7 @@ fn an_outbound_cluster_of_the_mesh_is_understood() {
     assert_eq!(cluster.panic_threshold, 0);
     assert_eq!(cluster.http, HttpProtocol::Http1);
     assert_eq!(&*cluster.service.name, "reviews");
-    assert!(cluster.metadata_exchange && built.locality_weighted);
+    assert!(cluster.metadata_exchange && cluster.balancing.locality_weighted);
     let outlier = cluster.outlier.expect("outlier detection");
     assert_eq!(
         (outlier.consecutive_5xx, outlier.consecutive_gateway_errors),
@@ -212,7 +212,35 @@ fn a_dns_cluster_keeps_its_hosts() {
 fn what_a_cluster_may_not_say_is_named() {
     let state = State::new();
     for (change, path) in [
-        (json!({"lb_policy": "RING_HASH"}), "lb_policy"),
+        (
+            json!({"lb_policy": "LOAD_BALANCING_POLICY_CONFIG"}),
+            "lb_policy",
+        ),
+        (
+            json!({"lb_policy": "RANDOM", "maglev_lb_config": {}}),
+            "lb_config",
+        ),
+        (
+            json!({"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": 100}}),
+            "maglev_lb_config.table_size",
+        ),
+        (
+            json!({"lb_policy": "RING_HASH", "ring_hash_lb_config": {"minimum_ring_size": 9, "maximum_ring_size": 8}}),
+            "ring_hash_lb_config.minimum_ring_size",
+        ),
+        (
+            json!({"lb_policy": "RING_HASH", "ring_hash_lb_config": {"hash_function": "MURMUR_HASH_2"}}),
+            "ring_hash_lb_config.hash_function",
+        ),
+        (
+            json!({"common_lb_config": {"consistent_hashing_lb_config": {"hash_balance_factor": 150}}}),
+            "common_lb_config.consistent_hashing_lb_config.hash_balance_factor",
+        ),
+        (
+            json!({"load_balancing_policy": {"policies": [{"typed_extension_config": {"name": "x", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"}}}]}}),
+            "load_balancing_policy.policies",
+        ),
         (
             json!({"health_checks": [{"timeout": "1s"}]}),
             "health_checks",
@@ -261,6 +289,67 @@ fn what_a_cluster_may_not_say_is_named() {
 }
 
 #[test]
+fn policies_are_read_from_both_places() {
+    let state = State::new();
+    let build = |change: Value| {
+        let mut value = json!({"name": "c", "type": "STATIC"});
+        for (key, field) in change.as_object().expect("object") {
+            value[key] = field.clone();
+        }
+        build_cluster(&state, &value).expect("supported").cluster
+    };
+    let extension = |name: &str, mut config: Value| {
+        let package = "type.googleapis.com/envoy.extensions.load_balancing_policies";
+        config["@type"] = format!("{package}.{name}").into();
+        json!({"policies": [{"typed_extension_config": {"name": "x", "typed_config": config}}]})
+    };
+    let max = 8 * 1024 * 1024;
+    for (change, lb) in [
+        (
+            json!({"lb_policy": "MAGLEV"}),
+            LbPolicy::Maglev { size: 65_537 },
+        ),
+        (
+            json!({"lb_policy": "RING_HASH"}),
+            LbPolicy::RingHash { min: 1024, max },
+        ),
+        (
+            json!({"load_balancing_policy": extension("ring_hash.v3.RingHash",
+                json!({"minimum_ring_size": 7, "maximum_ring_size": 9}))}),
+            LbPolicy::RingHash { min: 7, max: 9 },
+        ),
+        (
+            json!({"load_balancing_policy": extension("maglev.v3.Maglev", json!({"table_size": 101}))}),
+            LbPolicy::Maglev { size: 101 },
+        ),
+        (
+            json!({"load_balancing_policy": extension("random.v3.Random", json!({}))}),
+            LbPolicy::Random,
+        ),
+    ] {
+        assert_eq!(build(change).lb, lb);
+    }
+    let inner = extension(
+        "least_request.v3.LeastRequest",
+        json!({"choice_count": 3, "active_request_bias": {"default_value": 0.5, "runtime_key": "k"},
+            "slow_start_config": {"slow_start_window": "60s"}}),
+    );
+    let outer = extension(
+        "wrr_locality.v3.WrrLocality",
+        json!({"endpoint_picking_policy": inner}),
+    );
+    let built = build(json!({"load_balancing_policy": outer}));
+    assert_eq!(built.lb, LbPolicy::LeastRequest { choices: 3 });
+    assert!(built.balancing.locality_weighted);
+    assert_eq!(built.balancing.active_request_bias, 0.5);
+    let slow = built.balancing.slow_start.expect("slow start");
+    assert_eq!(
+        (slow.window.as_secs(), slow.aggression, slow.min_weight),
+        (60, 1.0, 0.1)
+    );
+}
+
+#[test]
 fn endpoints_carry_locality_health_and_metadata() {
     let assignment: endpoint_pb::ClusterLoadAssignment = message(&json!({
         "cluster_name": "c", "endpoints": [
@@ -272,15 +361,12 @@ fn endpoints_carry_locality_health_and_metadata() {
             {"locality": {"region": "r", "zone": "b"}, "load_balancing_weight": 10, "lb_endpoints": [
                 {"endpoint": {"address": {"socket_address": {"address": "10.0.0.3", "port_value": 80}}},
                  "load_balancing_weight": 1}]}]}));
-    let (name, parsed) = endpoint::assignment(&At::ROOT, assignment.clone()).expect("supported");
-    let plain = endpoint::addresses(&At::ROOT, parsed, false).expect("addresses");
+    let (name, parsed) = endpoint::assignment(&At::ROOT, assignment).expect("supported");
+    let plain = endpoint::addresses(&At::ROOT, parsed).expect("addresses");
     assert_eq!((&*name, &*plain[0].locality.zone), ("c", "a"));
     assert_eq!(plain[0].endpoints[1].health, Health::Draining);
     assert_eq!(plain[1].endpoints[0].weight, 1);
-    let (_, parsed) = endpoint::assignment(&At::ROOT, assignment).expect("supported");
-    let shared = endpoint::addresses(&At::ROOT, parsed, true).expect("addresses");
-    let of = |index: usize| -> u32 { shared[index].endpoints.iter().map(|e| e.weight).sum() };
-    assert_eq!(of(0), 9 * of(1));
+    assert_eq!((plain[0].weight, plain[1].weight), (90, 10));
     let bad: endpoint_pb::ClusterLoadAssignment = message(&json!({"cluster_name": "c",
         "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": "/x"}}}}]}]}));
     let refused = endpoint::assignment(&At::ROOT, bad).err().unwrap();

@@ -1,0 +1,63 @@
+//! What is done beside the path of requests: plans after changes, and the ends of ejections.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lateen_proxy_model::{Cluster, Plan, Prepare};
+
+use crate::{millis, plan};
+
+/// Makes plans, with the clock of the process's balancers.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeper {
+    origin: Instant,
+}
+
+impl Keeper {
+    /// `origin` must be the one of the balancers.
+    pub fn new(origin: Instant) -> Self {
+        Self { origin }
+    }
+
+    /// Whether a cluster must be looked after: its endpoints may be ejected.
+    pub fn watches(cluster: &Cluster) -> bool {
+        cluster.outlier.is_some()
+    }
+
+    /// Looks after clusters that [`Keeper::watches`]; to be called every second or so.
+    pub fn sweep(&self, clusters: &[Arc<Cluster>]) {
+        let now = self.now();
+        for cluster in clusters {
+            sweep(cluster, now);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.origin.elapsed())
+    }
+}
+
+impl Prepare for Keeper {
+    fn prepare(&self, cluster: &Cluster) {
+        plan::prepare(cluster, self.now());
+    }
+}
+
+/// Brings the table of a cluster up to date with what was ejected and came back.
+pub(crate) fn sweep(cluster: &Cluster, now: u64) {
+    if !cluster.lb.is_hashed() {
+        return;
+    }
+    let known = cluster.plan.load();
+    if known
+        .as_deref()
+        .is_none_or(|plan| is_stale(cluster, plan, now))
+    {
+        plan::prepare(cluster, now);
+    }
+}
+
+fn is_stale(cluster: &Cluster, plan: &Plan, now: u64) -> bool {
+    let set = cluster.endpoints().and_then(|slot| slot.load_full());
+    set.is_some_and(|set| plan::ejections(&set, now) != (plan.expires, plan.ejected))
+}
