@@ -205,7 +205,7 @@ impl Session {
         let outcome = if connected.is_ok() {
             Outcome::Success
         } else {
-            Outcome::GatewayError
+            Outcome::LocalFailure
         };
         balancer.report(cluster, &endpoint, outcome);
         connected.map_err(Some)

@@ -18,10 +18,19 @@ pub(crate) fn report(
     let in_a_row = match outcome {
         Outcome::Success => {
             // A plain load first: a store on every request would move the cache line between workers.
-            for counter in [&state.consecutive_5xx, &state.consecutive_gateway] {
-                if counter.load(Ordering::Relaxed) != 0 {
-                    counter.store(0, Ordering::Relaxed);
-                }
+            for counter in [
+                &state.consecutive_5xx,
+                &state.consecutive_gateway,
+                &state.consecutive_local,
+            ] {
+                reset(counter);
+            }
+            return;
+        }
+        Outcome::LocalFailure if detection.split_local => {
+            let limit = detection.consecutive_local_failures;
+            if bump(&state.consecutive_local) >= limit && limit > 0 {
+                eject(cluster, detection, endpoint, now);
             }
             return;
         }
@@ -29,16 +38,24 @@ pub(crate) fn report(
             state.consecutive_gateway.store(0, Ordering::Relaxed);
             (bump(&state.consecutive_5xx), 0)
         }
-        Outcome::GatewayError => (
+        Outcome::GatewayError | Outcome::LocalFailure => (
             bump(&state.consecutive_5xx),
             bump(&state.consecutive_gateway),
         ),
     };
+    // There was an answer, or nobody asks.
+    reset(&state.consecutive_local);
     let reached = |count: u32, limit: u32| limit > 0 && count >= limit;
     if reached(in_a_row.0, detection.consecutive_5xx)
         || reached(in_a_row.1, detection.consecutive_gateway_errors)
     {
         eject(cluster, detection, endpoint, now);
+    }
+}
+
+fn reset(counter: &std::sync::atomic::AtomicU32) {
+    if counter.load(Ordering::Relaxed) != 0 {
+        counter.store(0, Ordering::Relaxed);
     }
 }
 
@@ -66,6 +83,7 @@ fn eject(cluster: &Cluster, detection: &OutlierDetection, endpoint: &Endpoint, n
         state.count.store(count, Ordering::Relaxed);
         state.consecutive_5xx.store(0, Ordering::Relaxed);
         state.consecutive_gateway.store(0, Ordering::Relaxed);
+        state.consecutive_local.store(0, Ordering::Relaxed);
         if !cluster.lb.is_hashed() {
             crate::plan::prepare(cluster, now);
         }

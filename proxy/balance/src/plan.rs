@@ -166,12 +166,13 @@ fn share_out(drafts: &mut [Draft], threshold: usize) {
     let total = healthy.iter().chain(&degraded).sum::<usize>().min(100);
     if total > 0 {
         let mut left = 100;
+        let part = |availability: usize| (availability * 100).checked_div(total).unwrap_or(0);
         for (draft, availability) in drafts.iter_mut().zip(&healthy) {
-            draft.healthy_load = (availability * 100 / total).min(left);
+            draft.healthy_load = part(*availability).min(left);
             left -= draft.healthy_load;
         }
         for (draft, availability) in drafts.iter_mut().zip(&degraded) {
-            draft.degraded_load = (availability * 100 / total).min(left);
+            draft.degraded_load = part(*availability).min(left);
             left -= draft.degraded_load;
         }
         // What rounding left over goes to the first that has anybody.

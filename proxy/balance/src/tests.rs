@@ -193,6 +193,8 @@ fn detection() -> OutlierDetection {
     OutlierDetection {
         consecutive_5xx: 2,
         consecutive_gateway_errors: 0,
+        split_local: false,
+        consecutive_local_failures: 0,
         interval: Duration::from_secs(10),
         base_ejection_time: Duration::from_secs(30),
         max_ejection_time: Duration::from_secs(300),
@@ -232,6 +234,36 @@ fn failures_in_a_row_eject_for_a_growing_time() {
     assert_eq!(chosen(), 0, "twice the base time");
     now.set(31_000 + 60_000);
     assert_eq!(chosen(), 2);
+}
+
+#[test]
+fn failures_without_an_answer_count_by_themselves_where_they_are_told_apart() {
+    for split in [false, true] {
+        let endpoints: Vec<_> = (1..=2)
+            .map(|port| endpoint(port, 1, Health::Healthy))
+            .collect();
+        let bad = Arc::clone(&endpoints[0]);
+        let mut cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
+        cluster.outlier = Some(OutlierDetection {
+            split_local: split,
+            consecutive_local_failures: 3,
+            ..detection()
+        });
+        let (balancer, _) = clock(1);
+        let is_out_after = |outcomes: &[Outcome]| {
+            for outcome in outcomes {
+                balancer.report(&cluster, &bad, *outcome);
+            }
+            bad.ejection.is_out(1000)
+        };
+        let local = Outcome::LocalFailure;
+        assert_eq!(is_out_after(&[local, local]), !split);
+        if split {
+            let between = [Outcome::ServerError, local, local];
+            assert!(!is_out_after(&between), "not in a row");
+            assert!(is_out_after(&[local]));
+        }
+    }
 }
 
 #[test]

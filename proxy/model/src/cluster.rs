@@ -149,6 +149,10 @@ pub struct OutlierDetection {
     pub consecutive_5xx: u32,
     /// 502, 503, 504 or connection failures in a row that eject; 0 turns the detector off.
     pub consecutive_gateway_errors: u32,
+    /// Failures without an answer count in a row of their own, and not as gateway errors.
+    pub split_local: bool,
+    /// Failures without an answer in a row that eject, where they are told apart; 0 turns the detector off.
+    pub consecutive_local_failures: u32,
     /// Time between sweeps.
     pub interval: Duration,
     /// Ejection time of the first ejection; grows with each.

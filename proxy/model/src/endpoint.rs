@@ -76,6 +76,8 @@ pub struct Ejection {
     pub consecutive_5xx: AtomicU32,
     /// Gateway errors in a row.
     pub consecutive_gateway: AtomicU32,
+    /// Failures without an answer in a row, where they are told apart.
+    pub consecutive_local: AtomicU32,
     /// The endpoint is out until this time; 0 when it never was.
     pub until: AtomicU64,
     /// Ejections so far, less the quiet times since.

@@ -33,8 +33,10 @@ pub enum Outcome {
     Success,
     /// A 5xx other than those of [`Outcome::GatewayError`].
     ServerError,
-    /// 502, 503, 504, no connection, or no answer.
+    /// 502, 503 or 504.
     GatewayError,
+    /// No connection, or no answer: a gateway error, unless the cluster tells them apart.
+    LocalFailure,
 }
 
 /// Chooses endpoints of clusters.

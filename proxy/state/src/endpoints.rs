@@ -44,6 +44,7 @@ fn carry_ejection(fresh: &Ejection, before: &Ejection) {
     let copy = |to: &AtomicU32, from: &AtomicU32| to.store(from.load(Relaxed), Relaxed);
     copy(&fresh.consecutive_5xx, &before.consecutive_5xx);
     copy(&fresh.consecutive_gateway, &before.consecutive_gateway);
+    copy(&fresh.consecutive_local, &before.consecutive_local);
     copy(&fresh.count, &before.count);
     fresh.until.store(before.until.load(Relaxed), Relaxed);
 }

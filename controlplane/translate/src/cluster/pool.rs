@@ -92,6 +92,10 @@ pub(super) fn outlier(wanted: &Wanted) -> OutlierDetection {
         base_ejection_time: wanted.base_ejection_time.and_then(span),
         max_ejection_percent: positive(wanted.max_ejection_percent),
         enforcing_success_rate: number(0),
+        enforcing_local_origin_success_rate: wanted
+            .split_external_local_origin_errors
+            .then(|| number(0))
+            .flatten(),
         ..Default::default()
     }
 }

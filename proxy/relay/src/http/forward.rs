@@ -475,7 +475,7 @@ where
             {
                 return;
             }
-            Err(_) => Outcome::GatewayError,
+            Err(_) => Outcome::LocalFailure,
         };
         self.upstreams
             .balance

@@ -313,8 +313,8 @@ fn maglev(at: &At<'_>, size: Option<UInt64Value>) -> Result<LbPolicy, Refused> {
 }
 
 fn is_prime(number: u64) -> bool {
-    let divisors = (2..).take_while(|divisor| divisor * divisor <= number);
-    number > 1 && !divisors.into_iter().any(|divisor| number % divisor == 0)
+    let mut divisors = (2..).take_while(|divisor| divisor * divisor <= number);
+    number > 1 && !divisors.any(|divisor: u64| number.is_multiple_of(divisor))
 }
 
 fn choices(at: &At<'_>, value: Option<UInt32Value>) -> Result<u32, Refused> {

@@ -314,6 +314,15 @@ fn outlier(
         value.take_if(|value| value.value == 0);
     }
     unused_detectors(&mut message);
+    let split_local = take(&mut message.split_external_local_origin_errors);
+    let on_local = number(message.enforcing_consecutive_local_origin_failure.take());
+    let on_local = enforced("enforcing_consecutive_local_origin_failure", on_local, 100)?;
+    let by_rate = number(message.enforcing_local_origin_success_rate.take());
+    if split_local && by_rate != Some(0) {
+        return Err(at
+            .field("enforcing_local_origin_success_rate")
+            .refuse("ejection by success rate is not supported; set it to 0"));
+    }
     let time = |field: &str, value, default| {
         duration(&at.field(field), value).map(|value| value.unwrap_or(Duration::from_secs(default)))
     };
@@ -322,6 +331,11 @@ fn outlier(
         consecutive_gateway_errors: threshold(
             on_gateway,
             number(message.consecutive_gateway_failure.take()),
+        ),
+        split_local,
+        consecutive_local_failures: threshold(
+            on_local,
+            number(message.consecutive_local_origin_failure.take()),
         ),
         interval: time("interval", message.interval.take(), 10)?,
         base_ejection_time: time("base_ejection_time", message.base_ejection_time.take(), 30)?,
