@@ -15,6 +15,9 @@ pub(crate) fn report(
     now: u64,
 ) {
     let state = &endpoint.ejection;
+    if detection.success_rate.is_some() || detection.failure_percentage.is_some() {
+        count(detection, endpoint, outcome);
+    }
     let in_a_row = match outcome {
         Outcome::Success => {
             // A plain load first: a store on every request would move the cache line between workers.
@@ -51,6 +54,71 @@ pub(crate) fn report(
     {
         eject(cluster, detection, endpoint, now);
     }
+}
+
+/// For the detectors that look at rates. Failures without an answer have rates of their own where they are told apart.
+fn count(detection: &OutlierDetection, endpoint: &Endpoint, outcome: Outcome) {
+    if outcome == Outcome::LocalFailure && detection.split_local {
+        return;
+    }
+    let state = &endpoint.ejection;
+    state.requests.fetch_add(1, Ordering::Relaxed);
+    if outcome != Outcome::Success {
+        state.failures.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Looks at the rates of the interval that ends, and starts the next one.
+pub(crate) fn rates(cluster: &Cluster, detection: &OutlierDetection, now: u64) {
+    let set = cluster.endpoints().and_then(|slot| slot.load_full());
+    let Some(set) = set else {
+        return;
+    };
+    let seen: Vec<(&Endpoint, u32, f64)> = set
+        .iter()
+        .map(|endpoint| {
+            let state = &endpoint.ejection;
+            let requests = state.requests.swap(0, Ordering::Relaxed);
+            let failures = state.failures.swap(0, Ordering::Relaxed).min(requests);
+            let rate = 100.0 * f64::from(requests - failures) / f64::from(requests.max(1));
+            (&**endpoint, requests, rate)
+        })
+        .filter(|(endpoint, ..)| !endpoint.ejection.is_out(now))
+        .collect();
+    let all = set.iter().count();
+    for (detector, by_deviation) in [
+        (detection.success_rate, true),
+        (detection.failure_percentage, false),
+    ] {
+        let Some(detector) = detector.filter(|one| all >= one.min_hosts as usize) else {
+            continue;
+        };
+        let enough = |one: &&(&Endpoint, u32, f64)| one.1 >= detector.volume;
+        let rates: Vec<f64> = seen.iter().filter(enough).map(|one| one.2).collect();
+        if rates.is_empty() || rates.len() < detector.min_hosts as usize {
+            continue;
+        }
+        let is_bad = |rate: f64| {
+            if by_deviation {
+                rate < lowest(&rates, detector.bound)
+            } else {
+                100.0 - rate >= f64::from(detector.bound)
+            }
+        };
+        for (endpoint, _, rate) in seen.iter().filter(enough) {
+            if is_bad(*rate) && fastrand::u32(..100) < detector.enforcing {
+                eject(cluster, detection, endpoint, now);
+            }
+        }
+    }
+}
+
+/// The mean of the rates less the standard deviation times `factor` thousandths.
+fn lowest(rates: &[f64], factor: u32) -> f64 {
+    let count = rates.len() as f64;
+    let mean = rates.iter().sum::<f64>() / count;
+    let squares = rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>();
+    mean - (squares / count).sqrt() * f64::from(factor) / 1000.0
 }
 
 fn reset(counter: &std::sync::atomic::AtomicU32) {

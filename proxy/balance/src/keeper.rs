@@ -1,11 +1,12 @@
 //! What is done beside the path of requests: plans after changes, and the ends of ejections.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use lateen_proxy_model::{Cluster, Plan, Prepare};
 
-use crate::{millis, plan};
+use crate::{eject, millis, plan};
 
 /// Makes plans, with the clock of the process's balancers.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,13 @@ impl Prepare for Keeper {
 
 /// Brings the table of a cluster up to date with what was ejected and came back.
 pub(crate) fn sweep(cluster: &Cluster, now: u64) {
+    if let Some(detection) = &cluster.outlier {
+        let last = cluster.shared.swept.load(Ordering::Relaxed);
+        if now >= last.saturating_add(millis(detection.interval)) {
+            cluster.shared.swept.store(now, Ordering::Relaxed);
+            eject::rates(cluster, detection, now);
+        }
+    }
     if !cluster.lb.is_hashed() {
         return;
     }

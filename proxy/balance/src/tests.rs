@@ -195,6 +195,8 @@ fn detection() -> OutlierDetection {
         consecutive_gateway_errors: 0,
         split_local: false,
         consecutive_local_failures: 0,
+        success_rate: None,
+        failure_percentage: None,
         interval: Duration::from_secs(10),
         base_ejection_time: Duration::from_secs(30),
         max_ejection_time: Duration::from_secs(300),
@@ -262,6 +264,57 @@ fn failures_without_an_answer_count_by_themselves_where_they_are_told_apart() {
             let between = [Outcome::ServerError, local, local];
             assert!(!is_out_after(&between), "not in a row");
             assert!(is_out_after(&[local]));
+        }
+    }
+}
+
+#[test]
+fn endpoints_that_fail_far_more_than_others_are_ejected() {
+    // Failures of a hundred requests by endpoint, and who goes: by deviation 1.9, then by 85 percent.
+    for (failures, deviates, fails) in [
+        ([0, 0, 0, 0, 90], vec![4], vec![4]),
+        ([10, 10, 10, 10, 10], vec![], vec![]),
+        ([90, 90, 90, 90, 90], vec![], vec![0, 1]),
+        ([0, 1, 2, 1, 40], vec![4], vec![]),
+    ] {
+        for by_rate in [true, false] {
+            let endpoints: Vec<_> = (1..=5)
+                .map(|port| endpoint(port, 1, Health::Healthy))
+                .collect();
+            let all = endpoints.clone();
+            let mut cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
+            let detector = Some(lateen_proxy_model::RateDetector {
+                min_hosts: 5,
+                volume: 100,
+                bound: if by_rate { 1900 } else { 85 },
+                enforcing: 100,
+            });
+            cluster.outlier = Some(OutlierDetection {
+                consecutive_5xx: 0,
+                success_rate: detector.filter(|_| by_rate),
+                failure_percentage: detector.filter(|_| !by_rate),
+                ..detection()
+            });
+            let (balancer, _) = clock(1);
+            for (endpoint, failures) in all.iter().zip(failures) {
+                for turn in 0..100 {
+                    let outcome = if turn < failures {
+                        Outcome::ServerError
+                    } else {
+                        Outcome::Success
+                    };
+                    balancer.report(&cluster, endpoint, outcome);
+                }
+            }
+            keeper::sweep(&cluster, 10_000);
+            let out: Vec<usize> = (0..5)
+                .filter(|one| all[*one].ejection.is_out(10_000))
+                .collect();
+            assert_eq!(
+                &out,
+                if by_rate { &deviates } else { &fails },
+                "{failures:?}"
+            );
         }
     }
 }

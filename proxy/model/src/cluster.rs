@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, EndpointMetadata, EndpointsRef, Locality};
@@ -153,6 +153,11 @@ pub struct OutlierDetection {
     pub split_local: bool,
     /// Failures without an answer in a row that eject, where they are told apart; 0 turns the detector off.
     pub consecutive_local_failures: u32,
+    /// Ejects endpoints whose success rate is far below the mean; `bound` is the distance in thousandths of the standard
+    /// deviation.
+    pub success_rate: Option<RateDetector>,
+    /// Ejects endpoints of whose requests at least `bound` percent fail.
+    pub failure_percentage: Option<RateDetector>,
     /// Time between sweeps.
     pub interval: Duration,
     /// Ejection time of the first ejection; grows with each.
@@ -163,6 +168,19 @@ pub struct OutlierDetection {
     pub max_ejection_percent: u32,
     /// One endpoint may be ejected whatever the percentage.
     pub always_eject_one: bool,
+}
+
+/// A detector that looks at the requests of one interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateDetector {
+    /// Endpoints with enough requests that it takes.
+    pub min_hosts: u32,
+    /// Requests of an endpoint that are enough.
+    pub volume: u32,
+    /// Where ejection begins.
+    pub bound: u32,
+    /// Percent of due ejections that are made.
+    pub enforcing: u32,
 }
 
 /// TCP keep-alive of upstream connections.
@@ -288,6 +306,8 @@ pub struct ClusterShared {
     pub requests: Gauge,
     /// Retries under way.
     pub retries: Gauge,
+    /// When rates were last looked at, in milliseconds of the balancer's clock.
+    pub swept: AtomicU64,
 }
 
 /// A number of things under way, with a limit checked on entry.

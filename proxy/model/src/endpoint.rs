@@ -78,6 +78,10 @@ pub struct Ejection {
     pub consecutive_gateway: AtomicU32,
     /// Failures without an answer in a row, where they are told apart.
     pub consecutive_local: AtomicU32,
+    /// Answers and failures since the last sweep, where rates are looked at.
+    pub requests: AtomicU32,
+    /// How many of `requests` failed.
+    pub failures: AtomicU32,
     /// The endpoint is out until this time; 0 when it never was.
     pub until: AtomicU64,
     /// Ejections so far, less the quiet times since.

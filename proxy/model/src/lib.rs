@@ -22,8 +22,8 @@ mod upstream;
 pub use address::{ClientAddr, LocalAddr, OriginalDst};
 pub use cluster::{
     ActiveRequest, CircuitBreakers, Cluster, ClusterKind, ClusterRef, ClusterShared, DnsFamily,
-    DnsHost, Gauge, HttpProtocol, LbPolicy, OutlierDetection, ServiceInfo, TcpKeepalive,
-    TransportMatch,
+    DnsHost, Gauge, HttpProtocol, LbPolicy, OutlierDetection, RateDetector, ServiceInfo,
+    TcpKeepalive, TransportMatch,
 };
 pub use endpoint::{
     Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointsRef, Health, Locality,

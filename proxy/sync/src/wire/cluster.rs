@@ -14,7 +14,7 @@ use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind;
 use lateen_proxy_model::{
     CircuitBreakers, Cluster, ClusterKind, DnsFamily, LocalityEndpoints, OutlierDetection,
-    ServiceInfo, TcpKeepalive,
+    RateDetector, ServiceInfo, TcpKeepalive,
 };
 
 use super::at::{At, Refused, nothing_left};
@@ -301,18 +301,10 @@ fn outlier(
     let on_5xx = enforced("enforcing_consecutive_5xx", on_5xx, 100)?;
     let on_gateway = number(message.enforcing_consecutive_gateway_failure.take());
     let on_gateway = enforced("enforcing_consecutive_gateway_failure", on_gateway, 0)?;
-    if number(message.enforcing_success_rate.take()) != Some(0) {
-        return Err(at
-            .field("enforcing_success_rate")
-            .refuse("ejection by success rate is not supported; set it to 0"));
-    }
-    for value in [
-        &mut message.enforcing_failure_percentage,
-        &mut message.enforcing_failure_percentage_local_origin,
-    ] {
-        // Zero, the default, turns the detector off; others stay and are refused.
-        value.take_if(|value| value.value == 0);
-    }
+    let (success_rate, failure_percentage) = rate_detectors(&mut message);
+    // Zero, the default, turns the detector off; another value stays and is refused.
+    let local = &mut message.enforcing_failure_percentage_local_origin;
+    local.take_if(|value| value.value == 0);
     unused_detectors(&mut message);
     let split_local = take(&mut message.split_external_local_origin_errors);
     let on_local = number(message.enforcing_consecutive_local_origin_failure.take());
@@ -337,6 +329,8 @@ fn outlier(
             on_local,
             number(message.consecutive_local_origin_failure.take()),
         ),
+        success_rate,
+        failure_percentage,
         interval: time("interval", message.interval.take(), 10)?,
         base_ejection_time: time("base_ejection_time", message.base_ejection_time.take(), 30)?,
         max_ejection_time: time("max_ejection_time", message.max_ejection_time.take(), 300)?,
@@ -347,15 +341,29 @@ fn outlier(
     Ok(Some(detection))
 }
 
-/// Settings of detectors that are off mean nothing: success rate, failure percentage and, as long as errors of local
-/// origin are not split from the others, those too.
+/// The detectors of success rate and of failure percentage, unless they are off.
+fn rate_detectors(
+    message: &mut wire::OutlierDetection,
+) -> (Option<RateDetector>, Option<RateDetector>) {
+    let of = |value: Option<_>, default| number(value).unwrap_or(default);
+    let success = RateDetector {
+        min_hosts: of(message.success_rate_minimum_hosts.take(), 5),
+        volume: of(message.success_rate_request_volume.take(), 100),
+        bound: of(message.success_rate_stdev_factor.take(), 1900),
+        enforcing: of(message.enforcing_success_rate.take(), 100),
+    };
+    let failure = RateDetector {
+        min_hosts: of(message.failure_percentage_minimum_hosts.take(), 5),
+        volume: of(message.failure_percentage_request_volume.take(), 50),
+        bound: of(message.failure_percentage_threshold.take(), 85),
+        enforcing: of(message.enforcing_failure_percentage.take(), 0),
+    };
+    let on = |one: RateDetector| Some(one).filter(|one| one.enforcing > 0);
+    (on(success), on(failure))
+}
+
+/// Settings of errors of local origin mean nothing as long as those are not split from the others.
 fn unused_detectors(message: &mut wire::OutlierDetection) {
-    message.success_rate_minimum_hosts = None;
-    message.success_rate_request_volume = None;
-    message.success_rate_stdev_factor = None;
-    message.failure_percentage_threshold = None;
-    message.failure_percentage_minimum_hosts = None;
-    message.failure_percentage_request_volume = None;
     if !message.split_external_local_origin_errors {
         message.consecutive_local_origin_failure = None;
         message.enforcing_consecutive_local_origin_failure = None;

@@ -250,8 +250,8 @@ fn what_a_cluster_may_not_say_is_named() {
             "common_lb_config.zone_aware_lb_config",
         ),
         (
-            json!({"outlier_detection": {}}),
-            "outlier_detection.enforcing_success_rate",
+            json!({"outlier_detection": {"split_external_local_origin_errors": true}}),
+            "outlier_detection.enforcing_local_origin_success_rate",
         ),
         (
             json!({"transport_socket": {"name": "x", "typed_config": {
