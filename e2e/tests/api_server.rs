@@ -193,6 +193,9 @@ fn round_trip(cluster: &Cluster, kind: Kind, version: &str, sample: &Value) -> R
             object["spec"]
         );
     }
+    // What stays would be part of what `analyze` sees.
+    let full = format!("{resource}.{version}.{}", kind.group());
+    cluster.kubectl(&["delete", &full, &name, "-n=default", "--wait=false"])?;
     Ok(())
 }
 

@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 
 use super::resolve::{Resolved, Scalar, resolve};
 
+/// The most bytes of a key without a question mark, with some room for the colon.
+const LONGEST_PLAIN_KEY: usize = 1_000;
+
 /// The value as a YAML document, ending with a line break.
 ///
 /// ```
@@ -32,7 +35,7 @@ fn print_map(out: &mut String, map: &Map<String, Value>, depth: usize, inline: b
         if at > 0 || !inline {
             indent(out, depth);
         }
-        print_text(out, key, depth, true);
+        print_key(out, key, depth);
         out.push(':');
         match value {
             Value::Object(inner) if !inner.is_empty() => {
@@ -49,6 +52,17 @@ fn print_map(out: &mut String, map: &Map<String, Value>, depth: usize, inline: b
                 out.push('\n');
             }
         }
+    }
+}
+
+/// A key up to where its colon stands. YAML takes a key without a question mark only on one line of at most 1,024 characters.
+fn print_key(out: &mut String, key: &str, depth: usize) {
+    let start = out.len();
+    print_text(out, key, depth, true);
+    if out.len() - start > LONGEST_PLAIN_KEY {
+        out.insert_str(start, "? ");
+        out.push('\n');
+        indent(out, depth);
     }
 }
 

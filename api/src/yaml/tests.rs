@@ -191,3 +191,23 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn long_keys_are_printed_and_read() {
+    let key = "k: #".repeat(400);
+    for value in [
+        serde_json::json!("text"),
+        serde_json::json!({"a": [1, {"b": null}]}),
+        serde_json::json!([["x"], {}]),
+    ] {
+        for whole in [
+            serde_json::json!({key.as_str(): value, "z": 1}),
+            serde_json::json!([{"a": 1, key.as_str(): {key.as_str(): value}}]),
+        ] {
+            let printed = to_text(&whole);
+            let documents = parse(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
+            let again: serde_json::Value = read(&documents[0].root).expect("readable");
+            assert_eq!(again, whole, "{printed}");
+        }
+    }
+}
