@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use lateen_api::crd::{bundle, refusals};
 use lateen_api::object::Kind;
@@ -119,20 +118,4 @@ fn the_samples_pass_and_use_most_fields() {
     for kind in Kind::all().filter(|kind| kind.is_istio()) {
         assert!(kinds.contains(&kind), "{kind} has no sample");
     }
-}
-
-/// Not a check but a number to look at: `cargo test --release -p lateen-api --test crd -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints the time for a small object"]
-fn the_time_for_a_small_object() {
-    let object = node(
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec:\n  host: a\n  trafficPolicy:\n    connectionPool: {tcp: {connectTimeout: 1s, maxConnections: 10}}\n    outlierDetection: {interval: 1s, consecutive5xxErrors: 3}\n  subsets:\n  - {name: v1, labels: {version: v1}}\n  - {name: v2, labels: {version: v2}}\n",
-    );
-    const ROUNDS: u32 = 100_000;
-    assert_eq!(refusals(Kind::DestinationRule, &object), []);
-    let begun = Instant::now();
-    for _ in 0..ROUNDS {
-        assert!(refusals(Kind::DestinationRule, std::hint::black_box(&object)).is_empty());
-    }
-    println!("{} ns", begun.elapsed().as_nanos() / u128::from(ROUNDS));
 }

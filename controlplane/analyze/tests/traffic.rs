@@ -21,5 +21,3 @@ mod schema;
 mod secrets;
 #[path = "traffic/service_entries.rs"]
 mod service_entries;
-#[path = "traffic/speed.rs"]
-mod speed;

@@ -6,5 +6,4 @@ mod injection;
 mod installation;
 mod policies;
 mod services;
-mod speed;
 mod support;
