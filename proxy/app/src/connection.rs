@@ -15,8 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::data_path::Active;
+use crate::network::Passed;
 use crate::worker::Worker;
-use crate::{http, tcp};
+use crate::{http, network, tcp};
 
 /// A connection whose filter chain is known and whose TLS, if the chain has any, is done.
 pub(crate) struct Accepted<S> {
@@ -97,16 +98,24 @@ async fn filter<S>(accepted: Accepted<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    match &accepted.chain.filter {
-        NetworkFilter::Http(manager) => {
-            let manager = Arc::clone(manager);
-            http::serve(accepted, &manager).await;
+    let chain = Arc::clone(&accepted.chain);
+    let passed = if chain.filters.is_empty() {
+        Passed::default()
+    } else {
+        match network::admit(&accepted.worker, &chain, &accepted.facts).await {
+            Ok(passed) => passed,
+            Err(refusal) => return tcp::log_refused(&accepted, refusal),
         }
-        NetworkFilter::Tcp(proxy) => {
-            let proxy = Arc::clone(proxy);
-            tcp::serve(accepted, &proxy).await;
+    };
+    match &chain.filter {
+        NetworkFilter::Http(manager) => http::serve(accepted, manager).await,
+        NetworkFilter::Tcp(proxy) => tcp::serve(accepted, proxy, &passed).await,
+        NetworkFilter::Echo => network::echo(accepted.stream).await,
+        NetworkFilter::DirectResponse(response) => {
+            network::direct_response(accepted.stream, response).await;
         }
     }
+    drop(passed);
 }
 
 fn destination(listener: &Listener, stream: &TcpStream, local: SocketAddr) -> OriginalDst {

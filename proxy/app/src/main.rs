@@ -9,6 +9,7 @@ mod data_path;
 mod http;
 mod logging;
 mod logs;
+mod network;
 mod run;
 mod tcp;
 mod worker;

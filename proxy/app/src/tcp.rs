@@ -9,8 +9,8 @@ use http::Version;
 use lateen_proxy_dial::{TcpUpstream, connect_tcp};
 use lateen_proxy_listen::Drain;
 use lateen_proxy_model::{
-    Balance, Choice, Cluster, ClusterRef, FilterChain, Listener, OriginalDst, Outcome, ResetReason,
-    SendFailure, Target, TcpProxy, TrafficDirection, UpstreamConnection,
+    Balance, Choice, Cluster, ClusterRef, FilterChain, Listener, NetworkFilter, OriginalDst,
+    Outcome, ResetReason, SendFailure, Target, TcpProxy, TrafficDirection, UpstreamConnection,
 };
 use lateen_proxy_relay::exchange::{self, Turn, exchange, peer_of};
 use lateen_proxy_relay::http::{ConnectionFacts, KnownCluster};
@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{MissedTickBehavior, interval_at};
 
 use crate::connection::Accepted;
+use crate::network::{Passed, Refusal};
 use crate::worker::Worker;
 
 /// One connection as metrics and access logs will tell it.
@@ -41,7 +42,7 @@ struct Session {
 }
 
 /// Serves a connection of a TCP chain until it ends.
-pub(crate) async fn serve<S>(accepted: Accepted<S>, proxy: &TcpProxy)
+pub(crate) async fn serve<S>(accepted: Accepted<S>, proxy: &TcpProxy, passed: &Passed)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -70,12 +71,38 @@ where
         flags: Flags::NONE,
     };
     if session.greet_downstream(&mut stream).await
-        && let Some(mut upstream) = session.connect(proxy).await
+        && let Some(mut upstream) = session.connect(proxy, passed).await
         && session.greet_upstream(&mut upstream).await
     {
         session.relay(&mut stream, upstream, proxy).await;
     }
     session.finish(proxy);
+}
+
+/// Logs a connection that a network filter ended before this chain's TCP proxy saw it.
+pub(crate) fn log_refused<S>(accepted: &Accepted<S>, refusal: Refusal) {
+    let NetworkFilter::Tcp(proxy) = &accepted.chain.filter else {
+        return;
+    };
+    let facts = &accepted.facts;
+    let exchange = Exchange {
+        side: accepted.worker.side(&accepted.listener),
+        start: SystemTime::now(),
+        flags: refusal.flags,
+        details: refusal.details,
+        termination_details: refusal.termination,
+        downstream_local: Some(facts.destination.0),
+        downstream_remote: Some(facts.client.0),
+        downstream_direct_remote: Some(facts.client.0),
+        sni: facts.sni.as_deref(),
+        ..Exchange::default()
+    };
+    let record = TcpRecord { exchange };
+    accepted
+        .worker
+        .access_logs(&proxy.access_log)
+        .iter()
+        .for_each(|log| log.tcp(&record));
 }
 
 /// Logs a connection that no chain takes; it is closed.
@@ -147,9 +174,13 @@ impl Session {
     }
 
     /// An upstream connection, after as many tries as the filter allows.
-    async fn connect(&mut self, proxy: &TcpProxy) -> Option<TcpUpstream> {
-        let (slot, _) = choose_cluster(&proxy.cluster, fastrand::u64(..))?;
-        let Some(known) = self.worker.http.cluster(slot) else {
+    async fn connect(&mut self, proxy: &TcpProxy, passed: &Passed) -> Option<TcpUpstream> {
+        let chosen = match &passed.cluster {
+            Some(named) => named.as_ref(),
+            None => choose_cluster(&proxy.cluster, fastrand::u64(..)).map(|(slot, _)| slot),
+        };
+        let known = chosen.and_then(|slot| Some((slot, self.worker.http.cluster(slot)?)));
+        let Some((slot, known)) = known else {
             self.flags = Flags::NO_CLUSTER;
             return None;
         };

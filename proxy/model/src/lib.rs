@@ -11,6 +11,7 @@ mod endpoint;
 mod listener;
 mod matcher;
 mod mutation;
+mod network;
 mod peer;
 mod permit;
 mod plan;
@@ -38,6 +39,7 @@ pub use matcher::{
     HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, RequestView, StringMatcher,
 };
 pub use mutation::HeaderMutations;
+pub use network::{ConnectionFilter, ConnectionLimit, ConnectionPermit, NetworkFilterEntry};
 pub use peer::{PeerIdentity, PeerMetadata};
 pub use permit::Permit;
 pub use plan::{

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::address::OriginalDst;
 use crate::cluster::ClusterRef;
 use crate::endpoint::EndpointMetadata;
+use crate::network::NetworkFilterEntry;
 use crate::route::{ClusterChoice, Fault, RouteTable, RouteTableRef};
 use crate::tls::ServerTls;
 
@@ -136,6 +137,8 @@ pub struct FilterChain {
     pub tls: Option<Arc<ServerTls>>,
     /// Time for the TLS handshake.
     pub handshake_timeout: Option<Duration>,
+    /// Network filters before the terminal one, in order.
+    pub filters: Vec<NetworkFilterEntry>,
     /// The terminal filter.
     pub filter: NetworkFilter,
     /// Metrics filter of a TCP chain (`istio.stats`).
@@ -151,6 +154,10 @@ pub enum NetworkFilter {
     Http(Arc<HttpManager>),
     /// TCP.
     Tcp(Arc<TcpProxy>),
+    /// What the client sends is sent back.
+    Echo,
+    /// This is sent, then the connection is closed.
+    DirectResponse(bytes::Bytes),
 }
 
 /// Which side a proxy reports for in metrics.

@@ -34,6 +34,11 @@ impl<T> Table<T> {
         slot
     }
 
+    /// The slot of `name`, when there is one: names that come from outside make none.
+    pub fn known(&self, name: &str) -> Option<Arc<Slot<T>>> {
+        lock(&self.slots).get(name).cloned()
+    }
+
     /// The value of `name`, when it has one.
     pub fn value(&self, name: &str) -> Option<Arc<T>> {
         lock(&self.slots)

@@ -6,6 +6,7 @@ fn chain(name: &str) -> Arc<FilterChain> {
         name: name.into(),
         tls: None,
         handshake_timeout: None,
+        filters: Vec::new(),
         filter: NetworkFilter::Tcp(Arc::new(TcpProxy {
             stat_prefix: "t".into(),
             cluster: ClusterChoice::One(Slot::new("c")),

@@ -1,11 +1,13 @@
 //! Small values that many messages share.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
 use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use envoy_types::pb::envoy::r#type::v3::{FractionalPercent, Percent};
@@ -201,6 +203,29 @@ pub(crate) fn ads_source(
         initial_fetch_timeout,
         default,
     )
+}
+
+/// Largest file that is read for a data source, in bytes.
+const MAX_FILE: u64 = 4 << 20;
+
+/// The bytes of a data source; files are read now.
+pub(crate) fn data(at: &At<'_>, source: &core::DataSource) -> Result<Vec<u8>, Refused> {
+    match &source.specifier {
+        Some(Specifier::InlineBytes(bytes)) => Ok(bytes.clone()),
+        Some(Specifier::InlineString(text)) => Ok(text.clone().into_bytes()),
+        Some(Specifier::Filename(path)) => {
+            let at = at.field("filename");
+            let size = fs::metadata(path).map(|facts| facts.len());
+            if size.is_ok_and(|size| size > MAX_FILE) {
+                return Err(at.refuse(format!("{path} is larger than {MAX_FILE} bytes")));
+            }
+            fs::read(path).map_err(|error| at.refuse(format!("{path}: {error}")))
+        }
+        Some(Specifier::EnvironmentVariable(name)) => std::env::var(name)
+            .map(String::into_bytes)
+            .map_err(|error| at.field("environment_variable").refuse(error.to_string())),
+        None => Err(at.refuse("empty")),
+    }
 }
 
 /// The texts of a struct, for metadata that is compared as text; other values do not count.

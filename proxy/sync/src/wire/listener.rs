@@ -6,27 +6,16 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as wire;
-use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use envoy_types::pb::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
-use envoy_types::pb::google::protobuf::Any;
 use ipnet::IpNet;
 use lateen_proxy_model::{
-    ChainMatch, ChainTable, FilterChain, Listener, ListenerBind, NetworkFilter, StatsFilter,
-    TrafficDirection, Transport,
+    ChainMatch, ChainTable, FilterChain, Listener, ListenerBind, TrafficDirection, Transport,
 };
-use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{
-    flag, limit, must_be_off, must_be_unset, number, port, socket_address, unpack,
-};
+use super::common::{flag, limit, must_be_unset, number, port, socket_address};
 use super::context::{Context, Uses};
-use super::{
-    access_log, connection_manager, ignored, inspectors, metadata_exchange, socket, stats,
-    tcp_proxy,
-};
+use super::{access_log, ignored, inspectors, network_filters, socket};
 
 /// A listener, and what it refers to.
 pub(crate) struct BuiltListener {
@@ -205,75 +194,18 @@ fn chain(
     )?;
     let place = at.field("transport_socket");
     let tls = socket::downstream(context, &place, message.transport_socket.take())?;
-    let filters = filters(context, &at.field("filters"), take(&mut message.filters))?;
+    let filters = network_filters::read(context, &at.field("filters"), take(&mut message.filters))?;
     let made = FilterChain {
         name: take(&mut message.name).into(),
         tls: tls.map(Arc::new),
         handshake_timeout,
+        filters: filters.entries,
         filter: filters.terminal,
         stats: filters.stats,
         metadata_exchange: filters.metadata_exchange,
     };
     nothing_left(at, &message)?;
     Ok(made)
-}
-
-struct Filters {
-    terminal: NetworkFilter,
-    stats: Option<StatsFilter>,
-    metadata_exchange: bool,
-}
-
-fn filters(
-    context: &Context<'_>,
-    at: &At<'_>,
-    filters: Vec<wire::Filter>,
-) -> Result<Filters, Refused> {
-    let mut terminal = None;
-    let (mut stats, mut metadata_exchange) = (None, false);
-    for (index, filter) in filters.into_iter().enumerate() {
-        let at = at.item(index);
-        must_be_off(&at, terminal.is_some())
-            .map_err(|_| at.refuse("stands behind the terminal filter"))?;
-        let packed = match filter.config_type {
-            Some(ConfigType::TypedConfig(packed)) => packed,
-            Some(ConfigType::ConfigDiscovery(_)) => {
-                return Err(at.field("config_discovery").unsupported());
-            }
-            None => return Err(at.field("typed_config").refuse("missing")),
-        };
-        let at = at.field("typed_config");
-        if let Some(found) = stats::filter(&at, &packed)? {
-            stats = Some(found);
-        } else if metadata_exchange::is_network(&at, &packed)? {
-            metadata_exchange = true;
-        } else {
-            terminal = Some(terminal_filter(context, &at, &filter.name, &packed)?);
-        }
-    }
-    Ok(Filters {
-        terminal: terminal.ok_or_else(|| at.refuse("no terminal filter"))?,
-        stats,
-        metadata_exchange,
-    })
-}
-
-fn terminal_filter(
-    context: &Context<'_>,
-    at: &At<'_>,
-    name: &str,
-    packed: &Any,
-) -> Result<NetworkFilter, Refused> {
-    if any::holds::<HttpConnectionManager>(packed) {
-        let manager = connection_manager::read(context, at, unpack(at, packed)?)?;
-        return Ok(NetworkFilter::Http(Arc::new(manager)));
-    }
-    if any::holds::<TcpProxy>(packed) {
-        let proxy = tcp_proxy::read(context, at, unpack(at, packed)?)?;
-        return Ok(NetworkFilter::Tcp(Arc::new(proxy)));
-    }
-    let kind = any::full_name(&packed.type_url);
-    Err(at.refuse(format!("filter {name:?} ({kind}) is not supported")))
 }
 
 /// Envoy's wait for first bytes.

@@ -18,6 +18,7 @@ pub(crate) mod listener;
 mod matcher;
 mod metadata_exchange;
 mod mutation;
+mod network_filters;
 mod per_filter;
 mod protocol;
 mod retry;

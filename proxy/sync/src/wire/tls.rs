@@ -1,6 +1,5 @@
 //! TLS settings and secrets.
 
-use std::fs;
 use std::mem::take;
 use std::sync::Arc;
 
@@ -18,12 +17,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{ads_source, flag, must_be_off, must_be_unset};
+use super::common::{ads_source, data, flag, must_be_off, must_be_unset};
 use super::context::Context;
 use super::ignored;
-
-/// Largest certificate or key file that is read, in bytes.
-const MAX_FILE: u64 = 4 << 20;
 
 /// The suites of TLS 1.2 that rustls always offers. A list that leaves one of them out asks for less than is offered.
 const OFFERED: [&str; 4] = [
@@ -118,7 +114,7 @@ pub(crate) fn secret(
             nothing_left(&at, &validation)?;
             let at = at.field("trusted_ca");
             let source = source.ok_or_else(|| at.refuse("missing"))?;
-            secrets.set_trust(&message.name, roots(&at, &bytes(&at, &source)?)?);
+            secrets.set_trust(&message.name, roots(&at, &data(&at, &source)?)?);
         }
         Some(tls::secret::Type::SessionTicketKeys(_)) => {
             return Err(at.field("session_ticket_keys").unsupported());
@@ -277,10 +273,10 @@ fn inline_identity(at: &At<'_>, mut certificate: tls::TlsCertificate) -> Result<
     nothing_left(at, &certificate)?;
     let at_chain = at.field("certificate_chain");
     let chain = chain.ok_or_else(|| at_chain.refuse("missing"))?;
-    let chain = certificates(&at_chain, &bytes(&at_chain, &chain)?)?;
+    let chain = certificates(&at_chain, &data(&at_chain, &chain)?)?;
     let at_key = at.field("private_key");
     let key = key.ok_or_else(|| at_key.refuse("missing"))?;
-    let key = PrivateKeyDer::from_pem_slice(&bytes(&at_key, &key)?)
+    let key = PrivateKeyDer::from_pem_slice(&data(&at_key, &key)?)
         .map_err(|_| at_key.refuse("holds no private key in PEM form"))?;
     Ok(Identity { chain, key })
 }
@@ -299,26 +295,6 @@ fn roots(at: &At<'_>, pem: &[u8]) -> Result<TrustBundle, Refused> {
     Ok(TrustBundle {
         roots: certificates(at, pem)?,
     })
-}
-
-/// The bytes of a data source; files are read now.
-fn bytes(at: &At<'_>, source: &core::DataSource) -> Result<Vec<u8>, Refused> {
-    match &source.specifier {
-        Some(Specifier::InlineBytes(bytes)) => Ok(bytes.clone()),
-        Some(Specifier::InlineString(text)) => Ok(text.clone().into_bytes()),
-        Some(Specifier::Filename(path)) => {
-            let at = at.field("filename");
-            let size = fs::metadata(path).map(|facts| facts.len());
-            if size.is_ok_and(|size| size > MAX_FILE) {
-                return Err(at.refuse(format!("{path} is larger than {MAX_FILE} bytes")));
-            }
-            fs::read(path).map_err(|error| at.refuse(format!("{path}: {error}")))
-        }
-        Some(Specifier::EnvironmentVariable(_)) => {
-            Err(at.field("environment_variable").unsupported())
-        }
-        None => Err(at.refuse("empty")),
-    }
 }
 
 fn validation_context(
@@ -390,7 +366,7 @@ fn own_roots(
     at: &At<'_>,
     source: &core::DataSource,
 ) -> Result<TrustRef, Refused> {
-    let bundle = roots(at, &bytes(at, source)?)?;
+    let bundle = roots(at, &data(at, source)?)?;
     if let Some(Specifier::Filename(path)) = &source.specifier {
         let name = format!("file-root:{path}");
         context.state().secrets().set_trust(&name, bundle);

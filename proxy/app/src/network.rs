@@ -1,0 +1,86 @@
+//! The network filters before a chain's terminal one, in the order of the chain.
+
+use bytes::Bytes;
+use lateen_proxy_model::{ClusterRef, ConnectionFilter, ConnectionPermit, FilterChain};
+use lateen_proxy_relay::http::ConnectionFacts;
+use lateen_proxy_telemetry::Flags;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::worker::Worker;
+
+/// What the filters decided for the terminal one.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// The cluster to take in place of the configured one; `Some(None)` is one that does not exist.
+    pub(crate) cluster: Option<Option<ClusterRef>>,
+    /// Held while the connection lives.
+    permits: Vec<ConnectionPermit>,
+}
+
+/// Why a filter ends a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Refusal {
+    /// Response flags for the log.
+    pub(crate) flags: Flags,
+    /// Envoy's response code details.
+    pub(crate) details: Option<&'static str>,
+    /// Envoy's connection termination details.
+    pub(crate) termination: Option<&'static str>,
+}
+
+/// Runs the filters of a chain on a new connection.
+pub(crate) async fn admit(
+    worker: &Worker,
+    chain: &FilterChain,
+    facts: &ConnectionFacts,
+) -> Result<Passed, Refusal> {
+    let mut passed = Passed::default();
+    for entry in &chain.filters {
+        match &entry.filter {
+            ConnectionFilter::ConnectionLimit(limit) => match limit.enter() {
+                Some(permit) => passed.permits.push(permit),
+                None => {
+                    let name =
+                        format!("connection_limit.{}.limited_connections", limit.stat_prefix);
+                    worker.blueprint.metrics.stats().counter(&name).inc();
+                    if let Some(delay) = limit.delay {
+                        tokio::time::sleep(delay).await;
+                    }
+                    return Err(Refusal::default());
+                }
+            },
+            ConnectionFilter::SniCluster => {
+                if let Some(name) = &facts.sni {
+                    passed.cluster = Some(worker.blueprint.state.clusters().known(name));
+                }
+            }
+        }
+    }
+    Ok(passed)
+}
+
+/// Sends everything back until the client ends.
+pub(crate) async fn echo<S>(mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        let part = buffer.get(..count).unwrap_or_default();
+        if stream.write_all(part).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
+    }
+    let _ = stream.shutdown().await;
+}
+
+/// Sends an answer of its own and closes.
+pub(crate) async fn direct_response<S>(mut stream: S, response: &Bytes)
+where
+    S: AsyncWrite + Unpin,
+{
+    let sent = stream.write_all(response).await;
+    if sent.is_ok() {
+        let _ = stream.shutdown().await;
+    }
+}
