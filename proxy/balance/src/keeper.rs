@@ -44,7 +44,7 @@ impl Prepare for Keeper {
     }
 }
 
-/// Brings the table of a cluster up to date with what was ejected and came back.
+/// Brings the plan of a cluster up to date with what was ejected and came back.
 pub(crate) fn sweep(cluster: &Cluster, now: u64) {
     if let Some(detection) = &cluster.outlier {
         let last = cluster.shared.swept.load(Ordering::Relaxed);
@@ -52,9 +52,6 @@ pub(crate) fn sweep(cluster: &Cluster, now: u64) {
             cluster.shared.swept.store(now, Ordering::Relaxed);
             eject::rates(cluster, detection, now);
         }
-    }
-    if !cluster.lb.is_hashed() {
-        return;
     }
     let known = cluster.plan.load();
     if known

@@ -82,8 +82,9 @@ impl Balance for Balancer {
         let known = cluster.plan.load();
         let made;
         let plan: &Plan = match known.as_deref() {
-            Some(plan) if plan.expires == u64::MAX || !self.is_over(cluster, plan) => plan,
-            _ => {
+            Some(plan) => plan,
+            // Only before anybody prepared the cluster: `state` does so before it stores one.
+            None => {
                 made = plan::prepare(cluster, (self.clock)());
                 &made
             }
@@ -109,11 +110,6 @@ impl Balance for Balancer {
 }
 
 impl Balancer {
-    /// Whether an ejection that the plan knows has ended. Tables are made anew elsewhere: it takes too long here.
-    fn is_over(&self, cluster: &Cluster, plan: &Plan) -> bool {
-        !cluster.lb.is_hashed() && (self.clock)() >= plan.expires
-    }
-
     fn pick<'p>(
         &self,
         (slot, cluster): (&ClusterRef, &Cluster),
