@@ -6,6 +6,7 @@
 //! endpoints) are joined by [`Slot`]s, so that a change of one never rebuilds the other.
 
 mod address;
+pub mod cel;
 mod cluster;
 mod endpoint;
 mod listener;
