@@ -1,5 +1,6 @@
 //! HTTP connections: the chain's connection manager on this worker, and the rooms a request goes through.
 
+mod filters;
 mod request;
 
 use std::rc::Rc;

@@ -9,6 +9,8 @@ mod address;
 pub mod cel;
 mod cluster;
 mod endpoint;
+mod facts;
+mod filter;
 mod listener;
 mod matcher;
 mod mutation;
@@ -31,10 +33,12 @@ pub use endpoint::{
     Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointsRef, Health, Locality,
     LocalityEndpoints,
 };
+pub use facts::{DynamicMetadata, NoFacts, PeerView, RequestFacts};
+pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, Overrides};
 pub use listener::{
-    AccessLogRef, ChainMatch, ChainTable, Connection, FilterChain, ForwardClientCert, HttpFilter,
-    HttpManager, Inspectors, Listener, ListenerBind, NetworkFilter, PathNormalization, Reporter,
-    RouteSource, StatsFilter, TcpProxy, TrafficDirection, Transport, XfccDetails,
+    AccessLogRef, ChainMatch, ChainTable, Connection, FilterChain, ForwardClientCert, HttpManager,
+    Inspectors, Listener, ListenerBind, NetworkFilter, PathNormalization, Reporter, RouteSource,
+    StatsFilter, TcpProxy, TrafficDirection, Transport, XfccDetails,
 };
 pub use matcher::{
     HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, RequestView, StringMatcher,

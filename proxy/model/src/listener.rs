@@ -9,8 +9,9 @@ use ipnet::IpNet;
 use crate::address::OriginalDst;
 use crate::cluster::ClusterRef;
 use crate::endpoint::EndpointMetadata;
+use crate::filter::FilterEntry;
 use crate::network::NetworkFilterEntry;
-use crate::route::{ClusterChoice, Fault, RouteTable, RouteTableRef};
+use crate::route::{ClusterChoice, RouteTable, RouteTableRef};
 use crate::tls::ServerTls;
 
 /// Which way a listener's traffic flows, as its xDS says.
@@ -258,7 +259,7 @@ pub struct HttpManager {
     /// Routes.
     pub routes: RouteSource,
     /// HTTP filters before the router, in order.
-    pub filters: Vec<HttpFilter>,
+    pub filters: Vec<FilterEntry>,
     /// `Server` header of answers; `None` passes the upstream's through.
     pub server_name: Option<http::HeaderValue>,
     /// The connection's own address is the client's (gateways); else `x-forwarded-for` is trusted.
@@ -301,33 +302,6 @@ pub struct HttpManager {
     pub max_concurrent_streams: Option<u32>,
     /// Access logs.
     pub access_log: Vec<AccessLogRef>,
-}
-
-/// An HTTP filter before the router.
-#[derive(Clone, Debug)]
-pub enum HttpFilter {
-    /// Fault injection; a route's own fault overrides this.
-    Fault(Option<Arc<Fault>>),
-    /// CORS; policies are on routes.
-    Cors,
-    /// gRPC statistics.
-    GrpcStats,
-    /// `istio.alpn`: upstream ALPN by the request's protocol.
-    IstioAlpn,
-    /// `istio.metadata_exchange`: peer metadata in headers.
-    PeerMetadata {
-        /// The headers are taken from the downstream request and answered (inbound).
-        downstream: bool,
-        /// The headers are sent to the upstream and read from its answer (outbound).
-        upstream: bool,
-        /// They are not sent to clusters outside the mesh.
-        skip_external: bool,
-    },
-    /// `istio.stats`.
-    Stats(StatsFilter),
-    /// gRPC-Web, which gateways of the mesh always carry. It is not translated: such a request is answered 501 here
-    /// and never sent on as something it is not. All other requests pass.
-    GrpcWeb,
 }
 
 impl ChainTable {

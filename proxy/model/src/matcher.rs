@@ -4,6 +4,8 @@ use http::HeaderMap;
 use http::header::HeaderName;
 use regex::Regex;
 
+use crate::facts::{NoFacts, RequestFacts};
+
 /// How a text is compared. Envoy's `StringMatcher`; `regex` is a full match.
 #[derive(Clone, Debug)]
 pub enum StringMatcher {
@@ -133,6 +135,27 @@ pub struct RequestView<'a> {
     pub path: &'a str,
     /// Regular headers.
     pub headers: &'a HeaderMap,
+    /// What is known beside the head.
+    pub facts: &'a dyn RequestFacts,
+}
+
+impl<'a> RequestView<'a> {
+    /// A head of which nothing else is known.
+    pub fn of_head(
+        method: &'a str,
+        authority: &'a str,
+        path: &'a str,
+        headers: &'a HeaderMap,
+    ) -> Self {
+        Self {
+            method,
+            scheme: "http",
+            authority,
+            path,
+            headers,
+            facts: &NoFacts,
+        }
+    }
 }
 
 impl HeaderMatcher {
@@ -236,13 +259,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("end-user", http::HeaderValue::from_static("jason"));
         headers.append("end-user", http::HeaderValue::from_static("root"));
-        let view = RequestView {
-            method: "GET",
-            scheme: "http",
-            authority: "a",
-            path: "/",
-            headers: &headers,
-        };
+        let view = RequestView::of_head("GET", "a", "/", &headers);
         let matcher = |text: &str| HeaderMatcher {
             name: HeaderSubject::Header(HeaderName::from_static("end-user")),
             test: HeaderTest::Value(StringMatcher::Exact {
@@ -260,13 +277,7 @@ mod tests {
     #[test]
     fn a_missing_header_is_empty_only_when_asked() {
         let headers = HeaderMap::new();
-        let view = RequestView {
-            method: "GET",
-            scheme: "http",
-            authority: "a",
-            path: "/",
-            headers: &headers,
-        };
+        let view = RequestView::of_head("GET", "a", "/", &headers);
         let mut matcher = HeaderMatcher {
             name: HeaderSubject::Header(HeaderName::from_static("x")),
             test: HeaderTest::Value(StringMatcher::Exact {

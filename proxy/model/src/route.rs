@@ -12,6 +12,7 @@ use http::uri::Scheme;
 use regex::Regex;
 
 use crate::cluster::ClusterRef;
+use crate::filter::Overrides;
 use crate::matcher::{HeaderMatcher, QueryMatcher, StringMatcher};
 use crate::mutation::HeaderMutations;
 use crate::slot::Slot;
@@ -141,9 +142,9 @@ pub struct Route {
     pub request_headers: HeaderMutations,
     /// Header changes of the answer.
     pub response_headers: HeaderMutations,
-    /// Injected faults; overrides the filter's own.
-    pub fault: Option<Arc<Fault>>,
-    /// Cross-origin policy.
+    /// What it says of the filters of the chain.
+    pub overrides: Overrides,
+    /// Cross-origin policy of the route's older field, for a filter that [`Route::overrides`] gives none.
     pub cors: Option<Arc<CorsPolicy>>,
 }
 
@@ -212,6 +213,8 @@ pub struct WeightedCluster {
     pub response_headers: HeaderMutations,
     /// Host changes; beats the route's.
     pub host_rewrite: Option<HostRewrite>,
+    /// What it says of the filters of the chain, over what the route says; `None` is just the route's.
+    pub overrides: Option<Overrides>,
 }
 
 /// A change of the path.

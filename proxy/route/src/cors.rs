@@ -116,16 +116,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
         }
-        cors(
-            policy,
-            &RequestView {
-                method,
-                scheme: "http",
-                authority: "a",
-                path: "/",
-                headers: &headers,
-            },
-        )
+        cors(policy, &RequestView::of_head(method, "a", "/", &headers))
     }
 
     #[test]

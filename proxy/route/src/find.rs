@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
 use lateen_proxy_model::{
-    CorsPolicy, Fault, RequestView, RequireTls, Route, RouteMatch, RouteTable, VirtualHost,
+    CorsPolicy, Overrides, RequestView, RequireTls, Route, RouteAction, RouteMatch, RouteTable,
+    VirtualHost,
 };
 
+use crate::decide::choose_cluster;
 use crate::host::find_host;
+
+static NOTHING: Overrides = Overrides::NONE;
 
 /// What a request meets in a route table, before it is admitted.
 #[derive(Clone, Copy, Debug)]
@@ -23,14 +27,24 @@ pub struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// The faults of the route; they override the filter's own.
-    pub fn fault(&self) -> Option<&'a Arc<Fault>> {
-        self.route.and_then(|route| route.fault.as_ref())
+    /// What the route says of the filters of the chain. `random` is the draw that [`find`] got: it chose among weighted
+    /// clusters too.
+    pub fn overrides(&self, random: u64) -> &'a Overrides {
+        let Some(route) = self.route else {
+            return &NOTHING;
+        };
+        if let RouteAction::Forward(forward) = &route.action
+            && let Some((_, Some(candidate))) = choose_cluster(&forward.cluster, random)
+            && let Some(overrides) = &candidate.overrides
+        {
+            return overrides;
+        }
+        &route.overrides
     }
 
-    /// The cross-origin policy of the route.
-    pub fn cors(&self) -> Option<&'a Arc<CorsPolicy>> {
-        self.route.and_then(|route| route.cors.as_ref())
+    /// The cross-origin policy of the route's older field.
+    pub fn cors(&self) -> Option<&'a CorsPolicy> {
+        self.route.and_then(|route| route.cors.as_deref())
     }
 }
 

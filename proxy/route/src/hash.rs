@@ -181,13 +181,7 @@ mod tests {
     }
 
     fn ask(policies: &[HashPolicy], headers: &HeaderMap, path: &str) -> HashResult {
-        let view = RequestView {
-            method: "GET",
-            scheme: "http",
-            authority: "a",
-            path,
-            headers,
-        };
+        let view = RequestView::of_head("GET", "a", path, headers);
         let client = SocketAddr::from(([127, 0, 0, 1], 43350));
         let addresses = HashAddresses {
             remote: client,

@@ -9,19 +9,19 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use lateen_proxy_admit::{Refusal, admit};
 use lateen_proxy_model::{
-    Balance, Dial, HostRewrite, Permit, RequestView, ResetReason, RouteAction, RouteSource,
-    RouteTable,
+    Balance, Dial, HostRewrite, Permit, RequestView, ResetReason, RouteSource, RouteTable,
 };
 use lateen_proxy_relay::http::{
     Connection, DownstreamBody, Exchange, ForwardPlan, KnownTable, LocalReply, RequestBody,
     Upstreams, check, forward, path, scheme, set_path, strip_hop, trust,
 };
 use lateen_proxy_route::{
-    Answer, BadPath, Cors, CorsGrant, Decision, Found, HashAddresses, HashResult, Target,
-    choose_cluster, cors, cut_fragment, decide, find, hash, normalize_path,
+    Answer, BadPath, Decision, Found, HashAddresses, HashResult, Target, cut_fragment, decide,
+    find, hash, normalize_path,
 };
+
+use super::filters::{self, WayBack};
 
 static ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 
@@ -71,23 +71,29 @@ where
     trust(exchange, &mut parts);
     let table = route_table(exchange).await?;
     let random = fastrand::u64(..);
-    let found = find_route(exchange, &table, &parts, random);
-    let grant = cross_origin(exchange, &found, &parts, random)?;
-    let permit = admitted(exchange, &found, &parts, random).await?;
-    let (target, timeout) = decided(exchange, permit, &found, &parts, random)?;
-    let auto_host = rewrite(exchange, &target, &mut parts)?;
-    let hashed = hashed(exchange, &target, &parts);
-    let plan = ForwardPlan {
-        slot: target.cluster,
-        forward: target.forward,
-        retry: target.retry().map(|policy| &**policy),
-        timeout,
-        auto_host,
-        attempt_count: target.host.include_attempt_count,
-        hash: hashed.hash,
+    let mut found = find_route(exchange, &table, &parts, random);
+    let mut back = WayBack::default();
+    let outcome = async {
+        let permit = filters::run(exchange, &mut found, &mut parts, &mut back, random).await?;
+        let (target, timeout) = decided(exchange, permit, &found, &parts, random)?;
+        let auto_host = rewrite(exchange, &target, &mut parts)?;
+        let hashed = hashed(exchange, &target, &parts);
+        let plan = ForwardPlan {
+            slot: target.cluster,
+            forward: target.forward,
+            retry: target.retry().map(|policy| &**policy),
+            timeout,
+            auto_host,
+            attempt_count: target.host.include_attempt_count,
+            hash: hashed.hash,
+        };
+        let request = (parts, body);
+        let mut response = forward(exchange, upstreams, plan, request, upgrade.as_deref()).await?;
+        finish(&mut response, &target, hashed.cookies);
+        Ok(response)
     };
-    let outcome = forward(exchange, upstreams, plan, (parts, body), upgrade.as_deref()).await;
-    finish(outcome, &target, grant, hashed.cookies)
+    let outcome = outcome.await;
+    back.finish(outcome)
 }
 
 /// One form of the path for everything that reads it (S1, S2).
@@ -137,17 +143,20 @@ async fn route_table(exchange: &Exchange) -> Result<Rc<KnownTable>, LocalReply> 
         .map_err(|_| LocalReply::no_route())
 }
 
-fn view<'a>(exchange: &'a Exchange, parts: &'a Parts) -> RequestView<'a> {
+/// A request as matchers see it.
+pub(super) fn view<'a>(exchange: &'a Exchange, parts: &'a Parts) -> RequestView<'a> {
     RequestView {
         method: parts.method.as_str(),
         scheme: scheme(parts),
         authority: exchange.authority(),
         path: path(parts),
         headers: &parts.headers,
+        facts: exchange,
     }
 }
 
-fn find_route<'t>(
+/// Virtual host and route.
+pub(super) fn find_route<'t>(
     exchange: &mut Exchange,
     table: &'t RouteTable,
     parts: &Parts,
@@ -161,74 +170,6 @@ fn find_route<'t>(
         exchange.take_route(route);
     }
     found
-}
-
-/// Notes the cluster that a request would have gone to.
-fn aim(exchange: &mut Exchange, found: &Found<'_>, random: u64) {
-    if let Some(RouteAction::Forward(forward)) = found.route.map(|route| &route.action)
-        && let Some((slot, _)) = choose_cluster(&forward.cluster, random)
-    {
-        exchange.meant_for(slot);
-    }
-}
-
-/// The cross-origin policy: a pre-flight ends here, another request may take a grant along.
-fn cross_origin<'t>(
-    exchange: &mut Exchange,
-    found: &Found<'t>,
-    parts: &Parts,
-    random: u64,
-) -> Result<Option<CorsGrant<'t>>, LocalReply> {
-    // Only forwarding routes have a policy.
-    let forwards = matches!(
-        found.route.map(|route| &route.action),
-        Some(RouteAction::Forward(_))
-    );
-    let policy = found
-        .cors()
-        .filter(|_| forwards && exchange.connection().chain.cors);
-    let Some(policy) = policy else {
-        return Ok(None);
-    };
-    match cors(policy, &view(exchange, parts)) {
-        Cors::Pass => Ok(None),
-        Cors::Granted(grant) => Ok(Some(grant)),
-        Cors::Preflight(headers) => {
-            aim(exchange, found, random);
-            Err(LocalReply::own(
-                http::StatusCode::OK,
-                headers,
-                Bytes::new(),
-                "cors_response",
-            ))
-        }
-    }
-}
-
-/// Admission: faults may hold the request, or refuse it.
-async fn admitted(
-    exchange: &mut Exchange,
-    found: &Found<'_>,
-    parts: &Parts,
-    random: u64,
-) -> Result<Permit, LocalReply> {
-    let admission = {
-        let filter = exchange.connection().chain.fault.as_ref();
-        let fault = filter.and_then(|own| found.fault().or(own.as_ref()));
-        admit(fault.map(|fault| &**fault), &view(exchange, parts), || {
-            fastrand::u32(..1_000_000)
-        })
-    };
-    if let Some(delay) = admission.delay() {
-        exchange.delayed();
-        tokio::time::sleep(delay).await;
-    }
-    admission
-        .conclude()
-        .map_err(|Refusal::Fault { abort, delayed }| {
-            aim(exchange, found, random);
-            LocalReply::fault(abort, delayed)
-        })
 }
 
 fn decided<'t>(
@@ -307,29 +248,10 @@ fn hashed(exchange: &Exchange, target: &Target<'_>, parts: &Parts) -> HashResult
     hash(policies, &view(exchange, parts), &addresses)
 }
 
-/// The way back: cookies that were made, header changes of the route, and the cross-origin grant.
-fn finish<B>(
-    outcome: Result<Response<B>, LocalReply>,
-    target: &Target<'_>,
-    grant: Option<CorsGrant<'_>>,
-    cookies: Vec<HeaderValue>,
-) -> Result<Response<B>, LocalReply> {
-    match outcome {
-        Ok(mut response) => {
-            for cookie in cookies {
-                response.headers_mut().append(SET_COOKIE, cookie);
-            }
-            target.finish_response(response.headers_mut());
-            if let Some(grant) = grant {
-                grant.apply(response.headers_mut());
-            }
-            Ok(response)
-        }
-        Err(mut reply) => {
-            if let Some(grant) = grant {
-                grant.apply(&mut reply.headers);
-            }
-            Err(reply)
-        }
+/// The way back: cookies that were made, and header changes of the route.
+fn finish<B>(response: &mut Response<B>, target: &Target<'_>, cookies: Vec<HeaderValue>) {
+    for cookie in cookies {
+        response.headers_mut().append(SET_COOKIE, cookie);
     }
+    target.finish_response(response.headers_mut());
 }

@@ -14,11 +14,16 @@ fn aborts_and_delays_are_injected() {
     run(|| async {
         let upstream = Upstream::statuses(&[200]).await;
         let mut aborted = route(to(slot(upstream.cluster())));
-        aborted.fault = Some(Arc::new(Fault {
+        let fault = Fault {
             delay: Some((Duration::from_millis(40), Percentage::ALL)),
             abort: Some((FaultAbort::Http(StatusCode::IM_A_TEAPOT), Percentage::ALL)),
             headers: Vec::new(),
-        }));
+        };
+        let setting = FilterSetting {
+            disabled: false,
+            config: Some(FilterOverride::Fault(Some(Arc::new(fault)))),
+        };
+        aborted.overrides = Overrides::new(vec![("fault".into(), setting)]);
         let mesh = Mesh::start(vec![aborted], |_| {}).await;
         let start = Instant::now();
         let answer = mesh.get("/", &[]).await;
@@ -69,6 +74,7 @@ fn weights_split_and_their_headers_go_along() {
                 ..HeaderMutations::default()
             },
             host_rewrite: None,
+            overrides: None,
         };
         let mut forward = to(slot(one.cluster()));
         forward.cluster = ClusterChoice::Weighted {

@@ -219,11 +219,13 @@ fn peers_say_who_they_are() {
         let upstream = Upstream::statuses(&[200]).await;
         let exchange = |downstream| {
             move |manager: &mut HttpManager| {
-                manager.filters.push(HttpFilter::PeerMetadata {
+                let filter = HttpFilter::PeerMetadata {
                     downstream,
                     upstream: !downstream,
                     skip_external: false,
-                });
+                };
+                let entry = FilterEntry::new("istio.metadata_exchange", filter);
+                manager.filters.push(entry);
             }
         };
         let routes = || vec![route(to(slot(upstream.cluster())))];

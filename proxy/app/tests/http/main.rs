@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "../../src/http/filters.rs"]
+mod filters;
 #[path = "../../src/http/request.rs"]
 mod request;
 

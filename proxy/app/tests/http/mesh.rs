@@ -431,7 +431,7 @@ pub(crate) fn acting(action: RouteAction) -> Route {
         action,
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
-        fault: None,
+        overrides: Overrides::NONE,
         cors: None,
     }
 }
@@ -470,12 +470,15 @@ fn manager(table: RouteTable) -> HttpManager {
         stat_prefix: "test".into(),
         routes: RouteSource::Inline(Arc::new(table)),
         filters: vec![
-            HttpFilter::GrpcStats,
-            HttpFilter::Fault(None),
-            HttpFilter::Cors,
-            HttpFilter::Stats(StatsFilter {
-                host_header_fallback: true,
-            }),
+            FilterEntry::new("grpc_stats", HttpFilter::GrpcStats),
+            FilterEntry::new("fault", HttpFilter::Fault(None)),
+            FilterEntry::new("cors", HttpFilter::Cors),
+            FilterEntry::new(
+                "istio.stats",
+                HttpFilter::Stats(StatsFilter {
+                    host_header_fallback: true,
+                }),
+            ),
         ],
         server_name: Some(HeaderValue::from_static("istio-envoy")),
         use_remote_address: false,

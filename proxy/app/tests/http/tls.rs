@@ -89,7 +89,9 @@ fn inbound(manager: &mut HttpManager) {
 }
 
 fn outbound(manager: &mut HttpManager) {
-    manager.filters.push(HttpFilter::IstioAlpn);
+    manager
+        .filters
+        .push(FilterEntry::new("istio.alpn", HttpFilter::IstioAlpn));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderName;
-use lateen_proxy_model::{Fault, HttpFilter, HttpManager, RouteTable, StatsFilter};
+use lateen_proxy_model::{FilterEntry, HttpFilter, HttpManager, RouteTable, StatsFilter};
 use lateen_proxy_telemetry::{AccessLog, Side};
 
 use super::worker::{KnownTable, Worker};
@@ -19,10 +19,8 @@ pub struct HttpChain {
     pub worker: Rc<Worker>,
     /// Which way requests go.
     pub side: Side,
-    /// The fault filter's own faults, when there is such a filter.
-    pub fault: Option<Option<Arc<Fault>>>,
-    /// The CORS filter is on.
-    pub cors: bool,
+    /// The filters that do something with a request on its way, in the order of the chain.
+    pub filters: Box<[FilterEntry]>,
     /// The `istio.alpn` filter is on.
     pub istio_alpn: bool,
     pub(crate) exchange: PeerExchange,
@@ -62,8 +60,12 @@ impl HttpChain {
             manager: Arc::clone(&manager),
             worker,
             side,
-            fault: None,
-            cors: false,
+            filters: manager
+                .filters
+                .iter()
+                .filter(|entry| entry.filter.acts())
+                .cloned()
+                .collect(),
             istio_alpn: false,
             exchange: PeerExchange::default(),
             stats: None,
@@ -73,8 +75,8 @@ impl HttpChain {
             logged_headers,
             inline: OnceCell::new(),
         };
-        for filter in &manager.filters {
-            chain.add(filter);
+        for entry in &manager.filters {
+            chain.add(&entry.filter);
         }
         chain
     }
@@ -89,8 +91,6 @@ impl HttpChain {
 
     fn add(&mut self, filter: &HttpFilter) {
         match filter {
-            HttpFilter::Fault(fault) => self.fault = Some(fault.clone()),
-            HttpFilter::Cors => self.cors = true,
             HttpFilter::GrpcStats => self.grpc_stats = true,
             HttpFilter::IstioAlpn => self.istio_alpn = true,
             HttpFilter::PeerMetadata {
@@ -106,6 +106,8 @@ impl HttpChain {
             }
             HttpFilter::Stats(stats) => self.stats = Some(*stats),
             HttpFilter::GrpcWeb => self.grpc_web = true,
+            // Run by the walk through `filters`.
+            HttpFilter::Fault(_) | HttpFilter::Cors => {}
         }
     }
 }

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lateen_proxy_model::{ClientAddr, LocalAddr, OriginalDst};
+use lateen_proxy_model::{ClientAddr, LocalAddr, OriginalDst, PeerView};
 use lateen_proxy_tls::{PeerCertificate, Rewind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
@@ -73,6 +73,18 @@ pub struct ConnectionFacts {
     pub sni: Option<Arc<str>>,
     /// Protocol by ALPN or inspection; `None` is found out by the first bytes.
     pub protocol: Option<KnownProtocol>,
+}
+
+impl ConnectionFacts {
+    /// The client's verified certificate, as policies see it.
+    pub fn peer_view(&self) -> Option<PeerView<'_>> {
+        self.peer.as_ref().map(|peer| PeerView {
+            uris: &peer.uris,
+            dns: &peer.dns,
+            subject: &peer.subject,
+            der: &peer.der,
+        })
+    }
 }
 
 /// When connections shall end; the state of `listen`, seen through a trait.

@@ -10,7 +10,9 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use hyper::upgrade::OnUpgrade;
-use lateen_proxy_model::{ActiveRequest, ClusterRef, Route, UpstreamConnection};
+use lateen_proxy_model::{
+    ActiveRequest, ClusterRef, DynamicMetadata, PeerView, RequestFacts, Route, UpstreamConnection,
+};
 use lateen_proxy_telemetry::{Exchange as ExchangeRecord, Flags, HttpRecord, Peer, Protocol, Side};
 
 use super::connection::Connection;
@@ -63,6 +65,38 @@ pub struct Exchange {
     pub(crate) upgrade: Option<OnUpgrade>,
     /// The answer's end was reached; an exchange that ends before was given up by the client.
     pub(crate) complete: bool,
+    /// What filters found out, for later filters, matchers and logs.
+    pub metadata: DynamicMetadata,
+}
+
+impl RequestFacts for Exchange {
+    fn client(&self) -> Option<SocketAddr> {
+        Some(self.conn.client())
+    }
+
+    fn remote(&self) -> Option<SocketAddr> {
+        Some(self.remote)
+    }
+
+    fn destination(&self) -> Option<SocketAddr> {
+        Some(self.conn.facts.destination.0)
+    }
+
+    fn tls(&self) -> bool {
+        self.conn.facts.tls
+    }
+
+    fn sni(&self) -> Option<&str> {
+        self.conn.facts.sni.as_deref()
+    }
+
+    fn peer(&self) -> Option<PeerView<'_>> {
+        self.conn.facts.peer_view()
+    }
+
+    fn metadata(&self) -> &DynamicMetadata {
+        &self.metadata
+    }
 }
 
 impl Exchange {
@@ -112,6 +146,7 @@ impl Exchange {
             idle: None,
             upgrade: None,
             complete: false,
+            metadata: DynamicMetadata::default(),
             conn,
         })
     }

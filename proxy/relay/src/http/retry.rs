@@ -159,13 +159,7 @@ fn wants_response(policy: &RetryPolicy, status: StatusCode, headers: &HeaderMap)
 
 fn header_matches(policy: &RetryPolicy, status: StatusCode, headers: &HeaderMap) -> bool {
     // Matchers were made for requests; of an answer only the headers are there to look at.
-    let view = RequestView {
-        method: status.as_str(),
-        scheme: "",
-        authority: "",
-        path: "",
-        headers,
-    };
+    let view = RequestView::of_head(status.as_str(), "", "", headers);
     policy.headers.iter().any(|matcher| matcher.matches(&view))
 }
 

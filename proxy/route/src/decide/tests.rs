@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, uri::Scheme};
 use lateen_proxy_model::{
-    DirectResponse, HeaderMutations, HostRewrite, PathMatcher, PathRewrite, Percentage, Redirect,
-    RequireTls, RouteMatch, Slot,
+    DirectResponse, HeaderMutations, HostRewrite, Overrides, PathMatcher, PathRewrite, Percentage,
+    Redirect, RequireTls, RouteMatch, Slot,
 };
 use regex::Regex;
 
@@ -52,7 +52,7 @@ fn route(matches: RouteMatch, action: RouteAction) -> Arc<Route> {
         action,
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
-        fault: None,
+        overrides: Overrides::NONE,
         cors: None,
     })
 }
@@ -73,13 +73,7 @@ fn one(name: &str) -> ClusterChoice {
 }
 
 fn view<'a>(authority: &'a str, path: &'a str, headers: &'a HeaderMap) -> RequestView<'a> {
-    RequestView {
-        method: "GET",
-        scheme: "http",
-        authority,
-        path,
-        headers,
-    }
+    RequestView::of_head("GET", authority, path, headers)
 }
 
 fn run<'a>(table: &'a RouteTable, request: &RequestView<'_>, random: u64) -> Decision<'a> {
@@ -126,6 +120,7 @@ fn weights_share_requests() {
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
         host_rewrite: None,
+        overrides: None,
     };
     let choice = ClusterChoice::Weighted {
         clusters: vec![candidate("v1", 80), candidate("v2", 20)],
@@ -266,7 +261,7 @@ fn fixed_answers_carry_their_body_and_headers() {
         }),
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
-        fault: None,
+        overrides: Overrides::NONE,
         cors: None,
     };
     direct.response_headers.set.push((

@@ -14,7 +14,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use http::HeaderValue;
 use lateen_proxy_model::{
-    ForwardClientCert, HttpFilter, HttpManager, PathNormalization, RouteSource, XfccDetails,
+    ForwardClientCert, FilterEntry, HttpManager, PathNormalization, RouteSource, XfccDetails,
 };
 use lateen_xds::any;
 
@@ -43,7 +43,7 @@ pub(super) fn read(
     let versions = versions(at, &mut message)?;
     let times = times(at, &mut message)?;
     let headers_kb = number(message.max_request_headers_kb.take()).unwrap_or(60);
-    let filters = filters(at, take(&mut message.http_filters))?;
+    let filters = filters(context, at, take(&mut message.http_filters))?;
     let logs = take(&mut message.access_log);
     let made = HttpManager {
         stat_prefix: take(&mut message.stat_prefix).into(),
@@ -122,8 +122,12 @@ fn routes(
     }
 }
 
-fn filters(at: &At<'_>, filters: Vec<wire::HttpFilter>) -> Result<Vec<HttpFilter>, Refused> {
-    http_filters::read(&at.field("http_filters"), filters)
+fn filters(
+    context: &Context<'_>,
+    at: &At<'_>,
+    filters: Vec<wire::HttpFilter>,
+) -> Result<Vec<FilterEntry>, Refused> {
+    http_filters::read(context, &at.field("http_filters"), filters)
 }
 
 /// The uuid extension is what the proxy does; its settings are about spans, which are not made.

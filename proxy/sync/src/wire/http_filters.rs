@@ -10,20 +10,22 @@ use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
 use envoy_types::pb::google::protobuf::Any;
-use lateen_proxy_model::HttpFilter;
+use lateen_proxy_model::{FilterEntry, HttpFilter};
 use lateen_xds::any;
 use lateen_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::FilterConfig as Alpn;
 use lateen_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::filter_config::Protocol;
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{must_be_off, unpack};
+use super::context::Context;
 use super::{ignored, metadata_exchange, per_filter, stats};
 
 /// The filters before the router, which must come last.
 pub(super) fn read(
+    context: &Context<'_>,
     at: &At<'_>,
     filters: Vec<wire::HttpFilter>,
-) -> Result<Vec<HttpFilter>, Refused> {
+) -> Result<Vec<FilterEntry>, Refused> {
     let mut found = Vec::with_capacity(filters.len());
     let mut routed = false;
     for (index, filter) in filters.into_iter().enumerate() {
@@ -31,7 +33,6 @@ pub(super) fn read(
         if routed {
             return Err(at.refuse("stands behind the router"));
         }
-        must_be_off(&at.field("disabled"), filter.disabled)?;
         let packed = match filter.config_type {
             Some(ConfigType::TypedConfig(packed)) => packed,
             Some(ConfigType::ConfigDiscovery(_)) => {
@@ -40,10 +41,23 @@ pub(super) fn read(
             None if filter.name == "envoy.filters.http.router" => any::pack(&Router::default()),
             None => return Err(at.field("typed_config").refuse("missing")),
         };
+        let entry = &at;
         let at = at.field("typed_config");
-        match one(&at, &packed)? {
-            Known::Router => routed = true,
-            Known::Filter(filter) => found.push(filter),
+        match one(context, &at, &packed)? {
+            Known::Router => {
+                must_be_off(&entry.field("disabled"), filter.disabled)?;
+                routed = true;
+            }
+            Known::Filter(kind) => {
+                // What is no part of the way of a request cannot be switched for some of them.
+                let switched = filter.disabled && !kind.acts();
+                must_be_off(&entry.field("disabled"), switched)?;
+                found.push(FilterEntry {
+                    name: filter.name.into(),
+                    filter: kind,
+                    disabled: filter.disabled,
+                });
+            }
             Known::Other if filter.is_optional => {
                 tracing::info!("{at}: optional filter {:?} is left out", filter.name);
             }
@@ -67,7 +81,7 @@ enum Known {
     Other,
 }
 
-fn one(at: &At<'_>, packed: &Any) -> Result<Known, Refused> {
+fn one(_context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refused> {
     if any::holds::<Router>(packed) {
         let mut router: Router = unpack(at, packed)?;
         ignored::router(&mut router);

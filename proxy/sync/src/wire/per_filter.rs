@@ -12,45 +12,92 @@ use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::fault_abort::ErrorType;
 use envoy_types::pb::google::protobuf::{Any, BoolValue};
 use http::{HeaderValue, StatusCode};
-use lateen_proxy_model::{CorsPolicy, Fault, FaultAbort, Percentage};
+use lateen_proxy_model::{
+    CorsPolicy, Fault, FaultAbort, FilterOverride, FilterSetting, Overrides, Percentage,
+};
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{duration, flag, fraction, must_be_unset, runtime_fraction, unpack};
+use super::context::Context;
 use super::matcher::{headers, string};
 
-/// Settings of one level.
-#[derive(Clone, Debug, Default)]
-pub(super) struct PerFilter {
-    pub(super) fault: Option<Arc<Fault>>,
-    pub(super) cors: Option<Arc<CorsPolicy>>,
-}
-
-impl PerFilter {
-    /// These settings, or those of the level above.
-    pub(super) fn or(self, above: &Self) -> Self {
-        Self {
-            fault: self.fault.or_else(|| above.fault.clone()),
-            cors: self.cors.or_else(|| above.cors.clone()),
-        }
-    }
-}
-
-/// Reads the map of filter name to settings. The type of the settings decides; the names are the operator's.
-pub(super) fn read(at: &At<'_>, configs: HashMap<String, Any>) -> Result<PerFilter, Refused> {
-    let mut found = PerFilter::default();
+/// Reads the map of filter name to settings of one level. The names are those of the connection manager's filters.
+pub(super) fn read(
+    context: &Context<'_>,
+    at: &At<'_>,
+    configs: HashMap<String, Any>,
+) -> Result<Overrides, Refused> {
+    let mut found = Vec::with_capacity(configs.len());
     for (name, packed) in configs {
         let at = at.key(&name);
-        if any::holds::<fault::HttpFault>(&packed) {
-            found.fault = faults(&at, unpack(&at, &packed)?)?.map(Arc::new);
-        } else if any::holds::<cors::CorsPolicy>(&packed) {
-            found.cors = cors_policy(&at, unpack(&at, &packed)?)?.map(Arc::new);
-        } else {
-            let kind = any::full_name(&packed.type_url);
-            return Err(at.refuse(format!("settings of type {kind} are not supported")));
+        if let Some(setting) = setting(context, &at, packed)? {
+            found.push((Arc::from(name), setting));
         }
     }
-    Ok(found)
+    Ok(Overrides::new(found))
+}
+
+/// The settings of one filter; `None` for settings of an optional filter that is not known.
+fn setting(
+    context: &Context<'_>,
+    at: &At<'_>,
+    packed: Any,
+) -> Result<Option<FilterSetting>, Refused> {
+    let on = |config| {
+        Some(FilterSetting {
+            disabled: false,
+            config,
+        })
+    };
+    if !any::holds::<route::FilterConfig>(&packed) {
+        return match config(context, at, &packed)? {
+            Some(config) => Ok(on(Some(config))),
+            None => Err(unknown(at, &packed)),
+        };
+    }
+    let wrapper: route::FilterConfig = unpack(at, &packed)?;
+    if wrapper.disabled {
+        return Ok(Some(FilterSetting {
+            disabled: true,
+            config: None,
+        }));
+    }
+    let place = at.field("config");
+    let Some(packed) = wrapper.config else {
+        return Err(place.refuse("missing"));
+    };
+    // Empty settings switch a filter on that is off by itself.
+    if packed.type_url.is_empty() {
+        return Ok(on(None));
+    }
+    match config(context, &place, &packed)? {
+        Some(config) => Ok(on(Some(config))),
+        None if wrapper.is_optional => Ok(None),
+        None => Err(unknown(&place, &packed)),
+    }
+}
+
+fn unknown(at: &At<'_>, packed: &Any) -> Refused {
+    let kind = any::full_name(&packed.type_url);
+    at.refuse(format!("settings of type {kind} are not supported"))
+}
+
+/// Settings by their type; `None` when it is not known.
+fn config(
+    _context: &Context<'_>,
+    at: &At<'_>,
+    packed: &Any,
+) -> Result<Option<FilterOverride>, Refused> {
+    if any::holds::<fault::HttpFault>(packed) {
+        let faults = faults(at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::Fault(faults.map(Arc::new))));
+    }
+    if any::holds::<cors::CorsPolicy>(packed) {
+        let policy = cors_policy(at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::Cors(policy.map(Arc::new))));
+    }
+    Ok(None)
 }
 
 /// Faults; `None` when nothing is injected.

@@ -159,6 +159,11 @@ fn weighted_cluster(
             Some(literal_host(&at.field("host_rewrite_literal"), text)?)
         }
     };
+    let overrides = per_filter::read(
+        context,
+        &at.field("typed_per_filter_config"),
+        take(&mut message.typed_per_filter_config),
+    )?;
     let made = WeightedCluster {
         cluster: context.cluster(&name),
         weight: number(message.weight.take()).unwrap_or(0),
@@ -185,6 +190,7 @@ fn weighted_cluster(
             ),
         )?,
         host_rewrite,
+        overrides: (!overrides.is_empty()).then_some(overrides),
     };
     nothing_left(at, &message)?;
     Ok(made)

@@ -17,8 +17,8 @@ use envoy_types::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
 use http::StatusCode;
 use http::uri::Scheme;
 use lateen_proxy_model::{
-    DirectResponse, PathMatcher, Redirect, RequireTls, Route, RouteAction, RouteMatch, RouteTable,
-    VirtualHost,
+    ClusterChoice, DirectResponse, Overrides, PathMatcher, Redirect, RequireTls, Route,
+    RouteAction, RouteMatch, RouteTable, VirtualHost,
 };
 
 use super::at::{At, Refused, nothing_left};
@@ -26,7 +26,7 @@ use super::common::{flag, must_be_off, number, port, runtime_fraction};
 use super::context::Context;
 use super::matcher::{full_regex, headers, queries};
 use super::mutation::mutations;
-use super::per_filter::{self, PerFilter};
+use super::per_filter;
 use super::route_action;
 use super::{ignored, retry};
 
@@ -45,7 +45,8 @@ pub(crate) fn route_table(
     let max_body = number(message.max_direct_response_body_size_bytes.take()).unwrap_or(MAX_BODY);
     let defaults = Defaults {
         max_body: max_body.min(MAX_BODY_LIMIT) as usize,
-        per_filter: per_filter::read(
+        overrides: per_filter::read(
+            context,
             &at.field("typed_per_filter_config"),
             take(&mut message.typed_per_filter_config),
         )?,
@@ -93,7 +94,7 @@ pub(crate) fn route_table(
 /// What a table or virtual host gives its routes.
 struct Defaults {
     max_body: usize,
-    per_filter: PerFilter,
+    overrides: Overrides,
 }
 
 fn domains_of(
@@ -141,13 +142,14 @@ fn virtual_host(
     defaults: &Defaults,
 ) -> Result<(Vec<String>, VirtualHost), Refused> {
     ignored::virtual_host(&mut message);
-    let per_filter = per_filter::read(
+    let own = per_filter::read(
+        context,
         &at.field("typed_per_filter_config"),
         take(&mut message.typed_per_filter_config),
     )?;
     let defaults = Defaults {
         max_body: defaults.max_body,
-        per_filter: per_filter.or(&defaults.per_filter),
+        overrides: own.over(&defaults.overrides),
     };
     let mut host = VirtualHost {
         name: take(&mut message.name).into(),
@@ -208,18 +210,25 @@ fn route(
 ) -> Result<Route, Refused> {
     ignored::route(&mut message);
     let own = per_filter::read(
+        context,
         &at.field("typed_per_filter_config"),
         take(&mut message.typed_per_filter_config),
     )?;
-    let mut filters = own.or(&defaults.per_filter);
+    let overrides = own.over(&defaults.overrides);
+    let mut older_cors = None;
     let place = at.field("match");
     let condition = message.r#match.take();
     let condition = condition.ok_or_else(|| place.refuse("missing"))?;
     let action = match message.action.take() {
         Some(Action::Route(action)) => {
             let at = at.field("route");
-            let (forward, cors) = route_action::forward(context, &at, action)?;
-            filters.cors = filters.cors.take().or(cors);
+            let (mut forward, cors) = route_action::forward(context, &at, action)?;
+            if let ClusterChoice::Weighted { clusters, .. } = &mut forward.cluster {
+                for own in clusters.iter_mut().filter_map(|it| it.overrides.as_mut()) {
+                    *own = own.over(&overrides);
+                }
+            }
+            older_cors = cors;
             RouteAction::Forward(Box::new(forward))
         }
         Some(Action::Redirect(action)) => {
@@ -261,8 +270,8 @@ fn route(
                 take(&mut message.response_headers_to_remove),
             ),
         )?,
-        fault: filters.fault,
-        cors: filters.cors,
+        overrides,
+        cors: older_cors,
     };
     nothing_left(at, &message)?;
     Ok(made)

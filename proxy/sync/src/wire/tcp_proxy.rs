@@ -84,6 +84,7 @@ fn cluster(
             request_headers: HeaderMutations::default(),
             response_headers: HeaderMutations::default(),
             host_rewrite: None,
+            overrides: None,
         });
     }
     if total == 0 {

@@ -8,9 +8,10 @@ use envoy_types::pb::envoy::config::endpoint::v3 as endpoint_pb;
 use envoy_types::pb::envoy::config::listener::v3 as listener_pb;
 use envoy_types::pb::envoy::config::route::v3 as route_pb;
 use lateen_proxy_model::{
-    AccessLogRef, ClusterChoice, ClusterKind, DnsFamily, FaultAbort, Health, HttpFilter,
-    HttpProtocol, LbPolicy, ListenerBind, NetworkFilter, PathRewrite, Percentage, RequireTls,
-    RetryOn, RouteAction, RouteSource, SanMatcher, StatsFilter, TrafficDirection, Transport,
+    AccessLogRef, ClusterChoice, ClusterKind, DnsFamily, FaultAbort, FilterOverride, Health,
+    HttpFilter, HttpProtocol, LbPolicy, ListenerBind, NetworkFilter, PathRewrite, Percentage,
+    RequireTls, RetryOn, RouteAction, RouteSource, SanMatcher, StatsFilter, TrafficDirection,
+    Transport,
 };
 use lateen_proxy_state::State;
 use lateen_xds::json::message_from_json;
@@ -468,7 +469,7 @@ fn an_outbound_listener_of_the_mesh_is_understood() {
     };
     assert!(matches!(&manager.routes, RouteSource::Rds(slot) if &**slot.name() == "9080"));
     assert!(matches!(
-        manager.filters[0],
+        manager.filters[0].filter,
         HttpFilter::PeerMetadata {
             downstream: false,
             upstream: true,
@@ -634,7 +635,10 @@ fn routes_of_the_mesh_are_understood() {
     let retry = first.retry.as_ref().expect("retries");
     assert!(retry.on.has(RetryOn::GRPC_UNAVAILABLE) && !retry.on.has(RetryOn::FIVE_XX));
     assert!(retry.avoid_previous_hosts && retry.host_selection_attempts == 5 && retry.retries == 2);
-    let fault = routes[0].fault.as_ref().expect("fault");
+    let setting = routes[0].overrides.find("envoy.filters.http.fault");
+    let Some(FilterOverride::Fault(Some(fault))) = setting.and_then(|it| it.config.as_ref()) else {
+        panic!("no fault");
+    };
     assert_eq!(fault.delay, Some((Duration::from_secs(7), Percentage::ALL)));
     assert_eq!(
         fault.abort,

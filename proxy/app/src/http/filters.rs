@@ -1,0 +1,154 @@
+//! The filters of a connection manager, in the order of its chain.
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode};
+use lateen_proxy_admit::{Admission, inject};
+use lateen_proxy_model::{CorsPolicy, Fault, FilterOverride, HttpFilter, Permit, RouteAction};
+use lateen_proxy_relay::http::{Exchange, LocalReply};
+use lateen_proxy_route::{Cors, CorsGrant, Found, choose_cluster, cors};
+
+use super::request::view;
+
+/// What filters left to be done with the answer.
+#[derive(Debug, Default)]
+pub(crate) struct WayBack<'t> {
+    /// In the order of the chain; the answer meets them from the last to the first.
+    steps: Vec<Step<'t>>,
+}
+
+#[derive(Debug)]
+enum Step<'t> {
+    Cors(CorsGrant<'t>),
+}
+
+/// Walks the chain: each filter may change the request, hold it, or end it with an answer of its own. Without filters
+/// this is one look.
+pub(crate) async fn run<'t>(
+    exchange: &mut Exchange,
+    found: &mut Found<'t>,
+    parts: &mut Parts,
+    back: &mut WayBack<'t>,
+    random: u64,
+) -> Result<Permit, LocalReply> {
+    let mut admission = Admission::begin();
+    if !exchange.connection().chain.filters.is_empty() {
+        let connection = exchange.connection().clone();
+        for entry in &connection.chain.filters {
+            let Some(own) = entry.setting(found.overrides(random)) else {
+                continue;
+            };
+            let passed = match &entry.filter {
+                HttpFilter::Fault(fault) => {
+                    let fault = match own {
+                        Some(FilterOverride::Fault(fault)) => fault.as_deref(),
+                        _ => fault.as_deref(),
+                    };
+                    faults(exchange, &mut admission, parts, fault).await
+                }
+                HttpFilter::Cors => {
+                    let policy = match own {
+                        Some(FilterOverride::Cors(policy)) => policy.as_deref(),
+                        _ => found.cors(),
+                    };
+                    cross_origin(exchange, found, parts, policy, back)
+                }
+                // Not in the list: they do nothing here.
+                HttpFilter::GrpcStats
+                | HttpFilter::IstioAlpn
+                | HttpFilter::PeerMetadata { .. }
+                | HttpFilter::Stats(_)
+                | HttpFilter::GrpcWeb => Ok(()),
+            };
+            passed.inspect_err(|_| aim(exchange, found, random))?;
+        }
+    }
+    Ok(admission.conclude())
+}
+
+/// Notes the cluster that a request would have gone to.
+fn aim(exchange: &mut Exchange, found: &Found<'_>, random: u64) {
+    if let Some(RouteAction::Forward(forward)) = found.route.map(|route| &route.action)
+        && let Some((slot, _)) = choose_cluster(&forward.cluster, random)
+    {
+        exchange.meant_for(slot);
+    }
+}
+
+/// Faults may hold the request, or end it.
+async fn faults(
+    exchange: &mut Exchange,
+    admission: &mut Admission,
+    parts: &Parts,
+    fault: Option<&Fault>,
+) -> Result<(), LocalReply> {
+    let Some(fault) = fault else {
+        return Ok(());
+    };
+    let injected = inject(fault, &view(exchange, parts), || fastrand::u32(..1_000_000));
+    if let Some(delay) = injected.delay {
+        exchange.delayed();
+        admission.held(delay);
+        tokio::time::sleep(delay).await;
+    }
+    match injected.abort {
+        Some(abort) => Err(LocalReply::fault(abort, admission.was_held())),
+        None => Ok(()),
+    }
+}
+
+/// The cross-origin policy: a pre-flight ends here, another request may take a grant along.
+fn cross_origin<'t>(
+    exchange: &Exchange,
+    found: &Found<'t>,
+    parts: &Parts,
+    policy: Option<&'t CorsPolicy>,
+    back: &mut WayBack<'t>,
+) -> Result<(), LocalReply> {
+    // Only forwarding routes have a policy.
+    let forwards = matches!(
+        found.route.map(|route| &route.action),
+        Some(RouteAction::Forward(_))
+    );
+    let Some(policy) = policy.filter(|_| forwards) else {
+        return Ok(());
+    };
+    match cors(policy, &view(exchange, parts)) {
+        Cors::Pass => Ok(()),
+        Cors::Granted(grant) => {
+            back.steps.push(Step::Cors(grant));
+            Ok(())
+        }
+        Cors::Preflight(headers) => Err(LocalReply::own(
+            StatusCode::OK,
+            headers,
+            Bytes::new(),
+            "cors_response",
+        )),
+    }
+}
+
+impl WayBack<'_> {
+    /// Does what filters left to be done with the answer, made here or not: the last filter's part first.
+    pub(crate) fn finish<B>(
+        self,
+        mut outcome: Result<Response<B>, LocalReply>,
+    ) -> Result<Response<B>, LocalReply> {
+        for step in self.steps.iter().rev() {
+            let headers = match &mut outcome {
+                Ok(response) => response.headers_mut(),
+                Err(reply) => &mut reply.headers,
+            };
+            step.apply(headers);
+        }
+        outcome
+    }
+}
+
+impl Step<'_> {
+    fn apply(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Cors(grant) => grant.apply(headers),
+        }
+    }
+}

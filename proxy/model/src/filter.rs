@@ -1,0 +1,222 @@
+//! The chain of HTTP filters and what routes say of them.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use crate::listener::StatsFilter;
+use crate::route::{CorsPolicy, Fault};
+
+/// One filter of a connection manager's chain, which runs in the order given.
+#[derive(Clone, Debug)]
+pub struct FilterEntry {
+    /// Name, which settings of routes refer to.
+    pub name: Arc<str>,
+    /// What it does.
+    pub filter: HttpFilter,
+    /// Off, unless a route switches it on.
+    pub disabled: bool,
+}
+
+/// An HTTP filter before the router.
+#[derive(Clone, Debug)]
+pub enum HttpFilter {
+    /// Fault injection; a route's own fault overrides this.
+    Fault(Option<Arc<Fault>>),
+    /// CORS; policies are on routes.
+    Cors,
+    /// gRPC statistics.
+    GrpcStats,
+    /// `istio.alpn`: upstream ALPN by the request's protocol.
+    IstioAlpn,
+    /// `istio.metadata_exchange`: peer metadata in headers.
+    PeerMetadata {
+        /// The headers are taken from the downstream request and answered (inbound).
+        downstream: bool,
+        /// The headers are sent to the upstream and read from its answer (outbound).
+        upstream: bool,
+        /// They are not sent to clusters outside the mesh.
+        skip_external: bool,
+    },
+    /// `istio.stats`.
+    Stats(StatsFilter),
+    /// gRPC-Web, which gateways of the mesh always carry. It is not translated: such a request is answered 501 here
+    /// and never sent on as something it is not. All other requests pass.
+    GrpcWeb,
+}
+
+/// Settings of a filter for some routes, of the filter's own kind.
+#[derive(Clone, Debug)]
+pub enum FilterOverride {
+    /// Faults in place of the filter's own; `None` injects nothing.
+    Fault(Option<Arc<Fault>>),
+    /// A cross-origin policy; `None` is none.
+    Cors(Option<Arc<CorsPolicy>>),
+}
+
+/// What a route says of one filter.
+#[derive(Clone, Debug)]
+pub struct FilterSetting {
+    /// The filter is off for the route; `false` switches on one that is off by itself.
+    pub disabled: bool,
+    /// Settings in place of, or beside, the filter's own.
+    pub config: Option<FilterOverride>,
+}
+
+/// What a route says of the filters of the chain, by their names: weighted cluster, route, virtual host and table in
+/// one, merged when the configuration came.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides(Option<Arc<[(Arc<str>, FilterSetting)]>>);
+
+impl HttpFilter {
+    /// Whether the filter does something with a request on its way, in its place of the chain. The others are switches
+    /// of the connection manager, wherever they stand.
+    pub fn acts(&self) -> bool {
+        match self {
+            Self::Fault(_) | Self::Cors => true,
+            Self::GrpcStats
+            | Self::IstioAlpn
+            | Self::PeerMetadata { .. }
+            | Self::Stats(_)
+            | Self::GrpcWeb => false,
+        }
+    }
+}
+
+impl FilterEntry {
+    /// A filter that is on.
+    pub fn new(name: impl Into<Arc<str>>, filter: HttpFilter) -> Self {
+        Self {
+            name: name.into(),
+            filter,
+            disabled: false,
+        }
+    }
+
+    /// What the route says of this filter, when it is on for the route: `None` is off.
+    pub fn setting<'o>(&self, overrides: &'o Overrides) -> Option<Option<&'o FilterOverride>> {
+        match overrides.find(&self.name) {
+            Some(setting) => (!setting.disabled).then_some(setting.config.as_ref()),
+            None => (!self.disabled).then_some(None),
+        }
+    }
+}
+
+impl FilterOverride {
+    /// These settings where `above`, of a less specific level, says something too.
+    #[must_use]
+    fn over(&self, _above: &Self) -> Self {
+        self.clone()
+    }
+}
+
+impl Overrides {
+    /// Nothing said.
+    pub const NONE: Self = Self(None);
+
+    /// The settings of one level.
+    pub fn new(mut settings: Vec<(Arc<str>, FilterSetting)>) -> Self {
+        if settings.is_empty() {
+            return Self(None);
+        }
+        settings.sort_by(|one, other| one.0.cmp(&other.0));
+        Self(Some(settings.into()))
+    }
+
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What is said of the filter `name`.
+    pub fn find(&self, name: &str) -> Option<&FilterSetting> {
+        let settings = self.0.as_ref()?;
+        let place = settings.binary_search_by(|(known, _)| (**known).cmp(name));
+        Some(&settings.get(place.ok()?)?.1)
+    }
+
+    /// These settings over those of a less specific level.
+    #[must_use]
+    pub fn over(&self, above: &Self) -> Self {
+        let (Some(own), Some(theirs)) = (&self.0, &above.0) else {
+            return Self(self.0.clone().or_else(|| above.0.clone()));
+        };
+        let (mut own, mut theirs) = (own.iter().peekable(), theirs.iter().peekable());
+        let mut merged = Vec::new();
+        while let (Some(mine), Some(other)) = (own.peek(), theirs.peek()) {
+            match mine.0.cmp(&other.0) {
+                Ordering::Less => merged.extend(own.next().cloned()),
+                Ordering::Greater => merged.extend(theirs.next().cloned()),
+                Ordering::Equal => {
+                    merged.push((Arc::clone(&mine.0), mine.1.over(&other.1)));
+                    own.next();
+                    theirs.next();
+                }
+            }
+        }
+        merged.extend(own.cloned());
+        merged.extend(theirs.cloned());
+        Self(Some(merged.into()))
+    }
+}
+
+impl FilterSetting {
+    fn over(&self, above: &Self) -> Self {
+        let config = match (&self.config, &above.config) {
+            (Some(own), Some(above)) => Some(own.over(above)),
+            (own, above) => own.clone().or_else(|| above.clone()),
+        };
+        Self {
+            disabled: self.disabled,
+            config,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(on: bool) -> Option<FilterOverride> {
+        Some(FilterOverride::Fault(on.then(Arc::default)))
+    }
+
+    fn setting(
+        name: &str,
+        disabled: bool,
+        config: Option<FilterOverride>,
+    ) -> (Arc<str>, FilterSetting) {
+        (name.into(), FilterSetting { disabled, config })
+    }
+
+    #[test]
+    fn the_most_specific_level_wins() {
+        let route = Overrides::new(vec![
+            setting("c", false, None),
+            setting("a", true, None),
+            setting("b", false, fault(true)),
+        ]);
+        let table = Overrides::new(vec![
+            setting("b", true, fault(false)),
+            setting("c", false, fault(false)),
+            setting("d", true, None),
+        ]);
+        let merged = route.over(&table);
+        assert!(merged.find("a").is_some_and(|a| a.disabled));
+        let b = merged.find("b").expect("set");
+        assert!(matches!(b.config, Some(FilterOverride::Fault(Some(_)))) && !b.disabled);
+        let c = merged.find("c").expect("set");
+        assert!(matches!(c.config, Some(FilterOverride::Fault(None))));
+        assert!(merged.find("d").is_some_and(|d| d.disabled));
+        assert!(merged.find("e").is_none() && Overrides::NONE.over(&route).find("a").is_some());
+    }
+
+    #[test]
+    fn routes_switch_filters_on_and_off() {
+        let mut entry = FilterEntry::new("f", HttpFilter::Cors);
+        let off = Overrides::new(vec![setting("f", true, None)]);
+        let on = Overrides::new(vec![setting("f", false, None)]);
+        assert!(entry.setting(&Overrides::NONE).is_some() && entry.setting(&off).is_none());
+        entry.disabled = true;
+        assert!(entry.setting(&Overrides::NONE).is_none() && entry.setting(&on).is_some());
+    }
+}
