@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what only the bench needs (wrk and nginx from Debian; Envoy is shared with the differential suite) and runs it.
+# Installs what only the bench needs (wrk, h2load and nginx from Debian; Envoy is shared with the differential suite) and runs it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ analyze) exec target/release/lateen-bench-analyze ;;
 esac
 
 missing=()
-for entry in wrk:wrk nginx:nginx-light openssl:openssl taskset:util-linux; do
+for entry in wrk:wrk h2load:nghttp2-client nginx:nginx-light openssl:openssl taskset:util-linux; do
     PATH="$PATH:/usr/sbin" command -v "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
 done
 if ((${#missing[@]})); then

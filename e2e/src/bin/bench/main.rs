@@ -1,20 +1,25 @@
-//! Lateen against Envoy on the same bootstrap, in one run: requests per proxy core and idle memory, as ratios.
+//! Lateen against Envoy on the same bootstrap, in one run, as ratios: what a core of a proxy does, and what memory it takes.
 //!
-//! Both run pinned to the same core, one after the other and interleaved; wrk and nginx share the other core. What is
-//! compared is requests per CPU second of the proxies, so a client or backend that is the bottleneck does not flatter.
+//! Both run pinned to the same core, one after the other and interleaved; clients and backends share the other core. What
+//! is compared is work per CPU second of the proxies, so a client or backend that is the bottleneck does not flatter.
 
+mod bootstrap;
+mod idle;
+mod load;
 mod peers;
-mod sample;
+mod process;
+mod rows;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use serde_json::{Value, json};
 
+use bootstrap::{Bootstrap, Security, Service};
+use load::{Amount, Load};
 use peers::{Backend, Engine, Places, Proxy};
-use sample::{Load, Memory};
+use rows::Rows;
 
 #[derive(Parser)]
 #[command(
@@ -31,10 +36,56 @@ struct Arguments {
     /// Rounds for each engine; the median counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Connections of the load.
+    /// Requests under way.
     #[arg(long, default_value_t = 64)]
-    connections: u32,
+    concurrent: u32,
+    /// Connections that only wait.
+    #[arg(long, default_value_t = 10_000)]
+    idle_connections: usize,
+    /// Only the setups whose name holds this text.
+    #[arg(long, default_value = "")]
+    only: String,
 }
+
+/// What stands between client and backend under load.
+struct Setup {
+    title: &'static str,
+    service: Service,
+    pair: bool,
+}
+
+const SETUPS: [Setup; 6] = [
+    Setup {
+        title: "HTTP/1.1 plain",
+        service: Service::Http1,
+        pair: false,
+    },
+    Setup {
+        title: "HTTP/2 plain",
+        service: Service::Http2,
+        pair: false,
+    },
+    Setup {
+        title: "mTLS pair, HTTP/1.1",
+        service: Service::Http1,
+        pair: true,
+    },
+    Setup {
+        title: "mTLS pair, HTTP/2",
+        service: Service::Http2,
+        pair: true,
+    },
+    Setup {
+        title: "TCP plain",
+        service: Service::Tcp,
+        pair: false,
+    },
+    Setup {
+        title: "mTLS pair, TCP",
+        service: Service::Tcp,
+        pair: true,
+    },
+];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -46,145 +97,103 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is run between client and backend.
-#[derive(Clone, Copy)]
-enum Setup {
-    Plain,
-    Pair,
-}
-
 fn run(arguments: &Arguments) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let places = Places::new(folder.path())?;
-    let backend = Backend::start(&places)?;
-    let engines = [Engine::lateen()?, Engine::envoy(arguments.envoy.clone())];
-    let mut rows = Vec::new();
-    for (title, setup) in [
-        ("HTTP/1.1 plain", Setup::Plain),
-        ("mTLS pair, HTTP/1.1", Setup::Pair),
-    ] {
-        let mut rates: [Vec<Load>; 2] = [Vec::new(), Vec::new()];
-        for _ in 0..arguments.rounds {
-            for (engine, rates) in engines.iter().zip(&mut rates) {
-                rates.push(round(arguments, &places, &backend, engine, setup)?);
-            }
-        }
-        let [ours, theirs] = rates.map(sample::median);
-        rows.push(row(
-            title,
-            "requests per proxy CPU second",
-            ours.per_cpu_second,
-            theirs.per_cpu_second,
-        ));
-        rows.push(row(
-            title,
-            "p99 latency, µs",
-            ours.p99_micros,
-            theirs.p99_micros,
-        ));
-    }
-    let memory = engines
-        .iter()
-        .map(|engine| idle(&places, &backend, engine))
-        .collect::<Result<Vec<_>>>()?;
-    let [ours, theirs] = memory.as_slice() else {
-        anyhow::bail!("two engines")
+    let bench = Bench {
+        backend: Backend::start(&places)?,
+        sender: load::sender()?,
+        places,
+        amount: Amount {
+            seconds: arguments.seconds,
+            concurrent: arguments.concurrent,
+        },
     };
-    rows.push(row(
-        "idle",
-        "anonymous memory, KiB",
-        ours.anonymous_kib,
-        theirs.anonymous_kib,
-    ));
-    rows.push(row(
-        "idle",
-        "resident memory, KiB",
-        ours.resident_kib,
-        theirs.resident_kib,
-    ));
-    print(&rows);
-    save(&rows)
-}
-
-fn round(
-    arguments: &Arguments,
-    places: &Places,
-    backend: &Backend,
-    engine: &Engine,
-    setup: Setup,
-) -> Result<Load> {
-    let proxies = start(places, backend, engine, setup)?;
-    let entry = proxies.first().context("no proxy")?;
-    sample::load(
-        entry.port,
-        &proxies,
-        arguments.seconds,
-        arguments.connections,
-    )
-}
-
-/// The proxies from the client on.
-fn start(places: &Places, backend: &Backend, engine: &Engine, setup: Setup) -> Result<Vec<Proxy>> {
-    Ok(match setup {
-        Setup::Plain => vec![engine.start(
-            places,
-            "plain",
-            include_str!("config/plain.yaml"),
-            backend.port,
-        )?],
-        Setup::Pair => {
-            let server = engine.start(
-                places,
-                "server",
-                include_str!("config/server.yaml"),
-                backend.port,
-            )?;
-            let client = engine.start(
-                places,
-                "client",
-                include_str!("config/client.yaml"),
-                server.port,
-            )?;
-            vec![client, server]
+    let engines = [Engine::lateen()?, Engine::envoy(arguments.envoy.clone())];
+    let mut rows = Rows::default();
+    for setup in &SETUPS {
+        if setup.title.contains(&arguments.only) {
+            under_load(&bench, setup, &engines, arguments.rounds, &mut rows)?;
         }
-    })
-}
-
-fn idle(places: &Places, backend: &Backend, engine: &Engine) -> Result<Memory> {
-    let proxies = start(places, backend, engine, Setup::Plain)?;
-    Memory::of(proxies.first().context("no proxy")?)
-}
-
-fn row(title: &str, what: &str, ours: f64, theirs: f64) -> Value {
-    json!({"setup": title, "what": what, "lateen": ours, "envoy": theirs, "ratio": ours / theirs.max(f64::MIN_POSITIVE)})
-}
-
-fn print(rows: &[Value]) {
-    let mut text = format!(
-        "{:<22}{:<32}{:>12}{:>12}{:>8}\n",
-        "SETUP", "WHAT", "LATEEN", "ENVOY", "RATIO"
-    );
-    for row in rows {
-        let number = |key: &str| row.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
-        let word = |key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default();
-        text.push_str(&format!(
-            "{:<22}{:<32}{:>12.0}{:>12.0}{:>8.2}\n",
-            word("setup"),
-            word("what"),
-            number("lateen"),
-            number("envoy"),
-            number("ratio"),
-        ));
     }
-    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+    if "idle".contains(&arguments.only) {
+        idle::measure(&bench, &engines, arguments.idle_connections, &mut rows)?;
+    }
+    rows.save()
 }
 
-fn save(rows: &[Value]) -> Result<()> {
-    let folder = lateen_e2e::workspace().join("target/bench");
-    std::fs::create_dir_all(&folder)?;
-    std::fs::write(
-        folder.join("proxy.json"),
-        serde_json::to_string_pretty(rows)?,
-    )?;
+/// What all setups share.
+struct Bench {
+    places: Places,
+    backend: Backend,
+    sender: u16,
+    amount: Amount,
+}
+
+impl Bench {
+    fn port(&self, service: Service) -> u16 {
+        match service {
+            Service::Http1 => self.backend.http1,
+            Service::Http2 => self.backend.http2,
+            Service::Tcp => self.sender,
+        }
+    }
+
+    /// The proxies from the client on.
+    fn start(&self, engine: &Engine, setup: &Setup) -> Result<Vec<Proxy>> {
+        let proxy = |security, backend| {
+            let bootstrap = Bootstrap {
+                service: setup.service,
+                security,
+                ..Bootstrap::default()
+            };
+            engine.start(&self.places, bootstrap, backend)
+        };
+        let port = self.port(setup.service);
+        if !setup.pair {
+            return Ok(vec![proxy(Security::Plain, port)?]);
+        }
+        let server = proxy(Security::Server, port)?;
+        let client = proxy(Security::Client, server.port)?;
+        Ok(vec![client, server])
+    }
+
+    fn round(&self, engine: &Engine, setup: &Setup) -> Result<Load> {
+        let proxies = self.start(engine, setup)?;
+        match setup.service {
+            Service::Http1 => load::http1(&proxies, self.amount),
+            Service::Http2 => load::http2(&proxies, self.amount, &self.places.folder),
+            Service::Tcp => load::bytes(&proxies, self.amount),
+        }
+    }
+}
+
+fn under_load(
+    bench: &Bench,
+    setup: &Setup,
+    engines: &[Engine; 2],
+    rounds: usize,
+    rows: &mut Rows,
+) -> Result<()> {
+    let mut rates: [Vec<Load>; 2] = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        for (engine, rates) in engines.iter().zip(&mut rates) {
+            let load = bench.round(engine, setup).context(setup.title)?;
+            rates.push(load);
+        }
+    }
+    let [ours, theirs] = rates.map(Load::median);
+    let what = match setup.service {
+        Service::Tcp => "gigabits per proxy CPU second",
+        Service::Http1 | Service::Http2 => "requests per proxy CPU second",
+    };
+    rows.add(
+        setup.title,
+        what,
+        [ours.per_cpu_second, theirs.per_cpu_second],
+    );
+    if let (Some(ours), Some(theirs)) = (ours.p99_micros, theirs.p99_micros) {
+        rows.add(setup.title, "p99 latency, µs", [ours, theirs]);
+    }
     Ok(())
 }

@@ -8,18 +8,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lateen_e2e::eventually;
 
+use crate::bootstrap::{Bootstrap, Ports};
+
 /// Core of the proxies; everything else runs on the other.
 const PROXY_CORE: &str = "1";
-const OTHER_CORE: &str = "0";
+/// Core of everything else.
+pub(crate) const OTHER_CORE: &str = "0";
 
 /// A folder with certificates and configurations.
 pub(crate) struct Places {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 /// The web server behind the proxies.
 pub(crate) struct Backend {
-    pub(crate) port: u16,
+    /// Where it speaks HTTP/1.1.
+    pub(crate) http1: u16,
+    /// Where it speaks HTTP/2.
+    pub(crate) http2: u16,
     _process: Process,
 }
 
@@ -79,13 +85,14 @@ impl Places {
 impl Backend {
     /// nginx with one worker that answers every request with a small body.
     pub(crate) fn start(places: &Places) -> Result<Self> {
-        let port = free_port()?;
+        let (http1, http2) = (free_port()?, free_port()?);
         let folder = places.folder.display();
         let config = format!(
             "daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr crit; events {{ worker_connections 4096; }}\n\
              http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {folder}; proxy_temp_path {folder};\n\
              fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};\n\
-             server {{ listen 127.0.0.1:{port}; location / {{ return 200 'ok'; }} }} }}"
+             server {{ listen 127.0.0.1:{http1}; location / {{ return 200 'ok'; }} }}\n\
+             server {{ listen 127.0.0.1:{http2} http2; location / {{ return 200 'ok'; }} }} }}"
         );
         let path = places.folder.join("nginx.conf");
         std::fs::write(&path, config)?;
@@ -94,9 +101,10 @@ impl Backend {
             Path::new("nginx"),
             &["-c", &path.display().to_string()],
         )?;
-        wait_for(port)?;
+        wait_for(http1)?;
         Ok(Self {
-            port,
+            http1,
+            http2,
             _process: process,
         })
     }
@@ -131,28 +139,30 @@ impl Engine {
         }
     }
 
-    /// Starts it with a bootstrap in which the places are filled in.
+    /// Starts it, with connections to the port `backend`, and waits until it listens.
     pub(crate) fn start(
         &self,
         places: &Places,
-        name: &str,
-        template: &str,
+        bootstrap: Bootstrap,
         backend: u16,
     ) -> Result<Proxy> {
-        let (port, admin) = (free_port()?, free_port()?);
-        let bootstrap = template
-            .replace("@ADMIN@", &admin.to_string())
-            .replace("@LISTEN@", &port.to_string())
-            .replace("@BACKEND@", &backend.to_string())
-            .replace("@DIR@", &places.folder.display().to_string());
-        let path = places.folder.join(format!("{name}.yaml"));
-        std::fs::write(&path, bootstrap)?;
+        let ports = Ports {
+            admin: free_port()?,
+            listen: free_port()?,
+            backend,
+        };
+        let path = places.folder.join(format!("{}.json", ports.listen));
+        std::fs::write(&path, bootstrap.text(ports, &places.folder))?;
         let path = path.display().to_string();
         let mut arguments = self.arguments.to_vec();
         arguments.extend(["-c", &path]);
         let process = spawn(PROXY_CORE, &self.binary, &arguments)?;
-        wait_for(port).with_context(|| format!("{} with {name}.yaml", self.binary.display()))?;
-        Ok(Proxy { port, process })
+        wait_for(ports.listen)
+            .with_context(|| format!("{} with {bootstrap:?}", self.binary.display()))?;
+        Ok(Proxy {
+            port: ports.listen,
+            process,
+        })
     }
 }
 
@@ -170,7 +180,7 @@ fn spawn(core: &str, binary: &Path, arguments: &[&str]) -> Result<Process> {
 }
 
 fn wait_for(port: u16) -> Result<()> {
-    eventually(Duration::from_secs(20), || {
+    eventually(Duration::from_secs(60), || {
         TcpStream::connect(("127.0.0.1", port))
             .map(drop)
             .with_context(|| format!("nothing listens on port {port}"))
