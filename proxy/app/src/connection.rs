@@ -13,6 +13,7 @@ use lateen_proxy_relay::http::{ConnectionFacts, KnownProtocol};
 use lateen_proxy_tls::{PeerCertificate, Rewind, accept};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::spawn_local;
 
 use crate::data_path::Active;
 use crate::network::Passed;
@@ -29,17 +30,18 @@ pub(crate) struct Accepted<S> {
     /// The protocol agreed in the TLS handshake.
     pub(crate) alpn: Option<Vec<u8>>,
     /// Counts the connection until it ends.
-    pub(crate) held: Held,
+    pub(crate) held: (Held, Active),
 }
 
-/// Serves one connection from accept to end.
+/// Takes one connection until its chain is known and its TLS is done. All that it needs for that lives in a task of its own
+/// and goes with it; the connection itself may then wait for hours in a smaller one.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<Listener>,
     mut stream: TcpStream,
     client: SocketAddr,
 ) {
-    let _active = Active::new(&worker.blueprint.active);
+    let active = Active::new(&worker.blueprint.active);
     let Ok(local) = stream.local_addr() else {
         return;
     };
@@ -64,10 +66,10 @@ pub(crate) async fn serve(
         stream,
         facts,
         alpn: None,
-        held,
+        held: (held, active),
     };
     match plain.chain.tls.clone() {
-        None => filter(plain).await,
+        None => filter(plain),
         Some(tls) => {
             let timeout = plain.chain.handshake_timeout;
             match accept(&tls, plain.stream, timeout).await {
@@ -82,8 +84,7 @@ pub(crate) async fn serve(
                         facts,
                         alpn,
                         held: plain.held,
-                    })
-                    .await;
+                    });
                 }
                 Err(error) => {
                     tracing::debug!(%client, listener = %plain.listener.name, %error, "handshake failed")
@@ -93,29 +94,58 @@ pub(crate) async fn serve(
     }
 }
 
-/// The chain's terminal filter takes over.
-async fn filter<S>(accepted: Accepted<S>)
+/// The chain's filters take over, in a task as large as the terminal one needs.
+fn filter<S>(accepted: Accepted<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let chain = Arc::clone(&accepted.chain);
-    let passed = if chain.filters.is_empty() {
-        Passed::default()
-    } else {
-        match network::admit(&accepted.worker, &chain, &accepted.facts).await {
-            Ok(passed) => passed,
-            Err(refusal) => return tcp::log_refused(&accepted, refusal),
+    match &chain.filter {
+        NetworkFilter::Http(manager) => {
+            let manager = Arc::clone(manager);
+            spawn_local(async move {
+                if let Some(_passed) = admitted(&accepted).await {
+                    http::serve(accepted, &manager).await;
+                }
+            })
+        }
+        NetworkFilter::Tcp(proxy) => {
+            let proxy = Arc::clone(proxy);
+            spawn_local(async move {
+                if let Some(passed) = admitted(&accepted).await {
+                    tcp::serve(accepted, &proxy, &passed).await;
+                }
+            })
+        }
+        NetworkFilter::Echo => spawn_local(async move {
+            if let Some(_passed) = admitted(&accepted).await {
+                network::echo(accepted.stream).await;
+            }
+        }),
+        NetworkFilter::DirectResponse(response) => {
+            let response = response.clone();
+            spawn_local(async move {
+                if let Some(_passed) = admitted(&accepted).await {
+                    network::direct_response(accepted.stream, &response).await;
+                }
+            })
         }
     };
-    match &chain.filter {
-        NetworkFilter::Http(manager) => http::serve(accepted, manager).await,
-        NetworkFilter::Tcp(proxy) => tcp::serve(accepted, proxy, &passed).await,
-        NetworkFilter::Echo => network::echo(accepted.stream).await,
-        NetworkFilter::DirectResponse(response) => {
-            network::direct_response(accepted.stream, response).await;
+}
+
+/// What the filters before the terminal one decided; `None` ends the connection.
+async fn admitted<S>(accepted: &Accepted<S>) -> Option<Passed> {
+    if accepted.chain.filters.is_empty() {
+        return Some(Passed::default());
+    }
+    let admission = network::admit(&accepted.worker, &accepted.chain, &accepted.facts);
+    match Box::pin(admission).await {
+        Ok(passed) => Some(passed),
+        Err(refusal) => {
+            tcp::log_refused(accepted, refusal);
+            None
         }
     }
-    drop(passed);
 }
 
 fn destination(listener: &Listener, stream: &TcpStream, local: SocketAddr) -> OriginalDst {
