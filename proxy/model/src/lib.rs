@@ -6,6 +6,7 @@
 //! endpoints) are joined by [`Slot`]s, so that a change of one never rebuilds the other.
 
 mod address;
+mod call;
 pub mod cel;
 mod cluster;
 mod endpoint;
@@ -24,6 +25,10 @@ mod tls;
 mod upstream;
 
 pub use address::{ClientAddr, LocalAddr, OriginalDst};
+pub use call::{
+    ANSWER_LIMIT, Call, CallAnswer, CallFailure, CallStream, GrpcFailure, GrpcSettings, Received,
+    grpc_call, grpc_frame, grpc_head, grpc_outcome, take_grpc_message,
+};
 pub use cluster::{
     ActiveRequest, CircuitBreakers, Cluster, ClusterKind, ClusterRef, ClusterShared, DnsFamily,
     DnsHost, Gauge, HttpProtocol, LbPolicy, OutlierDetection, RateDetector, ServiceInfo,

@@ -13,8 +13,8 @@ use lateen_proxy_model::{
     Balance, Dial, HostRewrite, Permit, RequestView, ResetReason, RouteSource, RouteTable,
 };
 use lateen_proxy_relay::http::{
-    Connection, DownstreamBody, Exchange, ForwardPlan, KnownTable, LocalReply, RequestBody,
-    Upstreams, check, forward, path, scheme, set_path, strip_hop, trust,
+    ClientBody, Connection, DownstreamBody, Exchange, ForwardPlan, KnownTable, LocalReply,
+    RequestBody, Upstreams, check, forward, path, scheme, set_path, strip_hop, trust,
 };
 use lateen_proxy_route::{
     Answer, BadPath, Decision, Found, HashAddresses, HashResult, Target, cut_fragment, decide,
@@ -46,6 +46,7 @@ where
     exchange.bodiless = body.is_end_stream();
     // On the heap, the stages' state is written once; by value, hyper would move kilobytes of it twice a request and keep
     // room for it on idle connections.
+    let body = ClientBody::from(body);
     let stages = Box::pin(stages(&mut exchange, &upstreams, parts, body));
     match stages.await {
         Ok(response) => exchange.answer(response),
@@ -58,7 +59,7 @@ async fn stages<L, D>(
     exchange: &mut Exchange,
     upstreams: &Upstreams<L, D>,
     mut parts: Parts,
-    body: Incoming,
+    body: ClientBody,
 ) -> Result<Response<D::Body>, LocalReply>
 where
     L: Balance + 'static,

@@ -11,12 +11,12 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use lateen_proxy_model::{
     ActiveRequest, Balance, Choice, ClusterRef, Dial, Endpoint, HttpProtocol, Outcome, ResetReason,
     RetryPolicy, RouteForward, SendFailure, Target, UpstreamConnection,
 };
 
+use super::client_body::ClientBody;
 use super::exchange::Exchange;
 use super::limits::Limits;
 use super::mirror;
@@ -76,7 +76,7 @@ pub struct ForwardPlan<'a> {
 /// The request's body, as often as it may be needed.
 enum Payload {
     Empty,
-    Once(Option<(Incoming, Rc<Progress>)>),
+    Once(Option<(ClientBody, Rc<Progress>)>),
     Replay(Rc<Replay>),
 }
 
@@ -103,7 +103,7 @@ pub async fn forward<L, D>(
     exchange: &mut Exchange,
     upstreams: &Upstreams<L, D>,
     plan: ForwardPlan<'_>,
-    request: (Parts, Incoming),
+    request: (Parts, ClientBody),
     upgrade: Option<&str>,
 ) -> Result<Response<D::Body>, LocalReply>
 where
@@ -237,7 +237,7 @@ fn finish_head(
 }
 
 impl Payload {
-    fn new(exchange: &mut Exchange, body: Incoming, replay: bool) -> Self {
+    fn new(exchange: &mut Exchange, body: ClientBody, replay: bool) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
         }

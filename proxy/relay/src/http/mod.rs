@@ -4,7 +4,9 @@
 //! back to the client. `app` puts routing and admission between them.
 
 mod answer;
+mod call;
 mod chain;
+mod client_body;
 mod connection;
 mod exchange;
 mod forward;
@@ -24,7 +26,9 @@ mod worker;
 mod xfcc;
 
 pub use answer::DownstreamBody;
+pub use call::{ServiceCalls, ServiceStream};
 pub use chain::HttpChain;
+pub use client_body::{ClientBody, ReadAhead};
 pub use connection::{Connection, ConnectionFacts, DrainSignal, KnownProtocol, serve_connection};
 pub use exchange::Exchange;
 pub use forward::{ForwardPlan, Upstreams, forward};

@@ -12,9 +12,10 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use lateen_proxy_model::ResetReason;
+use tokio::sync::mpsc;
 
+use super::client_body::ClientBody;
 use super::grpc::MessageCounter;
 
 /// Bytes kept for a replay. Envoy's default buffer limit.
@@ -25,7 +26,9 @@ pub struct RequestBody(Kind);
 
 enum Kind {
     Empty,
-    Once(Incoming, Rc<Progress>),
+    Whole(Option<Bytes>),
+    Messages(mpsc::UnboundedReceiver<Bytes>),
+    Once(ClientBody, Rc<Progress>),
     Replay {
         shared: Rc<Replay>,
         attempt: u32,
@@ -57,7 +60,7 @@ pub(crate) struct Progress {
 
 /// A body that can be sent more than once.
 pub(crate) struct Replay {
-    source: RefCell<Incoming>,
+    source: RefCell<ClientBody>,
     kept: RefCell<Kept>,
     attempt: Cell<u32>,
     progress: Rc<Progress>,
@@ -135,14 +138,27 @@ impl RequestBody {
         Self(Kind::Empty)
     }
 
+    /// A body made here, in one piece.
+    pub fn whole(data: Bytes) -> Self {
+        Self(match data.is_empty() {
+            true => Kind::Empty,
+            false => Kind::Whole(Some(data)),
+        })
+    }
+
+    /// A body made here, piece by piece, until the sender is dropped.
+    pub(crate) fn messages(messages: mpsc::UnboundedReceiver<Bytes>) -> Self {
+        Self(Kind::Messages(messages))
+    }
+
     /// A body that is sent once.
-    pub(crate) fn once(body: Incoming, progress: Rc<Progress>) -> Self {
+    pub(crate) fn once(body: ClientBody, progress: Rc<Progress>) -> Self {
         Self(Kind::Once(body, progress))
     }
 }
 
 impl Replay {
-    pub(crate) fn new(source: Incoming, progress: Rc<Progress>) -> Rc<Self> {
+    pub(crate) fn new(source: ClientBody, progress: Rc<Progress>) -> Rc<Self> {
         Rc::new(Self {
             source: RefCell::new(source),
             kept: RefCell::default(),
@@ -294,6 +310,11 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, ResetReason>>> {
         match &mut self.get_mut().0 {
             Kind::Empty => Poll::Ready(None),
+            Kind::Whole(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
+            Kind::Messages(messages) => {
+                let next = std::task::ready!(messages.poll_recv(cx));
+                Poll::Ready(next.map(|data| Ok(Frame::data(data))))
+            }
             Kind::Once(body, progress) => {
                 let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
                 progress.note(&frame, body.is_end_stream());
@@ -321,6 +342,8 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Empty => true,
+            Kind::Whole(data) => data.is_none(),
+            Kind::Messages(_) => false,
             Kind::Once(body, _) => body.is_end_stream(),
             Kind::Replay {
                 shared,
@@ -345,6 +368,10 @@ impl Body for RequestBody {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Once(body, _) => body.size_hint(),
+            Kind::Whole(data) => {
+                SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
+            }
+            Kind::Messages(_) => SizeHint::default(),
             // The declared length stands in the headers; what is unknown is sent in chunks.
             Kind::Replay { .. } | Kind::Copy { .. } => SizeHint::default(),
         }
