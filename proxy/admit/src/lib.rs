@@ -5,6 +5,8 @@
 
 mod admission;
 mod fault;
+mod rbac;
 
 pub use admission::Admission;
 pub use fault::{Injected, inject};
+pub use rbac::{RbacOutcome, RbacVerdict, rbac};

@@ -1,7 +1,13 @@
 //! The network filters before a chain's terminal one, in the order of the chain.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use lateen_proxy_model::{ClusterRef, ConnectionFilter, ConnectionPermit, FilterChain};
+use http::HeaderMap;
+use lateen_proxy_admit::rbac;
+use lateen_proxy_model::{
+    ClusterRef, ConnectionFilter, ConnectionPermit, FilterChain, NetworkRbac, RequestView,
+};
 use lateen_proxy_relay::http::ConnectionFacts;
 use lateen_proxy_telemetry::Flags;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -18,14 +24,14 @@ pub(crate) struct Passed {
 }
 
 /// Why a filter ends a connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Refusal {
     /// Response flags for the log.
     pub(crate) flags: Flags,
     /// Envoy's response code details.
     pub(crate) details: Option<&'static str>,
     /// Envoy's connection termination details.
-    pub(crate) termination: Option<&'static str>,
+    pub(crate) termination: Option<Cow<'static, str>>,
 }
 
 /// Runs the filters of a chain on a new connection.
@@ -49,6 +55,7 @@ pub(crate) async fn admit(
                     return Err(Refusal::default());
                 }
             },
+            ConnectionFilter::Rbac(rbac) => allowed(worker, rbac, facts).await?,
             ConnectionFilter::SniCluster => {
                 if let Some(name) = &facts.sni {
                     passed.cluster = Some(worker.blueprint.state.clusters().known(name));
@@ -57,6 +64,42 @@ pub(crate) async fn admit(
         }
     }
     Ok(passed)
+}
+
+/// Asks the rules of a network filter.
+async fn allowed(
+    worker: &Worker,
+    rules: &NetworkRbac,
+    facts: &ConnectionFacts,
+) -> Result<(), Refusal> {
+    let none = HeaderMap::new();
+    let outcome = {
+        let mut view = RequestView::of_head("", "", "", &none);
+        view.facts = facts;
+        rbac(&rules.filter, &view)
+    };
+    let count = |prefix: &str, kind: &str, allowed: bool| {
+        let result = if allowed { "allowed" } else { "denied" };
+        let name = format!("{}rbac.{prefix}{kind}{result}", rules.stat_prefix);
+        worker.blueprint.metrics.stats().counter(&name).inc();
+    };
+    if let Some(shadow) = &outcome.shadow {
+        count(&rules.filter.shadow_prefix, "shadow_", shadow.allowed);
+    }
+    let Some(verdict) = outcome.enforced else {
+        return Ok(());
+    };
+    count("", "", verdict.allowed);
+    if verdict.allowed {
+        return Ok(());
+    }
+    if let Some(delay) = rules.delay {
+        tokio::time::sleep(delay).await;
+    }
+    Err(Refusal {
+        termination: Some(verdict.details()),
+        ..Refusal::default()
+    })
 }
 
 /// Sends everything back until the client ends.

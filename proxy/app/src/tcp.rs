@@ -90,7 +90,7 @@ pub(crate) fn log_refused<S>(accepted: &Accepted<S>, refusal: Refusal) {
         start: SystemTime::now(),
         flags: refusal.flags,
         details: refusal.details,
-        termination_details: refusal.termination,
+        termination_details: refusal.termination.as_deref(),
         downstream_local: Some(facts.destination.0),
         downstream_remote: Some(facts.client.0),
         downstream_direct_remote: Some(facts.client.0),

@@ -46,10 +46,10 @@ impl DynamicMetadata {
     }
 
     /// Adds values as Envoy does: objects are merged, lists are joined, anything else is replaced.
-    pub fn merge(&mut self, namespace: &Arc<str>, values: Map<String, Value>) {
-        match self.0.iter_mut().find(|(name, _)| name == namespace) {
+    pub fn merge(&mut self, namespace: &str, values: Map<String, Value>) {
+        match self.0.iter_mut().find(|(name, _)| **name == *namespace) {
             Some((_, known)) => merge(known, values),
-            None => self.0.push((Arc::clone(namespace), values)),
+            None => self.0.push((namespace.into(), values)),
         }
     }
 }
@@ -124,15 +124,10 @@ pub struct NoFacts;
 impl RequestFacts for NoFacts {}
 
 impl PeerView<'_> {
-    /// Names that a policy compares with the peer's principal, as Envoy does: the URI names, or else the DNS names, or
-    /// else the subject.
+    /// Names that a policy compares with a principal, in Envoy's order: URI names, DNS names, the subject.
     pub fn principals(&self) -> impl Iterator<Item = &str> {
-        let names = match self.uris {
-            [] => self.dns,
-            uris => uris,
-        };
-        let subject = names.is_empty().then_some(self.subject);
-        names.iter().map(|name| &**name).chain(subject)
+        let names = self.uris.iter().chain(self.dns);
+        names.map(|name| &**name).chain(Some(self.subject))
     }
 }
 
@@ -152,12 +147,11 @@ mod tests {
     #[test]
     fn values_are_merged_as_structs_are() {
         let mut metadata = DynamicMetadata::default();
-        let name: Arc<str> = "jwt".into();
         metadata.merge(
-            &name,
+            "jwt",
             object(json!({"a": {"b": 1, "c": 2}, "l": [1], "s": "x"})),
         );
-        metadata.merge(&name, object(json!({"a": {"b": 3}, "l": [2], "s": {}})));
+        metadata.merge("jwt", object(json!({"a": {"b": 3}, "l": [2], "s": {}})));
         let wanted = object(json!({"a": {"b": 3, "c": 2}, "l": [1, 2], "s": {}}));
         assert_eq!(metadata.find("jwt"), Some(&wanted));
         assert_eq!(metadata.value("jwt", ["a", "c"]), Some(&json!(2)));

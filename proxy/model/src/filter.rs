@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::listener::StatsFilter;
+use crate::rbac::RbacFilter;
 use crate::route::{CorsPolicy, Fault};
 
 /// One filter of a connection manager's chain, which runs in the order given.
@@ -24,6 +25,8 @@ pub enum HttpFilter {
     Fault(Option<Arc<Fault>>),
     /// CORS; policies are on routes.
     Cors,
+    /// Role-based access control.
+    Rbac(Arc<RbacFilter>),
     /// gRPC statistics.
     GrpcStats,
     /// `istio.alpn`: upstream ALPN by the request's protocol.
@@ -51,6 +54,8 @@ pub enum FilterOverride {
     Fault(Option<Arc<Fault>>),
     /// A cross-origin policy; `None` is none.
     Cors(Option<Arc<CorsPolicy>>),
+    /// Rules in place of the filter's own; `None` lets every request pass.
+    Rbac(Option<Arc<RbacFilter>>),
 }
 
 /// What a route says of one filter.
@@ -72,12 +77,30 @@ impl HttpFilter {
     /// of the connection manager, wherever they stand.
     pub fn acts(&self) -> bool {
         match self {
-            Self::Fault(_) | Self::Cors => true,
+            Self::Fault(_) | Self::Cors | Self::Rbac(_) => true,
             Self::GrpcStats
             | Self::IstioAlpn
             | Self::PeerMetadata { .. }
             | Self::Stats(_)
             | Self::GrpcWeb => false,
+        }
+    }
+}
+
+impl HttpFilter {
+    /// Names of what the filter counts, below the connection manager's prefix; in the order that its engine counts by.
+    pub fn counters(&self) -> Vec<String> {
+        match self {
+            Self::Rbac(rbac) => {
+                let (rules, shadow) = (&rbac.rules_prefix, &rbac.shadow_prefix);
+                vec![
+                    format!("rbac.{rules}allowed"),
+                    format!("rbac.{rules}denied"),
+                    format!("rbac.{shadow}shadow_allowed"),
+                    format!("rbac.{shadow}shadow_denied"),
+                ]
+            }
+            _ => Vec::new(),
         }
     }
 }

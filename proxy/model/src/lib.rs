@@ -14,11 +14,13 @@ mod facts;
 mod filter;
 mod listener;
 mod matcher;
+mod metadata_matcher;
 mod mutation;
 mod network;
 mod peer;
 mod permit;
 mod plan;
+mod rbac;
 mod route;
 mod slot;
 mod tls;
@@ -48,6 +50,7 @@ pub use listener::{
 pub use matcher::{
     HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, RequestView, StringMatcher,
 };
+pub use metadata_matcher::{MetadataMatcher, ValueMatcher};
 pub use mutation::HeaderMutations;
 pub use network::{ConnectionFilter, ConnectionLimit, ConnectionPermit, NetworkFilterEntry};
 pub use peer::{PeerIdentity, PeerMetadata};
@@ -55,6 +58,7 @@ pub use permit::Permit;
 pub use plan::{
     Balancing, HashTable, HashTableKind, Part, Plan, PlanLevel, PlanSlot, Pool, Prepare, SlowStart,
 };
+pub use rbac::{Condition, NetworkRbac, Rbac, RbacAction, RbacFilter, RbacPolicy};
 pub use route::{
     Backoff, ClusterChoice, CorsPolicy, DirectResponse, Fault, FaultAbort, HashPolicy, HashSubject,
     HostRewrite, Mirror, PathMatcher, PathRewrite, Percentage, Redirect, RequireTls, RetryOn,

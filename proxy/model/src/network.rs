@@ -18,6 +18,8 @@ pub struct NetworkFilterEntry {
 pub enum ConnectionFilter {
     /// No more than so many connections at a time.
     ConnectionLimit(Arc<ConnectionLimit>),
+    /// Role-based access control.
+    Rbac(Arc<crate::rbac::NetworkRbac>),
     /// The server name of the ClientHello is the name of the cluster.
     SniCluster,
 }

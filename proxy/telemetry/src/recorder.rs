@@ -50,6 +50,11 @@ impl Recorder {
         }
     }
 
+    /// The named statistics of the process.
+    pub fn stats(&self) -> &crate::stats::Stats {
+        self.metrics.stats()
+    }
+
     /// Counts one finished HTTP exchange.
     pub fn http(&self, record: &HttpRecord<'_>) {
         let mut state = self.state.lock();

@@ -3,12 +3,20 @@
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
-use lateen_proxy_admit::{Admission, inject};
-use lateen_proxy_model::{CorsPolicy, Fault, FilterOverride, HttpFilter, Permit, RouteAction};
-use lateen_proxy_relay::http::{Exchange, LocalReply};
+use lateen_proxy_admit::{Admission, inject, rbac};
+use lateen_proxy_model::{
+    CorsPolicy, Fault, FilterOverride, HttpFilter, Permit, RbacFilter, RouteAction,
+};
+use lateen_proxy_relay::http::{ChainFilter, Exchange, LocalReply};
 use lateen_proxy_route::{Cors, CorsGrant, Found, choose_cluster, cors};
+use lateen_proxy_telemetry::Flags;
+use serde_json::{Map, Value};
 
 use super::request::view;
+
+/// Namespaces of what filters note.
+const RBAC: &str = "envoy.filters.http.rbac";
+const COMMON: &str = "envoy.common";
 
 /// What filters left to be done with the answer.
 #[derive(Debug, Default)]
@@ -34,7 +42,8 @@ pub(crate) async fn run<'t>(
     let mut admission = Admission::begin();
     if !exchange.connection().chain.filters.is_empty() {
         let connection = exchange.connection().clone();
-        for entry in &connection.chain.filters {
+        for filter in &connection.chain.filters {
+            let entry = &filter.entry;
             let Some(own) = entry.setting(found.overrides(random)) else {
                 continue;
             };
@@ -52,6 +61,13 @@ pub(crate) async fn run<'t>(
                         _ => found.cors(),
                     };
                     cross_origin(exchange, found, parts, policy, back)
+                }
+                HttpFilter::Rbac(rules) => {
+                    let rules = match own {
+                        Some(FilterOverride::Rbac(rules)) => rules.as_deref(),
+                        _ => Some(&**rules),
+                    };
+                    access(exchange, filter, parts, rules)
                 }
                 // Not in the list: they do nothing here.
                 HttpFilter::GrpcStats
@@ -93,6 +109,43 @@ async fn faults(
     }
     match injected.abort {
         Some(abort) => Err(LocalReply::fault(abort, admission.was_held())),
+        None => Ok(()),
+    }
+}
+
+/// Role-based access control.
+fn access(
+    exchange: &mut Exchange,
+    filter: &ChainFilter,
+    parts: &Parts,
+    rules: Option<&RbacFilter>,
+) -> Result<(), LocalReply> {
+    let Some(rules) = rules else {
+        return Ok(());
+    };
+    let outcome = rbac(rules, &view(exchange, parts));
+    exchange.note(RBAC, outcome.metadata(rules));
+    if let Some(noted) = outcome.noted() {
+        let hint = Map::from_iter([("access_log_hint".to_owned(), Value::from(noted))]);
+        exchange.note(COMMON, hint);
+    }
+    if let Some(shadow) = &outcome.shadow {
+        filter.count(if shadow.allowed { 2 } else { 3 });
+    }
+    match outcome.enforced {
+        Some(verdict) if !verdict.allowed => {
+            filter.count(1);
+            Err(LocalReply::new(
+                StatusCode::FORBIDDEN,
+                "RBAC: access denied",
+                Flags::NONE,
+                verdict.details(),
+            ))
+        }
+        Some(_) => {
+            filter.count(0);
+            Ok(())
+        }
         None => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use lateen_proxy_model::{FilterEntry, HttpFilter, HttpManager, RouteTable, StatsFilter};
-use lateen_proxy_telemetry::{AccessLog, Side};
+use lateen_proxy_telemetry::{AccessLog, Counter, Side, Stats};
 
 use super::worker::{KnownTable, Worker};
 
@@ -20,7 +20,7 @@ pub struct HttpChain {
     /// Which way requests go.
     pub side: Side,
     /// The filters that do something with a request on its way, in the order of the chain.
-    pub filters: Box<[FilterEntry]>,
+    pub filters: Box<[ChainFilter]>,
     /// The `istio.alpn` filter is on.
     pub istio_alpn: bool,
     pub(crate) exchange: PeerExchange,
@@ -32,6 +32,36 @@ pub struct HttpChain {
     /// Request headers that some log asks for.
     pub(crate) logged_headers: Vec<HeaderName>,
     inline: OnceCell<Rc<KnownTable>>,
+}
+
+/// A filter that does something with a request on its way.
+#[derive(Debug)]
+pub struct ChainFilter {
+    /// The filter.
+    pub entry: FilterEntry,
+    /// What it counts, in the order of [`HttpFilter::counters`].
+    counters: Box<[Counter]>,
+}
+
+impl ChainFilter {
+    fn new(entry: &FilterEntry, prefix: &str, stats: &Stats) -> Self {
+        let tag = ("http_conn_manager_prefix", prefix);
+        let counters = entry.filter.counters();
+        Self {
+            entry: entry.clone(),
+            counters: counters
+                .iter()
+                .map(|name| stats.counter_of("http", tag, name))
+                .collect(),
+        }
+    }
+
+    /// Counts one more of what stands at `place`.
+    pub fn count(&self, place: usize) {
+        if let Some(counter) = self.counters.get(place) {
+            counter.inc();
+        }
+    }
 }
 
 /// The `istio.metadata_exchange` filter.
@@ -56,16 +86,16 @@ impl HttpChain {
                 logged_headers.push(name.clone());
             }
         }
+        let stats = worker.recorder.stats();
+        let acting = manager.filters.iter().filter(|it| it.filter.acts());
+        let filters = acting
+            .map(|entry| ChainFilter::new(entry, &manager.stat_prefix, stats))
+            .collect();
         let mut chain = Self {
             manager: Arc::clone(&manager),
             worker,
             side,
-            filters: manager
-                .filters
-                .iter()
-                .filter(|entry| entry.filter.acts())
-                .cloned()
-                .collect(),
+            filters,
             istio_alpn: false,
             exchange: PeerExchange::default(),
             stats: None,
@@ -107,7 +137,7 @@ impl HttpChain {
             HttpFilter::Stats(stats) => self.stats = Some(*stats),
             HttpFilter::GrpcWeb => self.grpc_web = true,
             // Run by the walk through `filters`.
-            HttpFilter::Fault(_) | HttpFilter::Cors => {}
+            HttpFilter::Fault(_) | HttpFilter::Cors | HttpFilter::Rbac(_) => {}
         }
     }
 }

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lateen_proxy_model::{ClientAddr, LocalAddr, OriginalDst, PeerView};
+use lateen_proxy_model::{ClientAddr, LocalAddr, OriginalDst, PeerView, RequestFacts};
 use lateen_proxy_tls::{PeerCertificate, Rewind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
@@ -84,6 +84,28 @@ impl ConnectionFacts {
             subject: &peer.subject,
             der: &peer.der,
         })
+    }
+}
+
+impl RequestFacts for ConnectionFacts {
+    fn client(&self) -> Option<SocketAddr> {
+        Some(self.client.0)
+    }
+
+    fn destination(&self) -> Option<SocketAddr> {
+        Some(self.destination.0)
+    }
+
+    fn tls(&self) -> bool {
+        self.tls
+    }
+
+    fn sni(&self) -> Option<&str> {
+        self.sni.as_deref()
+    }
+
+    fn peer(&self) -> Option<PeerView<'_>> {
+        self.peer_view()
     }
 }
 

@@ -14,6 +14,7 @@ use lateen_proxy_model::{
     ActiveRequest, ClusterRef, DynamicMetadata, PeerView, RequestFacts, Route, UpstreamConnection,
 };
 use lateen_proxy_telemetry::{Exchange as ExchangeRecord, Flags, HttpRecord, Peer, Protocol, Side};
+use serde_json::{Map, Value};
 
 use super::connection::Connection;
 use super::grpc::MessageCounter;
@@ -169,6 +170,13 @@ impl Exchange {
     /// `Host` or `:authority`.
     pub fn authority(&self) -> &str {
         self.authority.to_str().unwrap_or_default()
+    }
+
+    /// Leaves values for later filters, matchers and logs.
+    pub fn note(&mut self, namespace: &str, values: Map<String, Value>) {
+        if !values.is_empty() {
+            self.metadata.merge(namespace, values);
+        }
     }
 
     /// Notes that an injected delay holds the request.

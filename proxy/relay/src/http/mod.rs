@@ -27,7 +27,7 @@ mod xfcc;
 
 pub use answer::DownstreamBody;
 pub use call::{ServiceCalls, ServiceStream};
-pub use chain::HttpChain;
+pub use chain::{ChainFilter, HttpChain};
 pub use client_body::{ClientBody, ReadAhead};
 pub use connection::{Connection, ConnectionFacts, DrainSignal, KnownProtocol, serve_connection};
 pub use exchange::Exchange;

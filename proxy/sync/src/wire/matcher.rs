@@ -117,7 +117,8 @@ pub(crate) fn headers(
         .collect()
 }
 
-fn header(at: &At<'_>, value: &route::HeaderMatcher) -> Result<HeaderMatcher, Refused> {
+/// A header matcher.
+pub(crate) fn header(at: &At<'_>, value: &route::HeaderMatcher) -> Result<HeaderMatcher, Refused> {
     let exact = |value: &String| StringMatcher::Exact {
         value: value.as_str().into(),
         ignore_case: false,

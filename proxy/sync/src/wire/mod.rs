@@ -17,10 +17,12 @@ mod inspectors;
 pub(crate) mod listener;
 mod matcher;
 mod metadata_exchange;
+mod metadata_matcher;
 mod mutation;
 mod network_filters;
 mod per_filter;
 mod protocol;
+mod rbac;
 mod retry;
 mod route_action;
 pub(crate) mod route_table;
@@ -28,6 +30,7 @@ mod socket;
 mod stats;
 mod tcp_proxy;
 pub(crate) mod tls;
+mod uri_template;
 
 #[cfg(test)]
 mod tests;

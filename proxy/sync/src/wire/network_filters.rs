@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::extensions::filters::network::connection_limit::v3 a
 use envoy_types::pb::envoy::extensions::filters::network::direct_response::v3 as direct_response;
 use envoy_types::pb::envoy::extensions::filters::network::echo::v3::Echo;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as network_rbac;
 use envoy_types::pb::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use envoy_types::pb::google::protobuf::Any;
@@ -22,7 +23,7 @@ use lateen_xds::any;
 use super::at::{At, Refused, nothing_left};
 use super::common::{data, duration, unpack};
 use super::context::Context;
-use super::{connection_manager, metadata_exchange, stats, tcp_proxy};
+use super::{connection_manager, metadata_exchange, rbac, stats, tcp_proxy};
 
 /// Most bytes of a direct response, as in Envoy.
 const MAX_RESPONSE: usize = 4096;
@@ -88,6 +89,8 @@ fn connection_filter(at: &At<'_>, packed: &Any) -> Result<Option<ConnectionFilte
         ConnectionFilter::SniCluster
     } else if any::holds::<connection_limit::ConnectionLimit>(packed) {
         limit(at, unpack(at, packed)?)?
+    } else if any::holds::<network_rbac::Rbac>(packed) {
+        ConnectionFilter::Rbac(Arc::new(rbac::network(at, unpack(at, packed)?)?))
     } else {
         return Ok(None);
     }))

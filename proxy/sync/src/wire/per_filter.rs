@@ -10,6 +10,7 @@ use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_delay:
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as cors;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::fault_abort::ErrorType;
+use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::RbacPerRoute;
 use envoy_types::pb::google::protobuf::{Any, BoolValue};
 use http::{HeaderValue, StatusCode};
 use lateen_proxy_model::{
@@ -21,6 +22,7 @@ use super::at::{At, Refused, nothing_left};
 use super::common::{duration, flag, fraction, must_be_unset, runtime_fraction, unpack};
 use super::context::Context;
 use super::matcher::{headers, string};
+use super::rbac;
 
 /// Reads the map of filter name to settings of one level. The names are those of the connection manager's filters.
 pub(super) fn read(
@@ -96,6 +98,10 @@ fn config(
     if any::holds::<cors::CorsPolicy>(packed) {
         let policy = cors_policy(at, unpack(at, packed)?)?;
         return Ok(Some(FilterOverride::Cors(policy.map(Arc::new))));
+    }
+    if any::holds::<RbacPerRoute>(packed) {
+        let rules = rbac::per_route(at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::Rbac(rules.map(Arc::new))));
     }
     Ok(None)
 }
