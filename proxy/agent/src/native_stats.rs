@@ -12,21 +12,34 @@ const SECONDS_A_DAY: u64 = 86_400;
 
 /// Brings the statistics of clusters, listeners and server up to date before a page is rendered.
 pub fn refresh_stats(state: &State, stats: &Stats) {
+    let readiness = state.readiness();
     for (kind, prefix) in [
         (ResourceKind::Cluster, "cluster_manager.cds"),
         (ResourceKind::Listener, "listener_manager.lds"),
     ] {
-        let counts = state.readiness().counts(kind);
-        let attempts = counts.success.saturating_add(counts.rejected);
+        let counts = readiness.counts(kind);
         for (name, value) in [
-            ("success", counts.success),
-            ("rejected", counts.rejected),
-            ("attempt", attempts),
+            ("update_success", counts.success),
+            ("update_rejected", counts.rejected),
+            ("update_attempt", counts.attempt),
+            ("update_failure", counts.failure),
+            ("init_fetch_timeout", counts.timeout),
         ] {
-            let counter = stats.counter(&format!("{prefix}.update_{name}"));
+            let counter = stats.counter(&format!("{prefix}.{name}"));
             counter.add(value.saturating_sub(counter.value()));
         }
     }
+    stats
+        .gauge("control_plane.connected_state")
+        .set(u64::from(readiness.is_connected()));
+    let waiting = readiness.waiting();
+    let warming = |of| waiting.iter().filter(|(kind, _)| *kind == of).count() as u64;
+    stats
+        .gauge("cluster_manager.warming_clusters")
+        .set(warming(ResourceKind::Cluster));
+    stats
+        .gauge("listener_manager.total_listeners_warming")
+        .set(warming(ResourceKind::Listener));
     let gauge = |name: &str, value: usize| {
         stats
             .gauge(name)

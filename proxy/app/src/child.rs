@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow};
 use envoy_types::pb::envoy::config::bootstrap::v3 as wire;
-use lateen_proxy_sync::Bootstrap;
+use lateen_proxy_sync::{Bootstrap, resources_from_text};
 use prost::Message;
 
 /// This program.
@@ -17,6 +17,9 @@ pub(crate) const PROGRAM: &str = "/proc/self/exe";
 pub(crate) const RENDER_DUMP: &str = "render-config-dump";
 /// Hidden sub-command that turns a bootstrap file into its message.
 pub(crate) const READ_BOOTSTRAP: &str = "read-bootstrap";
+
+/// Hidden sub-command that turns a file of resources into its message.
+pub(crate) const READ_RESOURCES: &str = "read-resources";
 
 /// Runs a sub-command of `program` on `input`; `None` where no process can be started.
 ///
@@ -76,6 +79,27 @@ pub(crate) fn bootstrap(text: &str) -> anyhow::Result<Bootstrap> {
 pub(crate) fn read_bootstrap() -> anyhow::Result<Vec<u8>> {
     let text = String::from_utf8(input()?).context("bootstrap")?;
     Ok(Bootstrap::message(&text)?.encode_to_vec())
+}
+
+/// Reads the text of a file of resources.
+///
+/// # Errors
+/// Names the field that is unknown or malformed.
+pub(crate) fn resources(text: &str) -> Result<Vec<u8>, String> {
+    match run(PROGRAM, READ_RESOURCES, text.as_bytes()) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => resources_from_text(text),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The child's side of [`READ_RESOURCES`].
+///
+/// # Errors
+/// As [`resources`].
+pub(crate) fn read_resources() -> anyhow::Result<Vec<u8>> {
+    let text = String::from_utf8(input()?).context("resources")?;
+    resources_from_text(&text).map_err(|error| anyhow!(error))
 }
 
 /// The child's side of [`RENDER_DUMP`].

@@ -50,6 +50,9 @@ pub(crate) enum Command {
     /// Turn a bootstrap file into its message: the child of `envoy`.
     #[command(name = crate::child::READ_BOOTSTRAP, hide = true)]
     ReadBootstrap,
+    /// Turn a file of resources into its message: the child of path config sources.
+    #[command(name = crate::child::READ_RESOURCES, hide = true)]
+    ReadResources,
 }
 
 /// Arguments of `proxy`.

@@ -61,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Version(arguments) => version(&arguments),
         Command::RenderConfigDump => print(&child::render_dump()?),
         Command::ReadBootstrap => print(&child::read_bootstrap()?),
+        Command::ReadResources => print(&child::read_resources()?),
     }
 }
 

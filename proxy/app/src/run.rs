@@ -51,8 +51,10 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
             node: bootstrap.node,
             last_good: None,
             reject_fragment: bootstrap.reject_fragment,
+            dynamic: Some(bootstrap.dynamic),
         };
         let mut client = Client::new(Arc::clone(&core.state), logs.clone(), settings);
+        client.read_files_by(Arc::new(child::resources));
         client
             .apply_static(bootstrap.resources)
             .with_context(|| file.to_string())?;
@@ -62,7 +64,7 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
         if let Some(address) = bootstrap.admin {
             start_admin(&core, address, config, &text, Arc::clone(&drain))?;
         }
-        tokio::spawn(client.run_static());
+        tokio::spawn(client.run_bootstrap());
         // Nobody asks over HTTP: only signals end the process, or a socket that cannot be bound.
         let (_asks, asked) = mpsc::channel::<Ask>(1);
         tokio::select! {
@@ -104,8 +106,11 @@ fn client(core: &Core, logs: Arc<LogTable>, config: &ProxyConfig) -> anyhow::Res
         last_good: Some(LastGood::new(&config.settings.state_dir)),
         // The mesh bootstrap cuts fragments instead of refusing them (S1).
         reject_fragment: false,
+        dynamic: None,
     };
-    Ok(Client::new(Arc::clone(&core.state), logs, settings))
+    let mut client = Client::new(Arc::clone(&core.state), logs, settings);
+    client.read_files_by(Arc::new(child::resources));
+    Ok(client)
 }
 
 fn control_plane(core: &Core, config: &ProxyConfig) -> ControlPlane {

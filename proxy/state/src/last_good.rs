@@ -145,7 +145,9 @@ fn encode(state: &State, out: &mut impl Write) -> io::Result<()> {
     out.write_all(MAGIC)?;
     for kind in ResourceKind::ALL {
         for (name, resource) in state.resources().all(kind) {
-            if resource.is_static {
+            // What did not come over the aggregated stream has the number of its source in its name, which the next
+            // process gives to another one.
+            if resource.is_static || name.contains('\0') {
                 continue;
             }
             out.write_all(&[kind as u8])?;

@@ -14,7 +14,7 @@ mod table;
 
 pub use last_good::{LastGood, LastGoodError};
 pub use listeners::{ListenerChanges, ListenerSet, ListenerWatch};
-pub use ready::{Readiness, ReadyFacts, UpdateCounts};
+pub use ready::{ControlPlaneFacts, Readiness, ReadyFacts, Update, UpdateCounts};
 pub use resources::{Rejection, Resource, ResourceKind, Resources};
 pub use secrets::SecretStore;
 pub use state::State;

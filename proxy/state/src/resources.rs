@@ -22,16 +22,19 @@ pub enum ResourceKind {
     Route,
     /// SDS.
     Secret,
+    /// ECDS.
+    Extension,
 }
 
 impl ResourceKind {
     /// Every kind, in the order they are applied.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Cluster,
         Self::Endpoint,
         Self::Listener,
         Self::Route,
         Self::Secret,
+        Self::Extension,
     ];
 }
 

@@ -1,7 +1,7 @@
 //! Resources to state, in an order in which no request sees half a change.
 //!
 //! A cluster becomes visible when its endpoints are known, a route table when no cluster it names is still waiting, a
-//! listener when its route tables are known. What goes away goes in the other direction: a cluster stays until nobody
+//! listener when its route tables, secrets and discovered filters are known or were waited for long enough. What goes away goes in the other direction: a cluster stays until nobody
 //! refers to it. No clock and no I/O: the time is passed in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,17 +11,19 @@ use std::time::{Duration, Instant, SystemTime};
 use ahash::RandomState;
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
+use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
 use envoy_types::pb::envoy::config::listener::v3 as listener;
 use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use lateen_proxy_model::{Cluster, ClusterKind, Listener, RouteTable};
-use lateen_proxy_state::{Rejection, Resource, ResourceKind, State};
+use lateen_proxy_state::{Rejection, Resource, ResourceKind, State, Update};
 use prost::Message;
 
 use crate::dns::Resolvers;
+use crate::source::{Sources, parts};
 use crate::wire::at::{At, Refused};
-use crate::wire::context::{AccessLogs, Context, Uses};
+use crate::wire::context::{AccessLogs, Context, Uses, Wait};
 use crate::wire::{self, endpoint as wire_endpoint};
 
 /// Longest time a removed cluster waits for the routes that still name it.
@@ -29,13 +31,15 @@ const LEAVE: Duration = Duration::from_secs(15);
 /// Longest time a DNS cluster waits for its first look-up.
 const FIRST_LOOKUP: Duration = Duration::from_secs(5);
 
-/// A resource as it comes: the name the server gives it and the message without its envelope.
+/// A resource as it comes: what it is known by ([`key`](crate::source::key)) and the message without its envelope.
 #[derive(Clone, Debug)]
 pub(crate) struct Incoming {
     pub(crate) name: Arc<str>,
     pub(crate) version: Box<str>,
     pub(crate) body: Bytes,
     pub(crate) is_static: bool,
+    /// It ends after this time, unless it comes again.
+    pub(crate) time_to_live: Option<Duration>,
 }
 
 /// Names the control plane is to be asked for.
@@ -44,6 +48,7 @@ pub(crate) struct Wanted {
     pub(crate) endpoints: BTreeSet<Arc<str>>,
     pub(crate) routes: BTreeSet<Arc<str>>,
     pub(crate) secrets: BTreeSet<Arc<str>>,
+    pub(crate) extensions: BTreeSet<Arc<str>>,
 }
 
 /// Turns resources into state.
@@ -59,8 +64,15 @@ pub(crate) struct Applier {
     listeners: BTreeMap<Arc<str>, ListenerNote>,
     gone_listeners: Vec<Arc<str>>,
     answered: BTreeSet<ResourceKind>,
+    /// Until when what is referred to is waited for.
+    waits: BTreeMap<(ResourceKind, Arc<str>), Instant>,
+    /// What was waited for in vain, or refused before there was any.
+    given_up: BTreeSet<(ResourceKind, Arc<str>)>,
+    sources: Arc<Sources>,
     to_sweep: bool,
     tables_to_check: bool,
+    /// What is referred to may have changed.
+    wanted_changed: bool,
 }
 
 /// What is remembered of a cluster.
@@ -89,7 +101,7 @@ impl Applier {
         state: Arc<State>,
         logs: Arc<dyn AccessLogs>,
         reject_fragment: bool,
-        resolvers: Resolvers,
+        (resolvers, sources): (Resolvers, Arc<Sources>),
     ) -> Self {
         Self {
             state,
@@ -103,8 +115,12 @@ impl Applier {
             listeners: BTreeMap::new(),
             gone_listeners: Vec::new(),
             answered: BTreeSet::new(),
+            waits: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            sources,
             to_sweep: false,
             tables_to_check: false,
+            wanted_changed: true,
         }
     }
 
@@ -124,7 +140,8 @@ impl Applier {
         }
         for resource in resources {
             if let Err(refused) = self.put(kind, &resource, now) {
-                errors.push(format!("{kind:?} {:?}: {refused}", &*resource.name));
+                let (name, _) = parts(&resource.name);
+                errors.push(format!("{kind:?} {name:?}: {refused}"));
                 let rejection = Rejection {
                     version: resource.version,
                     reason: refused.to_string().into(),
@@ -139,13 +156,41 @@ impl Applier {
         for name in removed {
             self.remove(kind, name, now);
         }
-        self.answered.insert(kind);
         self.flush(now);
         errors
     }
 
+    /// All resources of a kind that there are so far have been given, or waited for in vain.
+    pub(crate) fn answered(&mut self, kind: ResourceKind, now: Instant) {
+        if self.answered.insert(kind) {
+            self.flush(now);
+        }
+    }
+
+    /// Whether all resources of a kind have been given once.
+    pub(crate) fn is_answered(&self, kind: ResourceKind) -> bool {
+        self.answered.contains(&kind)
+    }
+
+    /// Whether [`wanted`](Self::wanted) may be another since the last call.
+    pub(crate) fn take_wanted_changed(&mut self) -> bool {
+        std::mem::take(&mut self.wanted_changed)
+    }
+
+    /// Resources that are waited for: clusters and listeners that are not visible yet, and what they need.
+    pub(crate) fn waiting(&self) -> Vec<(ResourceKind, Arc<str>)> {
+        let clusters = self.warming.keys().cloned();
+        let listeners = self.listeners.iter();
+        let listeners = listeners.filter(|(_, note)| note.next.is_some());
+        let mut found: Vec<_> = clusters.map(|name| (ResourceKind::Cluster, name)).collect();
+        found.extend(listeners.map(|(name, _)| (ResourceKind::Listener, Arc::clone(name))));
+        found.extend(self.waits.keys().cloned());
+        found
+    }
+
     /// Lets waiting resources become visible and leaving ones go, as far as their time has come.
     pub(crate) fn flush(&mut self, now: Instant) {
+        self.give_up(now);
         self.warm_clusters(now);
         self.warm_tables();
         self.warm_listeners();
@@ -168,7 +213,8 @@ impl Applier {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let warming = self.warming.values().filter_map(|one| one.until);
         let leaving = self.leaving.values().map(|(since, _)| *since + LEAVE);
-        warming.chain(leaving).min()
+        let waits = self.waits.values().copied();
+        warming.chain(leaving).chain(waits).min()
     }
 
     /// What the present resources refer to.
@@ -183,6 +229,7 @@ impl Applier {
             for uses in note.live.iter().chain(next) {
                 wanted.routes.extend(uses.routes.iter().cloned());
                 wanted.secrets.extend(uses.secrets.iter().cloned());
+                wanted.extensions.extend(uses.extensions.iter().cloned());
             }
         }
         wanted
@@ -208,13 +255,20 @@ impl Applier {
             ResourceKind::Cluster => self.put_cluster(one, now)?,
             ResourceKind::Endpoint => self.put_endpoints(one)?,
             ResourceKind::Route => self.put_routes(one)?,
-            ResourceKind::Listener => self.put_listener(one)?,
+            ResourceKind::Listener => self.put_listener(one, now)?,
             ResourceKind::Secret => {
-                let secret: tls::Secret = decode(&one.body)?;
+                let mut secret: tls::Secret = decode(&one.body)?;
                 named(one, &secret.name)?;
+                (*one.name).clone_into(&mut secret.name);
                 wire::tls::secret(&self.context(), &At::ROOT, secret)?;
             }
+            ResourceKind::Extension => {
+                let message: core::TypedExtensionConfig = decode(&one.body)?;
+                named(one, &message.name)?;
+                wire::extension::put(&self.context(), &At::ROOT, &one.name, message)?;
+            }
         }
+        self.given_up.remove(&(kind, Arc::clone(&one.name)));
         self.accept(kind, one, SystemTime::now());
         Ok(())
     }
@@ -236,7 +290,9 @@ impl Applier {
             ResourceKind::Cluster => Arc::clone(self.state.clusters().slot(name).name()),
             ResourceKind::Endpoint => Arc::clone(self.state.endpoints().slot(name).name()),
             ResourceKind::Route => Arc::clone(self.state.routes().slot(name).name()),
-            ResourceKind::Listener | ResourceKind::Secret => Arc::clone(name),
+            ResourceKind::Listener | ResourceKind::Secret | ResourceKind::Extension => {
+                Arc::clone(name)
+            }
         }
     }
 
@@ -264,7 +320,7 @@ impl Applier {
 
     /// Endpoints or routes that are wanted and cannot be had are empty, so that what waits for them goes on, as in
     /// Envoy. What is known already stays.
-    fn settle_empty(&self, kind: ResourceKind, name: &str) {
+    fn settle_empty(&mut self, kind: ResourceKind, name: &str) {
         if self.is_unwanted(kind, name) {
             return;
         }
@@ -278,18 +334,26 @@ impl Applier {
                     ..RouteTable::default()
                 });
             }
+            ResourceKind::Secret | ResourceKind::Extension
+                if self.state.resources().accepted(kind, name).is_none() =>
+            {
+                self.given_up.insert((kind, name.into()));
+            }
             _ => {}
         }
     }
 
     fn context(&self) -> Context<'_> {
-        Context::new(&self.state, &*self.logs, self.reject_fragment)
+        Context::new(&self.state, &*self.logs, self.reject_fragment).with_sources(&self.sources)
     }
 
     fn put_cluster(&mut self, one: &Incoming, now: Instant) -> Result<(), Refused> {
         let message: cluster::Cluster = decode(&one.body)?;
         named(one, &message.name)?;
-        let built = wire::cluster::cluster(&self.context(), message)?;
+        let context = self.context();
+        let built = wire::cluster::cluster(&context, message)?;
+        let waits = context.take_waits();
+        self.wait_for(waits, now);
         let name = Arc::clone(&built.cluster.name);
         let is_dns = matches!(built.cluster.kind, ClusterKind::Dns { .. });
         if let Some(endpoints) = built.inline {
@@ -308,6 +372,7 @@ impl Applier {
         };
         self.clusters.insert(Arc::clone(&name), note);
         self.leaving.remove(&name);
+        self.wanted_changed = true;
         let warming = Warming {
             cluster: built.cluster,
             until: wait.map(|wait| now + wait),
@@ -321,7 +386,7 @@ impl Applier {
         let (name, parsed) = wire_endpoint::assignment(&At::ROOT, message)?;
         named(one, &name)?;
         let localities = wire_endpoint::addresses(&At::ROOT, parsed)?;
-        self.state.set_endpoints(&name, localities);
+        self.state.set_endpoints(&one.name, localities);
         Ok(())
     }
 
@@ -329,20 +394,74 @@ impl Applier {
         let message: route::RouteConfiguration = decode(&one.body)?;
         named(one, &message.name)?;
         let context = self.context();
-        let table = wire::route_table::route_table(&context, &At::ROOT, message)?;
+        let mut table = wire::route_table::route_table(&context, &At::ROOT, message)?;
+        table.name = Arc::clone(&one.name);
         let uses = context.take_uses();
         self.tables.insert(Arc::clone(&one.name), (table, uses));
         Ok(())
     }
 
-    fn put_listener(&mut self, one: &Incoming) -> Result<(), Refused> {
+    fn put_listener(&mut self, one: &Incoming, now: Instant) -> Result<(), Refused> {
         let message: listener::Listener = decode(&one.body)?;
         named(one, &message.name)?;
-        let built = wire::listener::listener(&self.context(), message)?;
+        let context = self.context();
+        let built = wire::listener::listener(&context, message)?;
+        let waits = context.take_waits();
+        self.wait_for(waits, now);
+        self.wanted_changed = true;
         let note = self.listeners.entry(Arc::clone(&one.name)).or_default();
         note.next = Some((built.listener, built.uses));
         self.gone_listeners.retain(|gone| *gone != one.name);
         Ok(())
+    }
+
+    /// Begins to wait for what is referred to and not known.
+    fn wait_for(&mut self, waits: Vec<Wait>, now: Instant) {
+        for wait in waits {
+            let place = (wait.kind, wait.name);
+            if self.is_known(place.0, &place.1) || self.given_up.contains(&place) {
+                continue;
+            }
+            if let Some(longest) = wait.longest {
+                self.waits.entry(place).or_insert(now + longest);
+            }
+        }
+    }
+
+    fn is_known(&self, kind: ResourceKind, name: &str) -> bool {
+        match kind {
+            ResourceKind::Route => {
+                self.tables.contains_key(name) || self.state.routes().value(name).is_some()
+            }
+            _ => self.state.resources().accepted(kind, name).is_some(),
+        }
+    }
+
+    /// Ends waits that have lasted long enough.
+    fn give_up(&mut self, now: Instant) {
+        if self.waits.is_empty() {
+            return;
+        }
+        let waits = std::mem::take(&mut self.waits);
+        for ((kind, name), until) in waits {
+            if self.is_known(kind, &name) {
+                continue;
+            }
+            if until > now {
+                self.waits.insert((kind, name), until);
+                continue;
+            }
+            tracing::warn!("{kind:?} {:?} did not come in time", parts(&name).0);
+            self.state.readiness().note(kind, Update::Timeout);
+            self.settle_empty(kind, &name);
+        }
+    }
+
+    /// Whether secrets or filters are there, or are not waited for any more.
+    fn are_settled(&self, kind: ResourceKind, names: &BTreeSet<Arc<str>>) -> bool {
+        names.iter().all(|name| {
+            self.is_known(kind, name) || self.given_up.contains(&(kind, Arc::clone(name)))
+        })
     }
 
     fn remove_others(&mut self, kind: ResourceKind, resources: &[Incoming], now: Instant) {
@@ -371,6 +490,7 @@ impl Applier {
         match kind {
             ResourceKind::Cluster => {
                 resources.remove(kind, name);
+                self.wanted_changed = true;
                 if let Some((name, note)) = self.clusters.remove_entry(name) {
                     self.warming.remove(&name);
                     self.leaving.insert(name, (now, note));
@@ -378,6 +498,7 @@ impl Applier {
             }
             ResourceKind::Listener => {
                 resources.remove(kind, name);
+                self.wanted_changed = true;
                 self.listeners.remove(name);
                 self.gone_listeners.push(name.into());
             }
@@ -386,10 +507,8 @@ impl Applier {
             ResourceKind::Endpoint => self.settle_empty(kind, name),
             // Likewise; a table goes with the last listener that names it.
             ResourceKind::Route => self.settle_empty(kind, name),
-            ResourceKind::Secret => {
-                resources.remove(kind, name);
-                self.state.secrets().remove(name);
-            }
+            // A single resource that others refer to goes with those alone; who waits for it goes on without.
+            ResourceKind::Secret | ResourceKind::Extension => self.settle_empty(kind, name),
         }
     }
 
@@ -401,6 +520,10 @@ impl Applier {
                 let slot = one.cluster.endpoints();
                 let known = slot.is_none_or(|slot| slot.load().is_some());
                 known || one.until.is_some_and(|until| until <= now)
+            })
+            .filter(|(name, _)| {
+                let note = self.clusters.get(*name);
+                note.is_none_or(|note| self.are_settled(ResourceKind::Secret, &note.secrets))
             })
             .map(|(name, _)| Arc::clone(name))
             .collect();
@@ -441,7 +564,11 @@ impl Applier {
             .filter_map(|(name, note)| {
                 let (_, uses) = note.next.as_ref()?;
                 let routed = |name: &Arc<str>| self.state.routes().value(name).is_some();
-                (self.is_warm(uses) && uses.routes.iter().all(routed)).then(|| Arc::clone(name))
+                let ready = self.is_warm(uses)
+                    && uses.routes.iter().all(routed)
+                    && self.are_settled(ResourceKind::Secret, &uses.secrets)
+                    && self.are_settled(ResourceKind::Extension, &uses.extensions);
+                ready.then(|| Arc::clone(name))
             })
             .collect();
         let gone = std::mem::take(&mut self.gone_listeners);
@@ -460,6 +587,7 @@ impl Applier {
         self.state.update_listeners(set, &gone);
         self.to_sweep = true;
         self.tables_to_check = true;
+        self.wanted_changed = true;
     }
 
     fn drop_unused_tables(&mut self) {
@@ -468,9 +596,17 @@ impl Applier {
         }
         let resources = self.state.resources();
         let known = resources.names(ResourceKind::Route);
-        let wanted = self.wanted().routes;
+        let wanted = self.wanted();
+        let routes = &wanted.routes;
+        let needed = |(kind, name): &(ResourceKind, Arc<str>)| match kind {
+            ResourceKind::Secret => wanted.secrets.contains(name),
+            ResourceKind::Extension => wanted.extensions.contains(name),
+            _ => routes.contains(name),
+        };
+        self.given_up.retain(needed);
+        self.waits.retain(|place, _| needed(place));
         for name in known {
-            if !wanted.contains(&name) {
+            if !routes.contains(&name) {
                 self.tables.remove(&name);
                 self.state.routes().remove(&name);
                 resources.remove(ResourceKind::Route, &name);
@@ -517,12 +653,13 @@ fn decode<M: Message + Default>(body: &Bytes) -> Result<M, Refused> {
 
 /// The name in the envelope must be the message's own.
 fn named(one: &Incoming, name: &str) -> Result<(), Refused> {
-    if *one.name == *name {
+    let (known, _) = parts(&one.name);
+    if known == name {
         return Ok(());
     }
     Err(At::ROOT
         .field("name")
-        .refuse(format!("{name:?} came as {:?}", &*one.name)))
+        .refuse(format!("{name:?} came as {known:?}")))
 }
 
 #[cfg(test)]

@@ -1,20 +1,25 @@
 //! Bootstrap files of `lateen-proxy envoy -c FILE`: Envoy's own format, as far as the proxy's features reach.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::bootstrap::v3 as wire;
 use envoy_types::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier;
-use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::config::core::v3::{ConfigSource, Node};
+use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind;
 use lateen_proxy_state::ResourceKind;
 use lateen_xds::json;
 use prost::Message;
 
 use crate::apply::Incoming;
+use crate::source::{ApiSource, Source, Target};
 use crate::wire::at::{At, Refused, nothing_left};
 use crate::wire::common::socket_address;
+use crate::wire::config_source::{api_source, config_source};
 
 /// The runtime key of S1.
 const REJECT_FRAGMENT: &str = "envoy.reloadable_features.http_reject_path_with_fragment";
@@ -45,6 +50,10 @@ pub struct Bootstrap {
     pub admin: Option<SocketAddr>,
     /// `#` in a path is answered 400 (S1; Envoy's default).
     pub reject_fragment: bool,
+    /// Layers of runtime keys, the strongest last.
+    pub runtime: Vec<Layer>,
+    /// Where other resources come from.
+    pub dynamic: Dynamic,
     /// Resources, for [`Client::apply_static`](crate::Client::apply_static).
     pub resources: StaticResources,
 }
@@ -53,6 +62,44 @@ pub struct Bootstrap {
 #[derive(Debug, Default)]
 pub struct StaticResources {
     pub(crate) by_kind: Vec<(ResourceKind, Vec<Incoming>)>,
+}
+
+/// Where resources come from that a bootstrap does not hold itself.
+#[derive(Clone, Debug, Default)]
+pub struct Dynamic {
+    pub(crate) ads: Option<ApiSource>,
+    pub(crate) clusters: Option<TopSource>,
+    pub(crate) listeners: Option<TopSource>,
+}
+
+/// A source that is asked for all it has, and how long its first answer is waited for (`None` is for ever).
+pub(crate) type TopSource = (Source, Option<Duration>);
+
+/// One layer of runtime keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Its name.
+    pub name: String,
+    /// The admin pages may change it.
+    pub is_admin: bool,
+    /// Keys, nested ones joined by dots, and values as text.
+    pub values: BTreeMap<String, String>,
+}
+
+impl Dynamic {
+    /// A pod's proxy: clusters and listeners over the aggregated stream, waited for as long as it takes.
+    pub(crate) fn of_pod() -> Self {
+        Self {
+            ads: None,
+            clusters: Some((Source::Ads, None)),
+            listeners: Some((Source::Ads, None)),
+        }
+    }
+
+    /// Whether anything comes from elsewhere.
+    pub fn is_empty(&self) -> bool {
+        self.ads.is_none() && self.clusters.is_none() && self.listeners.is_none()
+    }
 }
 
 impl Bootstrap {
@@ -85,24 +132,56 @@ impl Bootstrap {
     /// Takes a bootstrap message apart.
     ///
     /// # Errors
-    /// When a field is not supported.
-    pub fn from_message(mut message: wire::Bootstrap) -> Result<Self, StaticError> {
+    /// The first field that is not supported.
+    pub fn from_message(message: wire::Bootstrap) -> Result<Self, StaticError> {
+        let (made, faults) = Self::read(message);
+        match faults.into_iter().next() {
+            Some(first) => Err(first.into()),
+            None => Ok(made),
+        }
+    }
+
+    /// The same, giving every part that is not supported; what is returned then lacks those parts.
+    pub fn read(mut message: wire::Bootstrap) -> (Self, Vec<Refused>) {
         let at = At::ROOT;
+        let mut faults = Vec::new();
         forget_statistics(&mut message);
-        let admin = admin(&at.field("admin"), message.admin.take())?;
+        let admin = admin(&at.field("admin"), message.admin.take());
+        let admin = kept(admin, &mut faults);
         let place = at.field("layered_runtime");
-        let reject_fragment = runtime(&place, message.layered_runtime.take())?;
+        let runtime = kept(layers(&place, message.layered_runtime.take()), &mut faults);
+        let place = at.field("dynamic_resources");
+        let clusters = names(message.static_resources.as_ref());
+        let dynamic = dynamic(
+            &place,
+            message.dynamic_resources.take(),
+            &clusters,
+            &mut faults,
+        );
         let place = at.field("static_resources");
-        let resources = resources(&place, message.static_resources.take())?;
+        let resources = kept(
+            resources(&place, message.static_resources.take()),
+            &mut faults,
+        );
         let node = message.node.take().unwrap_or_default();
-        nothing_left(&at, &message)?;
-        Ok(Self {
+        kept(nothing_left(&at, &message), &mut faults);
+        let made = Self {
             node,
             admin,
-            reject_fragment,
+            reject_fragment: reject_fragment(&runtime),
+            runtime,
+            dynamic,
             resources,
-        })
+        };
+        (made, faults)
     }
+}
+
+fn kept<T: Default>(part: Result<T, Refused>, faults: &mut Vec<Refused>) -> T {
+    part.unwrap_or_else(|refused| {
+        faults.push(refused);
+        T::default()
+    })
 }
 
 /// Settings of Envoy's statistics and of its own watchdog, which this proxy does not have.
@@ -114,6 +193,10 @@ fn forget_statistics(message: &mut wire::Bootstrap) {
     message.enable_dispatcher_stats = false;
     message.stats_server_version_override = None;
     message.watchdogs = None;
+    #[allow(deprecated, reason = "older bootstrap files use it")]
+    {
+        message.watchdog = None;
+    }
 }
 
 fn admin(at: &At<'_>, message: Option<wire::Admin>) -> Result<Option<SocketAddr>, Refused> {
@@ -133,30 +216,136 @@ fn admin(at: &At<'_>, message: Option<wire::Admin>) -> Result<Option<SocketAddr>
         .transpose()
 }
 
-/// Of all runtime keys one has a meaning here. Others tune Envoy's inside and are reported.
-fn runtime(at: &At<'_>, message: Option<wire::LayeredRuntime>) -> Result<bool, Refused> {
-    let mut reject_fragment = true;
-    let list = at.field("layers");
-    let layers = message.unwrap_or_default().layers;
-    for (index, layer) in layers.into_iter().enumerate() {
-        let at = list.item(index);
-        let fields = match layer.layer_specifier {
-            Some(LayerSpecifier::StaticLayer(fields)) => fields.fields,
-            Some(LayerSpecifier::AdminLayer(_)) | None => continue,
-            Some(LayerSpecifier::DiskLayer(_)) => return Err(at.field("disk_layer").unsupported()),
-            Some(LayerSpecifier::RtdsLayer(_)) => return Err(at.field("rtds_layer").unsupported()),
-        };
-        for (key, value) in fields {
-            match (&*key, value.kind) {
-                (REJECT_FRAGMENT, Some(Kind::BoolValue(on))) => reject_fragment = on,
-                (REJECT_FRAGMENT, Some(Kind::StringValue(text))) => {
-                    reject_fragment = text != "false"
+/// Names of the clusters that a bootstrap holds itself.
+fn names(message: Option<&wire::bootstrap::StaticResources>) -> BTreeSet<String> {
+    let clusters = message.into_iter().flat_map(|held| &held.clusters);
+    clusters.map(|cluster| cluster.name.clone()).collect()
+}
+
+fn dynamic(
+    at: &At<'_>,
+    message: Option<wire::bootstrap::DynamicResources>,
+    clusters: &BTreeSet<String>,
+    faults: &mut Vec<Refused>,
+) -> Dynamic {
+    let mut message = message.unwrap_or_default();
+    let place = at.field("ads_config");
+    let ads = message.ads_config.take().map(|ads| {
+        let source = api_source(&place, ads, true)?;
+        known_servers(&place, &source, clusters)?;
+        Ok(source)
+    });
+    let ads = kept(ads.transpose(), faults);
+    let mut top = |name: &str, value: Option<ConfigSource>| {
+        let place = at.field(name);
+        let read = value.map(|value| {
+            let (source, wait) = config_source(&place, Some(value))?;
+            match &source {
+                Source::Ads if ads.is_none() => Err(place.refuse("there is no ads_config")),
+                Source::Api(api) => {
+                    known_servers(&place.field("api_config_source"), api, clusters)?;
+                    Ok((source, wait))
                 }
-                _ => tracing::warn!("{at}: runtime key {key:?} has no effect"),
+                Source::Path(file) if !file.path.exists() => {
+                    let text = format!("{} does not exist", file.path.display());
+                    Err(place.refuse(text))
+                }
+                _ => Ok((source, wait)),
             }
+        });
+        kept(read.transpose(), faults)
+    };
+    let clusters = top("cds_config", message.cds_config.take());
+    let listeners = top("lds_config", message.lds_config.take());
+    kept(nothing_left(at, &message), faults);
+    Dynamic {
+        ads,
+        clusters,
+        listeners,
+    }
+}
+
+/// Streams begin before any cluster has come, so their servers are clusters of the bootstrap.
+fn known_servers(
+    at: &At<'_>,
+    source: &ApiSource,
+    clusters: &BTreeSet<String>,
+) -> Result<(), Refused> {
+    let list = at.field("grpc_services");
+    for (index, server) in source.servers.iter().enumerate() {
+        if let Target::Cluster { name, .. } = &server.target
+            && !clusters.contains(name)
+        {
+            let text = format!("{name:?} is no cluster of static_resources");
+            let at = list.item(index);
+            let at = at.field("envoy_grpc");
+            return Err(at.field("cluster_name").refuse(text));
         }
     }
-    Ok(reject_fragment)
+    Ok(())
+}
+
+fn layers(at: &At<'_>, message: Option<wire::LayeredRuntime>) -> Result<Vec<Layer>, Refused> {
+    let list = at.field("layers");
+    let layers = message.unwrap_or_default().layers;
+    let mut made = Vec::with_capacity(layers.len());
+    for (index, layer) in layers.into_iter().enumerate() {
+        let at = list.item(index);
+        let mut values = BTreeMap::new();
+        let is_admin = match layer.layer_specifier {
+            Some(LayerSpecifier::StaticLayer(fields)) => {
+                flatten("", fields, &mut values);
+                false
+            }
+            Some(LayerSpecifier::AdminLayer(_)) => true,
+            Some(LayerSpecifier::DiskLayer(_)) => return Err(at.field("disk_layer").unsupported()),
+            Some(LayerSpecifier::RtdsLayer(_)) => return Err(at.field("rtds_layer").unsupported()),
+            None => return Err(at.refuse("no layer is given")),
+        };
+        for key in values.keys().filter(|key| *key != REJECT_FRAGMENT) {
+            tracing::warn!("{at}: runtime key {key:?} has no effect");
+        }
+        made.push(Layer {
+            name: layer.name,
+            is_admin,
+            values,
+        });
+    }
+    Ok(made)
+}
+
+/// Keys of a layer: fields of fields are joined by dots.
+fn flatten(prefix: &str, fields: Struct, into: &mut BTreeMap<String, String>) {
+    for (key, value) in fields.fields {
+        let key = if prefix.is_empty() {
+            key
+        } else {
+            format!("{prefix}.{key}")
+        };
+        let text = match value.kind {
+            Some(Kind::StructValue(inner)) if !is_fraction(&inner) => {
+                flatten(&key, inner, into);
+                continue;
+            }
+            Some(Kind::BoolValue(on)) => on.to_string(),
+            Some(Kind::NumberValue(number)) => number.to_string(),
+            Some(Kind::StringValue(text)) => text,
+            other => format!("{other:?}"),
+        };
+        into.insert(key, text);
+    }
+}
+
+/// A percentage stands as a message of its own.
+fn is_fraction(fields: &Struct) -> bool {
+    fields.fields.contains_key("numerator") || fields.fields.contains_key("denominator")
+}
+
+/// Of all runtime keys one has a meaning here. Others tune Envoy's inside and are reported.
+fn reject_fragment(layers: &[Layer]) -> bool {
+    let values = layers.iter().rev();
+    let mut values = values.filter_map(|layer| layer.values.get(REJECT_FRAGMENT));
+    values.next().is_none_or(|value| value != "false")
 }
 
 fn resources(
@@ -196,6 +385,7 @@ fn packed(name: &str, message: &impl Message) -> Incoming {
         version: Box::default(),
         body: message.encode_to_vec().into(),
         is_static: true,
+        time_to_live: None,
     }
 }
 
@@ -236,6 +426,7 @@ static_resources:
             node: Node::default(),
             last_good: None,
             reject_fragment: true,
+            dynamic: Some(Dynamic::default()),
         };
         crate::Client::new(Arc::clone(state), Arc::new(logs), config)
     }
@@ -267,7 +458,7 @@ static_resources:
             (
                 "admin:",
                 "dynamic_resources: {ads_config: {}}\nadmin:",
-                "bootstrap: dynamic_resources",
+                "bootstrap: dynamic_resources.ads_config.api_type: DEPRECATED_AND_UNAVAILABLE_DO_NOT_USE",
             ),
             ("admin:", "nope: 1\nadmin:", "nope"),
             (

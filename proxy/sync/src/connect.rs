@@ -14,14 +14,15 @@ use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tonic::metadata::{Ascii, MetadataValue};
+use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
 /// Time for TCP connect and TLS handshake together.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 /// A silent control plane is asked for a sign of life after this time, and given up when none comes.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+pub(crate) const KEEPALIVE: (Duration, Duration) =
+    (Duration::from_secs(30), Duration::from_secs(10));
 /// Where the system keeps its roots.
 const SYSTEM_ROOTS: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -79,6 +80,8 @@ pub struct Connection {
     pub authorization: Option<MetadataValue<Ascii>>,
     /// `ClusterID` header of streams.
     pub cluster_id: Option<MetadataValue<Ascii>>,
+    /// Other headers of streams.
+    pub metadata: Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>,
 }
 
 /// A connection that is being made.
@@ -153,6 +156,7 @@ impl Connector for ControlPlane {
                 channel,
                 authorization,
                 cluster_id: cluster_id.and_then(|id| id.parse().ok()),
+                metadata: Vec::new(),
             })
         })
     }

@@ -9,25 +9,31 @@ use envoy_types::pb::google::rpc::Status;
 use lateen_proxy_state::{ResourceKind, State};
 use lateen_xds::names::ResourceType;
 
+use crate::source::{SourceId, parts};
+
 /// gRPC's INVALID_ARGUMENT, the code of a NACK.
 const INVALID_ARGUMENT: i32 = 3;
 /// Bytes of error text that are sent at most.
 const MAX_ERROR: usize = 4096;
 
 /// Order in which kinds are asked for on a new stream.
-const ORDER: [ResourceKind; 5] = [
+pub(crate) const ORDER: [ResourceKind; 6] = [
     ResourceKind::Cluster,
     ResourceKind::Endpoint,
     ResourceKind::Listener,
     ResourceKind::Route,
     ResourceKind::Secret,
+    ResourceKind::Extension,
 ];
 
 /// Subscriptions of one stream after the other.
 #[derive(Debug)]
 pub(crate) struct DeltaState {
-    node: Node,
+    node: Arc<Node>,
+    node_once: bool,
     node_sent: bool,
+    source: SourceId,
+    wildcards: BTreeSet<ResourceKind>,
     kinds: HashMap<ResourceKind, Subscription>,
 }
 
@@ -43,10 +49,19 @@ struct Subscription {
 }
 
 impl DeltaState {
-    pub(crate) fn new(node: Node) -> Self {
+    /// For the streams of one source; `wildcards` are asked for without names.
+    pub(crate) fn new(
+        node: Arc<Node>,
+        node_once: bool,
+        source: SourceId,
+        wildcards: BTreeSet<ResourceKind>,
+    ) -> Self {
         Self {
             node,
+            node_once,
             node_sent: false,
+            source,
+            wildcards,
             kinds: HashMap::new(),
         }
     }
@@ -76,15 +91,15 @@ impl DeltaState {
         names: BTreeSet<Arc<str>>,
         state: &State,
     ) -> Option<DeltaDiscoveryRequest> {
+        let wildcard = self.wildcards.contains(&kind);
         let subscription = self.kinds.entry(kind).or_default();
-        let wildcard = is_wildcard(kind);
         let first = !subscription.asked;
         let before = std::mem::replace(&mut subscription.names, names);
         let names = &subscription.names;
         if first && (wildcard || !names.is_empty()) {
             subscription.asked = true;
             let versions = if subscription.answered {
-                known_versions(kind, names, state)
+                known_versions(kind, (!wildcard).then_some(names), self.source, state)
             } else {
                 HashMap::new()
             };
@@ -109,7 +124,7 @@ impl DeltaState {
     pub(crate) fn answered(&mut self, kind: ResourceKind) -> bool {
         let subscription = self.kinds.entry(kind).or_default();
         let first = !std::mem::replace(&mut subscription.answered, true);
-        first && is_wildcard(kind)
+        first && self.wildcards.contains(&kind)
     }
 
     /// Accepts a response, or refuses it when there are errors.
@@ -121,21 +136,14 @@ impl DeltaState {
     ) -> DeltaDiscoveryRequest {
         let mut request = self.request(kind);
         request.response_nonce = nonce;
-        if !errors.is_empty() {
-            request.error_detail = Some(Status {
-                code: INVALID_ARGUMENT,
-                message: joined(errors),
-                details: Vec::new(),
-            });
-        }
+        request.error_detail = refusal(errors);
         request
     }
 
-    /// The node is sent with the first request of a stream only.
     fn request(&mut self, kind: ResourceKind) -> DeltaDiscoveryRequest {
-        let first = !std::mem::replace(&mut self.node_sent, true);
+        let said = std::mem::replace(&mut self.node_sent, true);
         DeltaDiscoveryRequest {
-            node: first.then(|| self.node.clone()),
+            node: (!said || !self.node_once).then(|| (*self.node).clone()),
             type_url: type_of(kind).type_url().to_owned(),
             ..DeltaDiscoveryRequest::default()
         }
@@ -150,6 +158,7 @@ pub(crate) fn type_of(kind: ResourceKind) -> ResourceType {
         ResourceKind::Listener => ResourceType::Listener,
         ResourceKind::Route => ResourceType::Route,
         ResourceKind::Secret => ResourceType::Secret,
+        ResourceKind::Extension => ResourceType::ExtensionConfig,
     }
 }
 
@@ -160,22 +169,35 @@ pub(crate) fn kind_of(type_url: &str) -> Option<ResourceKind> {
         .find(|kind| type_of(*kind).type_url() == type_url)
 }
 
-fn is_wildcard(kind: ResourceKind) -> bool {
-    matches!(kind, ResourceKind::Cluster | ResourceKind::Listener)
-}
-
 fn known_versions(
     kind: ResourceKind,
-    names: &BTreeSet<Arc<str>>,
+    names: Option<&BTreeSet<Arc<str>>>,
+    source: SourceId,
     state: &State,
 ) -> HashMap<String, String> {
     state
         .resources()
         .all(kind)
         .into_iter()
-        .filter(|(name, one)| !one.is_static && (is_wildcard(kind) || names.contains(name)))
-        .map(|(name, one)| (name.to_string(), one.version.to_string()))
+        .filter(|(_, one)| !one.is_static)
+        .filter_map(|(key, one)| {
+            let (name, from) = parts(&key);
+            let wanted = match names {
+                None => true,
+                Some(names) => from == source && names.contains(name),
+            };
+            wanted.then(|| (name.to_owned(), one.version.to_string()))
+        })
         .collect()
+}
+
+/// What a refusal says; nothing without errors.
+pub(crate) fn refusal(errors: &[String]) -> Option<Status> {
+    (!errors.is_empty()).then(|| Status {
+        code: INVALID_ARGUMENT,
+        message: joined(errors),
+        details: Vec::new(),
+    })
 }
 
 fn joined(errors: &[String]) -> String {
@@ -202,11 +224,13 @@ mod tests {
         list.iter().map(|name| Arc::from(*name)).collect()
     }
 
-    fn node() -> Node {
-        Node {
+    fn delta() -> DeltaState {
+        let node = Node {
             id: "n".into(),
             ..Node::default()
-        }
+        };
+        let wildcards = [ResourceKind::Cluster, ResourceKind::Listener];
+        DeltaState::new(Arc::new(node), true, crate::source::ADS, wildcards.into())
     }
 
     fn short(request: &DeltaDiscoveryRequest) -> &str {
@@ -216,7 +240,7 @@ mod tests {
     #[test]
     fn a_stream_begins_with_clusters_and_listeners_and_says_who_asks_once() {
         let state = State::new();
-        let mut delta = DeltaState::new(node());
+        let mut delta = delta();
         let first = delta.connected(&state);
         let kinds: Vec<_> = first.iter().map(short).collect();
         assert_eq!(kinds, ["Cluster", "Listener"]);
@@ -232,7 +256,7 @@ mod tests {
     #[test]
     fn only_differences_are_asked_for() {
         let state = State::new();
-        let mut delta = DeltaState::new(node());
+        let mut delta = delta();
         delta.connected(&state);
         let kind = ResourceKind::Endpoint;
         assert!(delta.subscribe(kind, names(&[]), &state).is_none());
@@ -252,7 +276,7 @@ mod tests {
     #[test]
     fn a_new_stream_tells_known_versions_once_the_control_plane_has_answered() {
         let state = State::new();
-        let mut delta = DeltaState::new(node());
+        let mut delta = delta();
         delta.connected(&state);
         let known = Resource {
             version: "7".into(),
@@ -275,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_why_and_is_bounded() {
-        let mut delta = DeltaState::new(node());
+        let mut delta = delta();
         let kind = ResourceKind::Route;
         let good = delta.acknowledge(kind, "1".into(), &[]);
         assert!(good.error_detail.is_none() && good.response_nonce == "1");

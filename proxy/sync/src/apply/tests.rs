@@ -17,7 +17,8 @@ fn applier() -> (Arc<State>, Applier) {
     let state = State::new();
     let logs = |_: AccessLogSpec| Ok(AccessLogRef(0));
     let resolvers = Resolvers::new(Arc::new(Notify::new()));
-    let applier = Applier::new(Arc::clone(&state), Arc::new(logs), false, resolvers);
+    let known = (resolvers, Arc::new(Sources::new(true, true)));
+    let applier = Applier::new(Arc::clone(&state), Arc::new(logs), false, known);
     (state, applier)
 }
 
@@ -28,6 +29,7 @@ fn incoming<M: Message + Name + Default>(name: &str, value: &Value) -> Incoming 
         version: "1".into(),
         body: message.encode_to_vec().into(),
         is_static: false,
+        time_to_live: None,
     }
 }
 
@@ -81,6 +83,9 @@ fn target(state: &State, table: &str) -> Option<String> {
 fn put(applier: &mut Applier, kind: ResourceKind, resources: Vec<Incoming>, now: Instant) {
     let errors = applier.apply(kind, resources, &[], false, now);
     assert!(errors.is_empty(), "{errors:?}");
+    if matches!(kind, ResourceKind::Cluster | ResourceKind::Listener) {
+        applier.answered(kind, now);
+    }
 }
 
 use ResourceKind::{Cluster as C, Endpoint as E, Listener as L, Route as R};

@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
 use envoy_types::pb::envoy::service::discovery::v3::{
-    DiscoveryRequest, DiscoveryResponse, Resource,
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
 use futures_util::Stream;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -21,11 +21,13 @@ use lateen_xds::json::message_from_json;
 use prost::{Message, Name};
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Endpoint;
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
 use crate::connect::{ConnectError, Connecting, Connection};
+use crate::delta::type_of;
 use crate::wire::context::AccessLogSpec;
 
 type Sending = mpsc::UnboundedSender<Result<DeltaDiscoveryResponse, Status>>;
@@ -38,9 +40,28 @@ struct Talk {
     responses: Sending,
 }
 
+/// The same for the state of the world.
+struct SotwTalk {
+    requests: mpsc::UnboundedReceiver<DiscoveryRequest>,
+    responses: mpsc::UnboundedSender<Result<DiscoveryResponse, Status>>,
+}
+
 #[derive(Clone)]
 struct Plane {
     talks: mpsc::UnboundedSender<Talk>,
+    sotw: mpsc::UnboundedSender<SotwTalk>,
+}
+
+fn forwarded<T: Send + 'static>(mut incoming: Streaming<T>) -> mpsc::UnboundedReceiver<T> {
+    let (to_script, requests) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(request)) = incoming.next().await {
+            if to_script.send(request).is_err() {
+                return;
+            }
+        }
+    });
+    requests
 }
 
 #[tonic::async_trait]
@@ -50,9 +71,16 @@ impl AggregatedDiscoveryService for Plane {
 
     async fn stream_aggregated_resources(
         &self,
-        _: Request<Streaming<DiscoveryRequest>>,
+        request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<SotwAnswers>, Status> {
-        Err(Status::unimplemented("delta only"))
+        let (responses, answers) = mpsc::unbounded_channel();
+        let requests = forwarded(request.into_inner());
+        let _ = self.sotw.send(SotwTalk {
+            requests,
+            responses,
+        });
+        let answers = UnboundedReceiverStream::new(answers);
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn delta_aggregated_resources(
@@ -63,16 +91,8 @@ impl AggregatedDiscoveryService for Plane {
             request.metadata().get("clusterid").expect("sent"),
             "Kubernetes"
         );
-        let (to_script, requests) = mpsc::unbounded_channel();
         let (responses, answers) = mpsc::unbounded_channel();
-        let mut incoming = request.into_inner();
-        tokio::spawn(async move {
-            while let Some(Ok(request)) = incoming.next().await {
-                if to_script.send(request).is_err() {
-                    return;
-                }
-            }
-        });
+        let requests = forwarded(request.into_inner());
         let _ = self.talks.send(Talk {
             requests,
             responses,
@@ -114,6 +134,7 @@ impl Connector for InMemory {
                 channel,
                 authorization: None,
                 cluster_id: Some("Kubernetes".parse().expect("header")),
+                metadata: Vec::new(),
             })
         })
     }
@@ -184,16 +205,24 @@ fn client(state: &Arc<State>, last_good: Option<LastGood>) -> Client {
         },
         last_good,
         reject_fragment: false,
+        dynamic: None,
     };
     Client::new(Arc::clone(state), Arc::new(logs), config)
 }
 
 fn plane() -> (Arc<InMemory>, mpsc::UnboundedReceiver<Talk>) {
+    let (connector, talks, _) = planes();
+    (connector, talks)
+}
+
+type Talks<T> = mpsc::UnboundedReceiver<T>;
+
+fn planes() -> (Arc<InMemory>, Talks<Talk>, Talks<SotwTalk>) {
     let (talks, streams) = mpsc::unbounded_channel();
-    (
-        Arc::new(InMemory(Mutex::new(Some(Plane { talks })))),
-        streams,
-    )
+    let (sotw, sotw_streams) = mpsc::unbounded_channel();
+    let plane = Plane { talks, sotw };
+    let connector = Arc::new(InMemory(Mutex::new(Some(plane))));
+    (connector, streams, sotw_streams)
 }
 
 async fn first_sync(talk: &mut Talk) {
@@ -279,11 +308,12 @@ async fn the_copy_on_disk_serves_until_the_control_plane_answers() {
 
     // The control plane comes back with another listener: what is gone from its first answer goes.
     let (talks, mut streams) = mpsc::unbounded_channel();
-    *nowhere.0.lock().expect("lock") = Some(Plane { talks });
+    let (sotw, _none) = mpsc::unbounded_channel();
+    *nowhere.0.lock().expect("lock") = Some(Plane { talks, sotw });
     let mut talk = streams.recv().await.expect("a stream");
     assert!(talk.expect(C).await.initial_resource_versions.is_empty());
-    talk.expect(L).await;
     assert_eq!(talk.expect(E).await.resource_names_subscribe, ["a"]);
+    talk.expect(L).await;
     let mut watch = state.watch_listeners();
     watch.next().await.expect("state lives");
     talk.send(C, "1", vec![cluster("a")]);
@@ -294,3 +324,5 @@ async fn the_copy_on_disk_serves_until_the_control_plane_answers() {
     assert_eq!(&*changes.removed[0].name, "l");
     running.abort();
 }
+
+mod more;

@@ -18,10 +18,10 @@ use lateen_proxy_model::{
 };
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{ads_source, duration, flag, must_be_off, number, port, texts};
+use super::common::{duration, flag, must_be_off, number, port, texts};
 use super::context::{Context, Uses};
 use super::protocol::{self, Protocol};
-use super::{balance, endpoint, ignored, metadata_exchange, socket};
+use super::{balance, config_source, endpoint, ignored, metadata_exchange, socket};
 
 /// A cluster, and what must happen beside storing it.
 pub(crate) struct BuiltCluster {
@@ -147,17 +147,22 @@ fn eds(
     let at = at.field("eds_cluster_config");
     let config = message.eds_cluster_config.take();
     let config = config.ok_or_else(|| at.refuse("missing"))?;
-    let wait = ads_source(&at.field("eds_config"), config.eds_config)?;
-    let service: Arc<str> = if config.service_name.is_empty() {
-        Arc::clone(name)
+    let from = config_source::reference(context, &at.field("eds_config"), config.eds_config)?;
+    let service = if config.service_name.is_empty() {
+        &**name
     } else {
-        config.service_name.into()
+        &*config.service_name
     };
-    let slot = context.state().endpoints().slot(&service);
+    if service.starts_with("xdstp:") {
+        return Err(at
+            .field("service_name")
+            .refuse("xdstp names are not supported"));
+    }
+    let slot = context.state().endpoints().slot(&from.key(service));
     Ok(Discovery {
         kind: ClusterKind::Endpoints(Arc::clone(&slot)),
         inline: None,
-        eds: Some((Arc::clone(slot.name()), wait)),
+        eds: Some((Arc::clone(slot.name()), from.wait)),
     })
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
-use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
@@ -177,32 +176,6 @@ pub(crate) fn host_port_of(
         None => 0,
     };
     Ok((address, value))
-}
-
-/// How long a resource that comes over ADS is waited for; `None` is for ever. Other sources are refused.
-pub(crate) fn ads_source(
-    at: &At<'_>,
-    value: Option<core::ConfigSource>,
-) -> Result<Option<Duration>, Refused> {
-    let value = value.ok_or_else(|| at.refuse("missing"))?;
-    let core::ConfigSource {
-        authorities,
-        initial_fetch_timeout,
-        // v3 is the only version there is.
-        resource_api_version: _,
-        config_source_specifier,
-    } = value;
-    must_be_off(&at.field("authorities"), !authorities.is_empty())?;
-    match config_source_specifier {
-        Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => {}
-        _ => return Err(at.refuse("only ads is supported")),
-    }
-    let default = Some(Duration::from_secs(15));
-    limit(
-        &at.field("initial_fetch_timeout"),
-        initial_fetch_timeout,
-        default,
-    )
 }
 
 /// Largest file that is read for a data source, in bytes.

@@ -19,9 +19,9 @@ use lateen_proxy_model::{
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{ads_source, flag, limit, must_be_off, must_be_unset, number};
+use super::common::{flag, limit, must_be_off, must_be_unset, number};
 use super::context::Context;
-use super::{access_log, http_filters, ignored, protocol, route_table};
+use super::{access_log, config_source, http_filters, ignored, protocol, route_table};
 
 const IDLE: Duration = Duration::from_secs(3600);
 const STREAM_IDLE: Duration = Duration::from_secs(300);
@@ -107,10 +107,14 @@ fn routes(
     match specifier {
         Some(RouteSpecifier::Rds(rds)) => {
             let at = at.field("rds");
-            ads_source(&at.field("config_source"), rds.config_source)?;
-            Ok(RouteSource::Rds(
-                context.route_table(&rds.route_config_name),
-            ))
+            let place = at.field("config_source");
+            let from = config_source::reference(context, &place, rds.config_source)?;
+            let name = rds.route_config_name;
+            if name.starts_with("xdstp:") {
+                let place = at.field("route_config_name");
+                return Err(place.refuse("xdstp names are not supported"));
+            }
+            Ok(RouteSource::Rds(context.route_table(&name, from)))
         }
         Some(RouteSpecifier::RouteConfig(table)) => {
             let at = at.field("route_config");

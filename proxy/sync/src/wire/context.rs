@@ -3,9 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lateen_proxy_model::{AccessLogRef, ClusterRef, IdentityRef, RouteTableRef, TrustRef};
-use lateen_proxy_state::State;
+use lateen_proxy_state::{ResourceKind, State};
+
+use crate::source::{Reference, Sources};
 
 /// How an access log writes a line.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +58,16 @@ pub(crate) struct Uses {
     pub(crate) clusters: BTreeSet<Arc<str>>,
     pub(crate) routes: BTreeSet<Arc<str>>,
     pub(crate) secrets: BTreeSet<Arc<str>>,
+    pub(crate) extensions: BTreeSet<Arc<str>>,
+}
+
+/// How long something that a resource refers to is waited for.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    pub(crate) kind: ResourceKind,
+    pub(crate) name: Arc<str>,
+    /// `None` is for ever.
+    pub(crate) longest: Option<Duration>,
 }
 
 /// Surroundings of a conversion.
@@ -64,6 +77,8 @@ pub(crate) struct Context<'a> {
     /// `#` in a path is answered 400.
     pub(crate) reject_fragment: bool,
     uses: RefCell<Uses>,
+    waits: RefCell<Vec<Wait>>,
+    sources: Option<&'a Sources>,
 }
 
 impl<'a> Context<'a> {
@@ -73,7 +88,37 @@ impl<'a> Context<'a> {
             logs,
             reject_fragment,
             uses: RefCell::default(),
+            waits: RefCell::default(),
+            sources: None,
         }
+    }
+
+    /// The same, where other sources than the aggregated stream may be named.
+    pub(crate) fn with_sources(mut self, sources: &'a Sources) -> Self {
+        self.sources = Some(sources);
+        self
+    }
+
+    pub(crate) fn sources(&self) -> Option<&'a Sources> {
+        self.sources
+    }
+
+    /// Whether the secrets of the pod itself come from this process.
+    pub(crate) fn has_agent(&self) -> bool {
+        self.sources.is_none_or(Sources::has_agent)
+    }
+
+    /// What was found to be waited for since the last call.
+    pub(crate) fn take_waits(&self) -> Vec<Wait> {
+        self.waits.take()
+    }
+
+    fn wait(&self, kind: ResourceKind, name: &Arc<str>, from: Reference) {
+        self.waits.borrow_mut().push(Wait {
+            kind,
+            name: Arc::clone(name),
+            longest: from.wait,
+        });
     }
 
     /// What was referred to since the last call.
@@ -98,30 +143,45 @@ impl<'a> Context<'a> {
         slot
     }
 
-    pub(crate) fn route_table(&self, name: &str) -> RouteTableRef {
-        let slot = self.state.routes().slot(name);
-        self.uses
-            .borrow_mut()
-            .routes
-            .insert(Arc::clone(slot.name()));
+    /// The slot of a route table.
+    pub(crate) fn route_table(&self, name: &str, from: Reference) -> RouteTableRef {
+        let slot = self.state.routes().slot(&from.key(name));
+        let mut uses = self.uses.borrow_mut();
+        uses.routes.insert(Arc::clone(slot.name()));
+        self.wait(ResourceKind::Route, slot.name(), from);
         slot
     }
 
-    /// The slot of an identity; `over_ads` says that the control plane serves it.
-    pub(crate) fn identity(&self, name: &str, over_ads: bool) -> IdentityRef {
-        self.note_secret(name, over_ads);
-        self.state.secrets().identity(name)
+    /// The slot of an identity; `from` says who serves it besides this proxy's own agent.
+    pub(crate) fn identity(&self, name: &str, from: Option<Reference>) -> IdentityRef {
+        let key = self.secret_key(name, from);
+        self.state.secrets().identity(&key)
     }
 
     /// The slot of a trust bundle.
-    pub(crate) fn trust(&self, name: &str, over_ads: bool) -> TrustRef {
-        self.note_secret(name, over_ads);
-        self.state.secrets().trust(name)
+    pub(crate) fn trust(&self, name: &str, from: Option<Reference>) -> TrustRef {
+        let key = self.secret_key(name, from);
+        self.state.secrets().trust(&key)
     }
 
-    fn note_secret(&self, name: &str, over_ads: bool) {
-        if over_ads {
-            self.uses.borrow_mut().secrets.insert(name.into());
+    /// What a secret is known by, noted as used where another process serves it.
+    pub(crate) fn secret_key(&self, name: &str, from: Option<Reference>) -> Arc<str> {
+        let Some(from) = from else {
+            return name.into();
+        };
+        let key: Arc<str> = from.key(name).into();
+        self.uses.borrow_mut().secrets.insert(Arc::clone(&key));
+        self.wait(ResourceKind::Secret, &key, from);
+        key
+    }
+
+    /// What a discovered filter is known by, noted as used.
+    pub(crate) fn extension_key(&self, name: &str, from: Reference, warms: bool) -> Arc<str> {
+        let key: Arc<str> = from.key(name).into();
+        if warms {
+            self.wait(ResourceKind::Extension, &key, from);
         }
+        self.uses.borrow_mut().extensions.insert(Arc::clone(&key));
+        key
     }
 }

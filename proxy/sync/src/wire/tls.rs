@@ -17,9 +17,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{ads_source, data, flag, must_be_off, must_be_unset};
+use super::common::{data, flag, must_be_off, must_be_unset};
 use super::context::Context;
-use super::ignored;
+use super::{config_source, ignored};
+use crate::source::Reference;
 
 /// The suites of TLS 1.2 that rustls always offers. A list that leaves one of them out asks for less than is offered.
 const OFFERED: [&str; 4] = [
@@ -227,8 +228,8 @@ fn identity(
     }
     if let Some(config) = configs.into_iter().next() {
         let list = at.field("tls_certificate_sds_secret_configs");
-        let (name, over_ads) = secret_name(&list.item(0), config)?;
-        return Ok(Some(context.identity(&name, over_ads)));
+        let (name, from) = secret_name(context, &list.item(0), config)?;
+        return Ok(Some(context.identity(&name, from)));
     }
     let Some(certificate) = certificates.into_iter().next() else {
         return Ok(None);
@@ -260,7 +261,7 @@ fn certificate_identity(
         (Some(chain), Some(key)) => {
             let name = format!("file-cert:{chain}~{key}");
             context.state().secrets().set_identity(&name, identity);
-            context.identity(&name, false)
+            context.identity(&name, None)
         }
         _ => Slot::filled("inline", Arc::new(identity)),
     })
@@ -308,8 +309,8 @@ fn validation_context(
         }
         ValidationContextType::ValidationContextSdsSecretConfig(config) => {
             let place = at.field("validation_context_sds_secret_config");
-            let (name, over_ads) = secret_name(&place, config)?;
-            Ok((Some(context.trust(&name, over_ads)), Vec::new()))
+            let (name, from) = secret_name(context, &place, config)?;
+            Ok((Some(context.trust(&name, from)), Vec::new()))
         }
         ValidationContextType::CombinedValidationContext(mut combined) => {
             let at = at.field("combined_validation_context");
@@ -322,8 +323,8 @@ fn validation_context(
                 return Ok((trust, sans));
             };
             let place = at.field("validation_context_sds_secret_config");
-            let (name, over_ads) = secret_name(&place, config)?;
-            Ok((Some(context.trust(&name, over_ads)), sans))
+            let (name, from) = secret_name(context, &place, config)?;
+            Ok((Some(context.trust(&name, from)), sans))
         }
         ValidationContextType::ValidationContextCertificateProvider(_)
         | ValidationContextType::ValidationContextCertificateProviderInstance(_) => Err(at
@@ -353,7 +354,7 @@ fn own_validation(
         sans.push(san(&list.item(index), matcher)?);
     }
     let trust = match source {
-        None if system => Some(context.trust("file-root:system", false)),
+        None if system => Some(context.trust("file-root:system", None)),
         None => None,
         Some(source) => Some(own_roots(context, &at.field("trusted_ca"), &source)?),
     };
@@ -370,7 +371,7 @@ fn own_roots(
     if let Some(Specifier::Filename(path)) = &source.specifier {
         let name = format!("file-root:{path}");
         context.state().secrets().set_trust(&name, bundle);
-        return Ok(context.trust(&name, false));
+        return Ok(context.trust(&name, None));
     }
     Ok(Slot::filled("inline", Arc::new(bundle)))
 }
@@ -404,24 +405,30 @@ fn san(at: &At<'_>, matcher: StringMatcher) -> Result<SanMatcher, Refused> {
     }
 }
 
-/// Name of a secret, and whether the control plane serves it over ADS. `default`, `ROOTCA` and `file-…` are served by
-/// the proxy's own agent whatever source is named, since there is no other process.
-fn secret_name(at: &At<'_>, config: tls::SdsSecretConfig) -> Result<(String, bool), Refused> {
+/// Name of a secret, and who serves it. `default`, `ROOTCA` and `file-…` are served by the proxy's own agent whatever
+/// source of a control plane is named, since there is no other process.
+fn secret_name(
+    context: &Context<'_>,
+    at: &At<'_>,
+    config: tls::SdsSecretConfig,
+) -> Result<(String, Option<Reference>), Refused> {
     let name = config.name;
     let own = matches!(&*name, "default" | "ROOTCA")
         || name.starts_with("file-cert:")
         || name.starts_with("file-root:");
-    if own {
-        return Ok((name, false));
-    }
+    let place = at.field("name");
     if name.is_empty() {
-        return Err(at.field("name").refuse("missing"));
+        return Err(place.refuse("missing"));
     }
-    match config.sds_config {
-        None => Ok((name, false)),
-        Some(source) => {
-            ads_source(&at.field("sds_config"), Some(source))?;
-            Ok((name, true))
-        }
+    if name.starts_with("xdstp:") {
+        return Err(place.refuse("xdstp names are not supported"));
     }
+    let Some(source) = config.sds_config else {
+        return Ok((name, None));
+    };
+    if own && context.has_agent() {
+        return Ok((name, None));
+    }
+    let from = config_source::reference(context, &at.field("sds_config"), Some(source))?;
+    Ok((name, Some(from)))
 }
