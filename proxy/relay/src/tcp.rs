@@ -7,11 +7,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use lateen_proxy_tls::Block;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
-
-/// Bytes one direction holds at most; one TLS record fits, so a record is passed on with one write.
-const BUFFER: usize = 16 * 1024;
 
 /// Bytes seen so far; read it while the copy is under way for periodic reports.
 #[derive(Debug, Default)]
@@ -111,10 +109,11 @@ impl Failure {
     }
 }
 
-/// One direction. The buffer exists only while bytes wait in it, so idle connections hold none.
+/// One direction. Its buffer exists only while bytes wait in it, so idle connections hold none.
 struct Pump {
-    buffer: Vec<u8>,
-    sent: usize,
+    block: Block,
+    /// How reading ended, once it has; what was read before is passed on first.
+    ended: Option<io::Result<()>>,
     phase: Phase,
 }
 
@@ -128,8 +127,8 @@ enum Phase {
 impl Pump {
     fn new() -> Self {
         Self {
-            buffer: Vec::new(),
-            sent: 0,
+            block: Block::default(),
+            ended: None,
             phase: Phase::Copying,
         }
     }
@@ -146,15 +145,20 @@ impl Pump {
         W: AsyncWrite + Unpin,
     {
         while self.phase == Phase::Copying {
-            if self.sent == self.buffer.len() {
-                ready!(self.fill(cx, reader, writer)).map_err(Failure::Reader)?;
-                if self.buffer.is_empty() {
-                    self.phase = Phase::ShuttingDown;
-                    break;
-                }
-                count.set(count.get().saturating_add(self.buffer.len() as u64));
-            }
+            let idle = self.fill(cx, reader, count);
             ready!(self.drain(cx, writer)).map_err(Failure::Writer)?;
+            match self.ended.take() {
+                Some(end) => {
+                    end.map_err(Failure::Reader)?;
+                    self.phase = Phase::ShuttingDown;
+                }
+                None if idle => {
+                    // TLS writers hold back until told that nothing more comes for now.
+                    let _ = Pin::new(writer).poll_flush(cx);
+                    return Poll::Pending;
+                }
+                None => {}
+            }
         }
         if self.phase == Phase::ShuttingDown {
             match ready!(Pin::new(&mut *writer).poll_shutdown(cx)) {
@@ -168,30 +172,23 @@ impl Pump {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads into the buffer; empty afterwards means the reader is at its end.
-    fn fill<R, W>(
+    /// Reads what there is, as far as there is room: TLS gives a record at a time, and one write takes several. True when
+    /// the reader has no more for now.
+    fn fill<R: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut R,
-        writer: &mut W,
-    ) -> Poll<io::Result<()>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
-        self.sent = 0;
-        self.buffer.resize(BUFFER, 0);
-        let mut space = ReadBuf::new(&mut self.buffer);
-        let outcome = Pin::new(reader).poll_read(cx, &mut space);
-        let filled = space.filled().len();
-        if outcome.is_pending() {
-            self.buffer = Vec::new();
-            // TLS writers hold back until told that nothing more comes for now.
-            let _ = Pin::new(writer).poll_flush(cx);
-            return Poll::Pending;
+        count: &Cell<u64>,
+    ) -> bool {
+        while self.ended.is_none() && !self.block.is_full() {
+            match self.block.poll_fill(cx, reader) {
+                Poll::Pending => return true,
+                Poll::Ready(Ok(0)) => self.ended = Some(Ok(())),
+                Poll::Ready(Ok(read)) => count.set(count.get().saturating_add(read as u64)),
+                Poll::Ready(Err(error)) => self.ended = Some(Err(error)),
+            }
         }
-        self.buffer.truncate(filled);
-        outcome
+        false
     }
 
     fn drain<W: AsyncWrite + Unpin>(
@@ -199,12 +196,12 @@ impl Pump {
         cx: &mut Context<'_>,
         writer: &mut W,
     ) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.buffer.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let written = ready!(Pin::new(&mut *writer).poll_write(cx, rest))?;
+        while !self.block.waiting().is_empty() {
+            let written = ready!(Pin::new(&mut *writer).poll_write(cx, self.block.waiting()))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.sent += written;
+            self.block.take(written);
         }
         Poll::Ready(Ok(()))
     }
@@ -212,9 +209,44 @@ impl Pump {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf, duplex};
 
     use super::*;
+
+    /// Gives its text, then fails.
+    struct CutShort(Option<&'static [u8]>);
+
+    impl AsyncRead for CutShort {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let Some(text) = self.0.take() else {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            };
+            buf.put_slice(text);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for CutShort {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
 
     #[tokio::test]
     async fn bytes_flow_both_ways_and_half_close_is_kept() {
@@ -242,6 +274,19 @@ mod tests {
         assert!(matches!(end, TcpEnd::Closed));
         assert_eq!(answer, [7; 10]);
         assert_eq!((counts.up.get(), counts.down.get()), (1000, 10));
+    }
+
+    #[tokio::test]
+    async fn what_came_before_a_failure_is_delivered() {
+        let mut upstream = CutShort(Some(b"the answer"));
+        let (mut client, mut downstream) = duplex(64);
+        let counts = Transferred::default();
+        let end = copy(&mut downstream, &mut upstream, None, &counts).await;
+        assert!(matches!(end, TcpEnd::Upstream(_)), "{end:?}");
+        drop(downstream);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "the answer");
     }
 
     #[tokio::test(start_paused = true)]

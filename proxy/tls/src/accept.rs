@@ -6,10 +6,10 @@ use lateen_proxy_model::ServerTls;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use crate::{PeerCertificate, TlsError, compile};
+use crate::{PeerCertificate, ReadAhead, TlsError, compile};
 
 /// A downstream connection after its handshake.
-pub type ServerStream<S> = TlsStream<S>;
+pub type ServerStream<S> = TlsStream<ReadAhead<S>>;
 
 /// Terminates TLS on `stream` with the settings of a filter chain; also gives the client's verified certificate.
 ///
@@ -24,7 +24,9 @@ where
 {
     let compiled = compile::server(tls)?;
     let handshake = async {
-        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let start =
+            LazyConfigAcceptor::new(rustls::server::Acceptor::default(), ReadAhead::new(stream))
+                .await?;
         let overlaps = start.client_hello().alpn().is_none_or(|mut offered| {
             offered.any(|protocol| tls.alpn.iter().any(|ours| ours == protocol))
         });

@@ -7,10 +7,10 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{PeerCertificate, TlsError, compile};
+use crate::{PeerCertificate, ReadAhead, TlsError, compile};
 
 /// An upstream connection after its handshake.
-pub type ClientStream<S> = TlsStream<S>;
+pub type ClientStream<S> = TlsStream<ReadAhead<S>>;
 
 /// Starts TLS on `stream` towards the endpoint at `address`; also gives the server's verified certificate.
 ///
@@ -29,7 +29,7 @@ where
     let config = compile::client(tls, alpn.unwrap_or(&tls.alpn))?;
     let name = server_name(tls, host, address)?;
     let stream = TlsConnector::from(config)
-        .connect(name, stream)
+        .connect(name, ReadAhead::new(stream))
         .await
         .map_err(TlsError::Handshake)?;
     let leaf = stream

@@ -5,15 +5,19 @@
 //! by a host name, and protocols that do not overlap end no handshake (DESIGN: no ALPN overlap is no error).
 
 mod accept;
+mod block;
 mod compile;
 mod connect;
 mod error;
 mod peer;
+mod read_ahead;
 mod rewind;
 mod verify;
 
 pub use accept::{ServerStream, accept};
+pub use block::{BLOCK, Block};
 pub use connect::{ClientStream, connect};
 pub use error::TlsError;
 pub use peer::PeerCertificate;
+pub use read_ahead::ReadAhead;
 pub use rewind::Rewind;
