@@ -46,6 +46,7 @@ fn cluster(lb: LbPolicy, levels: Vec<LocalityEndpoints>) -> Cluster {
         idle_timeout: None,
         max_requests_per_connection: None,
         max_concurrent_streams: None,
+        codec: Default::default(),
         transports: Vec::new(),
         limits: CircuitBreakers::default(),
         outlier: None,

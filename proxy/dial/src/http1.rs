@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Method, Request, Response, StatusCode, Version};
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use lateen_proxy_model::{SendFailure, Target, UpstreamConnection};
+use lateen_proxy_model::{HeaderCase, SendFailure, Target, UpstreamConnection};
 use tokio::sync::oneshot;
 
 use crate::body::{Lease, ResponseBody};
@@ -18,11 +19,6 @@ use crate::connect::{self, Plan};
 use crate::failure::reset_reason;
 use crate::guard::{ConnectionGuard, PendingGuard, RequestGuard};
 use crate::pool::{Pool, overflow};
-
-/// Bytes of a response's head, at most. Envoy's default.
-const MAX_HEAD: usize = 60 * 1024;
-/// Headers of a response, at most.
-const MAX_HEADERS: usize = 200;
 
 /// A connection that is not in use.
 pub(crate) struct Http1<B> {
@@ -50,6 +46,10 @@ where
 {
     *request.version_mut() = Version::HTTP_11;
     let connect = request.method() == Method::CONNECT;
+    if target.cluster.codec.http1.absolute_target && !connect {
+        let (_, tls) = target.cluster.transport(&target.endpoint.metadata);
+        absolute_target(&mut request, tls.is_some());
+    }
     loop {
         let (mut conn, fresh) = match pool.take_idle() {
             Some(idle) => (idle, false),
@@ -81,6 +81,20 @@ where
                 }
             },
         }
+    }
+}
+
+/// The request line names scheme and host too, where they make an address.
+fn absolute_target<B>(request: &mut Request<B>, tls: bool) {
+    let host = request.headers().get(header::HOST);
+    let Some(authority) = host.and_then(|host| Authority::try_from(host.as_bytes()).ok()) else {
+        return;
+    };
+    let mut parts = request.uri().clone().into_parts();
+    parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = Some(authority);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
     }
 }
 
@@ -199,9 +213,12 @@ where
 {
     let (stream, connection) = connect::connect(plan).await?;
     let connection = Arc::new(connection);
+    let codec = &plan.cluster.codec;
     let handshake = Builder::new()
-        .max_headers(MAX_HEADERS)
-        .max_header_size(MAX_HEAD)
+        .max_headers(codec.max_headers_count as usize)
+        .max_header_size(codec.max_headers_bytes as usize)
+        .preserve_header_case(codec.http1.case == HeaderCase::Preserve)
+        .title_case_headers(codec.http1.case == HeaderCase::Title)
         .handshake(TokioIo::new(stream))
         .await;
     let (sender, driver) = handshake.map_err(|error| SendFailure {

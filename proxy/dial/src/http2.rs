@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Response, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lateen_proxy_model::{ResetReason, SendFailure, Target, UpstreamConnection};
+use hyper::ext::Protocol;
+use lateen_proxy_model::{Keepalive, ResetReason, SendFailure, Target, UpstreamConnection};
 use tokio::sync::oneshot;
 
 use crate::body::{Lease, ResponseBody};
@@ -22,12 +23,17 @@ use crate::failure::reset_reason;
 use crate::guard::{ConnectionGuard, PendingGuard, RequestGuard};
 use crate::pool::{Pool, overflow};
 
-/// Bytes of a decoded header list, at most.
-const MAX_HEADER_LIST: u32 = 60 * 1024;
 /// Flow control of one stream, bytes.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 /// Flow control of a connection, bytes.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Bytes of the table of compressed headers.
+const HEADER_TABLE: u32 = 4096;
+/// Pings when the configuration does not say: a connection that went away without a word must not take requests.
+const KEEPALIVE: Keepalive = Keepalive {
+    interval: Duration::from_secs(30),
+    timeout: Duration::from_secs(20),
+};
 /// Streams on a connection when neither the cluster nor the endpoint says less.
 const MAX_STREAMS: u32 = 1024;
 
@@ -58,6 +64,8 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (_, tls) = target.cluster.transport(&target.endpoint.metadata);
+    let mut request = request;
+    let upgrade = extended_connect(&mut request);
     let mut request = absolute(request, tls.is_some())?;
     loop {
         let stream = match pool.with_room() {
@@ -70,8 +78,14 @@ where
         let conn = &stream.0;
         let answer = conn.sender.borrow_mut().try_send_request(request);
         match answer.await {
-            Ok(response) => {
+            Ok(mut response) => {
                 let connection = Arc::clone(&conn.connection);
+                if let Some(upgrade) = upgrade
+                    && response.status().is_success()
+                {
+                    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                    response.headers_mut().insert(header::UPGRADE, upgrade);
+                }
                 let lease = Lease::http2(stream, counted);
                 return Ok((
                     response.map(|body: Incoming| ResponseBody::new(body, Some(lease))),
@@ -197,13 +211,19 @@ where
     let generation = pool.generation.get();
     let (stream, connection) = connect::connect(plan).await?;
     let connection = Arc::new(connection);
+    let codec = &plan.cluster.codec;
+    let two = &codec.http2;
+    let keepalive = two.keepalive.unwrap_or(KEEPALIVE);
     let handshake = Builder::new(LocalExec)
         .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEADER_LIST)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20))
+        .max_header_list_size(codec.max_headers_bytes)
+        .initial_stream_window_size(two.initial_stream_window.unwrap_or(STREAM_WINDOW))
+        .initial_connection_window_size(
+            two.initial_connection_window.unwrap_or(CONNECTION_WINDOW),
+        )
+        .header_table_size(two.header_table_size.unwrap_or(HEADER_TABLE))
+        .keep_alive_interval(keepalive.interval)
+        .keep_alive_timeout(keepalive.timeout)
         .handshake(TokioIo::new(stream))
         .await;
     let (sender, driver) = handshake.map_err(|error| SendFailure {
@@ -233,6 +253,16 @@ where
     Ok(())
 }
 
+/// An upgrade becomes an extended CONNECT (RFC 8441); its answer becomes one of HTTP/1 again.
+fn extended_connect<B>(request: &mut Request<B>) -> Option<HeaderValue> {
+    let upgrade = request.headers_mut().remove(header::UPGRADE)?;
+    request.headers_mut().remove(header::CONNECTION);
+    let protocol = Protocol::from(upgrade.to_str().ok()?);
+    request.extensions_mut().insert(protocol);
+    *request.method_mut() = Method::CONNECT;
+    Some(upgrade)
+}
+
 /// HTTP/2 carries scheme and authority in the target, not in `Host`.
 fn absolute<B>(mut request: Request<B>, tls: bool) -> Result<Request<B>, SendFailure> {
     let headers = request.headers_mut();
@@ -240,7 +270,7 @@ fn absolute<B>(mut request: Request<B>, tls: bool) -> Result<Request<B>, SendFai
     *request.version_mut() = Version::HTTP_2;
     let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    if request.method() != Method::CONNECT {
+    if request.method() != Method::CONNECT || request.extensions().get::<Protocol>().is_some() {
         parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
         if parts.path_and_query.is_none() {
             parts.path_and_query = Some(PathAndQuery::from_static("/"));

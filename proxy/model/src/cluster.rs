@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::codec::UpstreamCodec;
 use crate::endpoint::{Endpoint, EndpointMetadata, EndpointsRef, Locality};
 use crate::plan::{Balancing, PlanSlot};
 use crate::slot::Slot;
@@ -241,6 +242,8 @@ pub struct Cluster {
     pub max_requests_per_connection: Option<u32>,
     /// Concurrent streams of an HTTP/2 connection; `None` is the protocol's own default.
     pub max_concurrent_streams: Option<u32>,
+    /// Options of HTTP/1 and HTTP/2.
+    pub codec: UpstreamCodec,
     /// Transport sockets in order of preference; empty is plain text.
     pub transports: Vec<TransportMatch>,
     /// Limits.

@@ -9,6 +9,7 @@ mod address;
 mod call;
 pub mod cel;
 mod cluster;
+mod codec;
 mod endpoint;
 mod facts;
 mod filter;
@@ -35,6 +36,9 @@ pub use cluster::{
     ActiveRequest, CircuitBreakers, Cluster, ClusterKind, ClusterRef, ClusterShared, DnsFamily,
     DnsHost, Gauge, HttpProtocol, LbPolicy, OutlierDetection, RateDetector, ServiceInfo,
     TcpKeepalive, TransportMatch,
+};
+pub use codec::{
+    CodecType, FloodLimits, HeaderCase, Http1Options, Http2Options, Keepalive, UpstreamCodec,
 };
 pub use endpoint::{
     Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointsRef, Health, Locality,

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::address::OriginalDst;
 use crate::cluster::ClusterRef;
+use crate::codec::{CodecType, Http1Options, Http2Options};
 use crate::endpoint::EndpointMetadata;
 use crate::filter::FilterEntry;
 use crate::network::NetworkFilterEntry;
@@ -282,10 +283,18 @@ pub struct HttpManager {
     pub upgrades: Vec<Box<str>>,
     /// A `100-continue` expectation is passed to the upstream.
     pub proxy_100_continue: bool,
-    /// HTTP/1.0 requests are accepted.
-    pub accept_http_10: bool,
+    /// Which protocol is spoken.
+    pub codec: CodecType,
+    /// HTTP/1.
+    pub http1: Http1Options,
+    /// HTTP/2.
+    pub http2: Http2Options,
     /// Bytes of request headers, at most.
     pub max_headers_bytes: usize,
+    /// Request headers, at most.
+    pub max_headers_count: u32,
+    /// Time to read on after an answer that ends a connection; `None` closes at once.
+    pub delayed_close: Option<Duration>,
     /// Time without any byte on a stream; `None` is no limit.
     pub stream_idle_timeout: Option<Duration>,
     /// Time for the whole request; `None` is no limit.
@@ -298,8 +307,6 @@ pub struct HttpManager {
     pub max_connection_duration: Option<Duration>,
     /// Requests after which a connection is closed.
     pub max_requests_per_connection: Option<u32>,
-    /// Concurrent HTTP/2 streams.
-    pub max_concurrent_streams: Option<u32>,
     /// Access logs.
     pub access_log: Vec<AccessLogRef>,
 }

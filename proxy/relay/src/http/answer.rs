@@ -63,12 +63,19 @@ impl Exchange {
                 body
             });
         };
-        if let Some(protocol) = protocol {
+        if self.version >= Version::HTTP_2 {
+            // An extended CONNECT is accepted by a plain success (RFC 8441 section 5).
+            *response.status_mut() = StatusCode::OK;
+            self.status = 200;
+        } else if let Some(protocol) = protocol {
             let headers = response.headers_mut();
             headers.insert(header::UPGRADE, protocol);
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         }
         let upstream = hyper::upgrade::on(&mut response);
+        if let Some(signals) = self.conn.signals.get() {
+            signals.upgrade();
+        }
         let (parts, _) = response.into_parts();
         if let Some(downstream) = self.upgrade.take() {
             upgrade::splice(self, downstream, upstream);
@@ -81,7 +88,8 @@ impl Exchange {
         self.flags.insert(reply.flags);
         self.details = Some(reply.details.clone());
         self.transport.clone_from(&reply.transport);
-        let closes = reply.closes() || self.upgrade.is_some() || self.method == Method::CONNECT;
+        let keep = self.conn.chain.manager.http1.keep_refused;
+        let closes = (reply.closes() && !keep) || self.is_malformed() || self.upgrade.is_some() || self.method == Method::CONNECT;
         self.upgrade = None;
         let delayed = reply.flags.contains(Flags::DELAY_INJECTED);
         let mut response = reply.into_response(self.grpc);
@@ -115,7 +123,7 @@ impl Exchange {
         {
             own.answer(&self.exchanged, headers);
         }
-        if self.version < Version::HTTP_2 && self.conn.is_last() {
+        if self.version < Version::HTTP_2 && (self.last || self.conn.is_last()) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         self.keep_response(response.headers());
@@ -304,6 +312,9 @@ where
         if let Kind::Upstream(body) = &this.kind {
             this.done = body.is_end_stream();
         }
+        let dropped = (this.exchange.as_ref()).is_some_and(|exchange| exchange.drop_trailers);
+        let frame =
+            frame.filter(|frame| !(dropped && matches!(frame, Ok(frame) if frame.is_trailers())));
         match &frame {
             Some(Ok(frame)) => {
                 this.note(frame);

@@ -17,13 +17,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lateen_proxy_model::{ClientAddr, LocalAddr, OriginalDst, PeerView, RequestFacts};
+use lateen_proxy_model::{
+    ClientAddr, CodecType, HeaderCase, HttpManager, LocalAddr, OriginalDst, PeerView, RequestFacts,
+};
 use lateen_proxy_tls::{PeerCertificate, Rewind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
 
 use super::chain::HttpChain;
 use super::frames::FrameBudget;
+use super::http1::{Guard, HeadRules, Left, Signals, refuse};
 
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -40,8 +43,6 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes buffered towards one stream's client.
 const SEND_BUFFER: usize = 256 * 1024;
-/// Headers of an HTTP/1.1 request. Envoy's default.
-const MAX_HEADERS: usize = 100;
 /// Closed streams after which the share of early resets counts (S15; Envoy's default).
 const RESET_SAMPLE: u32 = 500;
 /// A reset within this time of the stream's start is early.
@@ -133,6 +134,8 @@ pub struct Connection {
     closed: Cell<u32>,
     early_resets: Cell<u32>,
     abuse: Notify,
+    /// Of HTTP/1 connections.
+    pub(crate) signals: OnceCell<Arc<Signals>>,
     pub(crate) client_text: OnceCell<Option<HeaderValue>>,
     pub(crate) certificate_text: OnceCell<Option<HeaderValue>>,
 }
@@ -152,6 +155,7 @@ impl Connection {
             closed: Cell::new(0),
             early_resets: Cell::new(0),
             abuse: Notify::new(),
+            signals: OnceCell::new(),
             client_text: OnceCell::new(),
             certificate_text: OnceCell::new(),
         }
@@ -163,6 +167,9 @@ impl Connection {
     }
 
     pub(crate) fn begin_stream(&self) {
+        if let Some(signals) = self.signals.get() {
+            signals.begin();
+        }
         self.streams.set(self.streams.get().saturating_add(1));
         self.requests.set(self.requests.get().saturating_add(1));
     }
@@ -174,6 +181,9 @@ impl Connection {
             self.idle_since.set(Instant::now());
         }
         self.closed.set(self.closed.get().saturating_add(1));
+        if let Some(signals) = self.signals.get() {
+            signals.end();
+        }
         if reset && age < EARLY {
             let early = self.early_resets.get().saturating_add(1);
             self.early_resets.set(early);
@@ -218,7 +228,12 @@ pub async fn serve_connection<I, H, F, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let detected = match connection.facts.protocol {
+    let known = match connection.chain.manager.codec {
+        CodecType::Auto => connection.facts.protocol,
+        CodecType::Http1 => Some(KnownProtocol::Http1),
+        CodecType::Http2 => Some(KnownProtocol::Http2),
+    };
+    let detected = match known {
         Some(known) => Some((known, Rewind::new(bytes::Bytes::new(), io))),
         None => tokio::select! {
             detected = detect(io, &connection) => detected,
@@ -228,60 +243,137 @@ pub async fn serve_connection<I, H, F, B>(
     let Some((protocol, io)) = detected else {
         return;
     };
+    match protocol {
+        KnownProtocol::Http1 => serve_http1(io, connection, drain, handle).await,
+        KnownProtocol::Http2 => serve_http2(io, connection, drain, handle).await,
+    }
+}
+
+async fn serve_http1<I, H, F, B>(
+    io: I,
+    connection: Rc<Connection>,
+    drain: impl DrainSignal,
+    handle: H,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Rc<Connection>, Request<Incoming>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let signals = Arc::clone(connection.signals.get_or_init(Arc::default));
+    let manager = &connection.chain.manager;
+    let guard = Guard::new(
+        io,
+        signals,
+        head_rules(manager),
+        manager.request_headers_timeout,
+        manager.proxy_100_continue,
+    );
+    let left = guard.left();
     let shared = Rc::clone(&connection);
     let service = service_fn(move |request| {
         let answer = handle(Rc::clone(&shared), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let outcome = match protocol {
-        KnownProtocol::Http1 => {
-            let server = http1_builder(&connection)
-                .serve_connection(TokioIo::new(io), service)
-                .with_upgrades();
-            drive(pin!(server), &connection, drain, true, |it| {
-                it.graceful_shutdown()
-            })
-            .await
+    {
+        let server = http1_builder(manager)
+            .serve_connection(TokioIo::new(guard), service)
+            .with_upgrades();
+        let server = pin!(server);
+        let outcome = drive(server, &connection, drain, true, |it| {
+            it.graceful_shutdown();
+        });
+        note_end(&connection, outcome.await);
+    }
+    if let Some(left) = left() {
+        let Left {
+            io,
+            refusal,
+            unread,
+        } = *left;
+        if refusal.is_some() || unread {
+            // Rare, and no part of what an idle connection holds.
+            Box::pin(refuse(io, refusal, &connection)).await;
         }
-        KnownProtocol::Http2 => {
-            let io = FrameBudget::new(io);
-            let server = http2_builder(&connection).serve_connection(TokioIo::new(io), service);
-            drive(pin!(server), &connection, drain, false, |it| {
-                it.graceful_shutdown()
-            })
-            .await
-        }
-    };
+    }
+}
+
+async fn serve_http2<I, H, F, B>(
+    io: I,
+    connection: Rc<Connection>,
+    drain: impl DrainSignal,
+    handle: H,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Rc<Connection>, Request<Incoming>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let shared = Rc::clone(&connection);
+    let service = service_fn(move |request| {
+        let answer = handle(Rc::clone(&shared), request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let io = FrameBudget::new(io);
+    let server = http2_builder(&connection).serve_connection(TokioIo::new(io), service);
+    let server = pin!(server);
+    let outcome = drive(server, &connection, drain, false, |it| {
+        it.graceful_shutdown();
+    });
+    note_end(&connection, outcome.await);
+}
+
+fn note_end(connection: &Connection, outcome: Result<(), hyper::Error>) {
     if let Err(error) = outcome {
         tracing::debug!(client = %connection.client(), %error, "downstream connection ended");
     }
 }
 
-fn http1_builder(connection: &Connection) -> http1::Builder {
-    let manager = &connection.chain.manager;
+fn head_rules(manager: &HttpManager) -> HeadRules {
+    HeadRules {
+        max_bytes: manager.max_headers_bytes,
+        max_headers: manager.max_headers_count as usize,
+        accept_http_10: manager.http1.accept_http_10,
+        allow_chunked_length: manager.http1.allow_chunked_length,
+        allow_custom_methods: manager.http1.allow_custom_methods,
+    }
+}
+
+/// Sizes, times and framing are the guard's to judge.
+fn http1_builder(manager: &HttpManager) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .max_headers(MAX_HEADERS)
-        .max_header_size(manager.max_headers_bytes)
-        .header_read_timeout(manager.request_headers_timeout);
-    if manager.request_headers_timeout.is_some() {
-        builder.timer(TokioTimer::new());
-    }
+        .max_headers(manager.max_headers_count as usize)
+        .preserve_header_case(manager.http1.case == HeaderCase::Preserve)
+        .title_case_headers(manager.http1.case == HeaderCase::Title);
     builder
 }
 
 fn http2_builder(connection: &Connection) -> http2::Builder<LocalExec> {
     let manager = &connection.chain.manager;
+    let two = &manager.http2;
     let mut builder = http2::Builder::new(LocalExec);
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(manager.max_headers_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(manager.max_concurrent_streams.unwrap_or(MAX_STREAMS))
+        .max_concurrent_streams(manager.http2.max_concurrent_streams.unwrap_or(MAX_STREAMS))
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(two.initial_stream_window.unwrap_or(STREAM_WINDOW))
+        .initial_connection_window_size(two.initial_connection_window.unwrap_or(CONNECTION_WINDOW))
         .max_send_buf_size(SEND_BUFFER);
+    if let Some(keepalive) = two.keepalive {
+        builder
+            .keep_alive_interval(keepalive.interval)
+            .keep_alive_timeout(keepalive.timeout);
+    }
+    if two.allow_connect {
+        builder.enable_connect_protocol();
+    }
     builder
 }
 

@@ -64,6 +64,10 @@ pub struct Exchange {
     pub(crate) idle: Option<Duration>,
     /// The client's end of an upgrade that was asked for.
     pub(crate) upgrade: Option<OnUpgrade>,
+    /// Trailers end here.
+    pub(crate) drop_trailers: bool,
+    /// HTTP/1.0 without `keep-alive`: the answer is the connection's last.
+    pub(crate) last: bool,
     /// The answer's end was reached; an exchange that ends before was given up by the client.
     pub(crate) complete: bool,
     /// What filters found out, for later filters, matchers and logs.
@@ -146,6 +150,8 @@ impl Exchange {
             timeout: None,
             idle: None,
             upgrade: None,
+            drop_trailers: false,
+            last: parts.version < Version::HTTP_11 && !keeps_alive(&parts.headers),
             complete: false,
             metadata: DynamicMetadata::default(),
             conn,
@@ -223,6 +229,11 @@ impl Exchange {
     pub(crate) fn on_endpoint(&mut self, active: ActiveRequest) {
         self.upstream_host = Some(active.endpoint().address);
         self.active = Some(active);
+    }
+
+    /// The request's body broke the rules of its framing.
+    pub(crate) fn is_malformed(&self) -> bool {
+        (self.progress.as_ref()).is_some_and(|progress| progress.malformed.get())
     }
 
     fn report(&mut self) {
@@ -333,4 +344,15 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
         .map_or(&[][..], |it| it.as_bytes());
     kind.strip_prefix(b"application/grpc")
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Whether a client of HTTP/1.0 wants to keep its connection.
+fn keeps_alive(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(http::header::CONNECTION).iter();
+    values.any(|value| {
+        let value = value.to_str().unwrap_or_default();
+        value
+            .split(',')
+            .any(|token| token.trim().eq_ignore_ascii_case("keep-alive"))
+    })
 }

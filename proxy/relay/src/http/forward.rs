@@ -11,13 +11,15 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
+use hyper::upgrade::OnUpgrade;
 use lateen_proxy_model::{
-    ActiveRequest, Balance, Choice, ClusterRef, Dial, Endpoint, HttpProtocol, Outcome, ResetReason,
+    ActiveRequest, Balance, Choice, ClusterRef, Dial, Endpoint, HeaderCase, HttpProtocol, Outcome, ResetReason,
     RetryPolicy, RouteForward, SendFailure, Target, UpstreamConnection,
 };
 
 use super::client_body::ClientBody;
 use super::exchange::Exchange;
+use super::interim;
 use super::limits::Limits;
 use super::mirror;
 use super::number::number;
@@ -121,17 +123,18 @@ where
     }
     finish_head(exchange, &plan, &cluster, &mut parts);
     let retries = Retries::new(plan.retry.filter(|_| upgrade.is_none()));
+    let http2 = match cluster.cluster.http {
+        HttpProtocol::Http1 => false,
+        HttpProtocol::Http2 => true,
+        _ => exchange.version == Version::HTTP_2,
+    };
+    exchange.drop_trailers = drops_trailers(exchange, &cluster, http2);
     let payload = Payload::new(
         exchange,
         body,
         retries.may_come() || !plan.forward.mirrors.is_empty(),
     );
     mirror::send_all(exchange, upstreams, &plan, &parts, payload.replay());
-    let http2 = match cluster.cluster.http {
-        HttpProtocol::Http1 => false,
-        HttpProtocol::Http2 => true,
-        _ => exchange.version == Version::HTTP_2,
-    };
     if !http2 && upgrade.is_none() {
         frame_body(&mut parts, matches!(payload, Payload::Empty));
     }
@@ -144,13 +147,24 @@ where
         payload,
     };
     let outcome = limits.guard(pin!(tries.run(exchange, parts))).await;
-    let mut response = outcome.map_err(LocalReply::from).flatten()?;
+    let mut response = match outcome.map_err(LocalReply::from).flatten() {
+        Err(_) if exchange.is_malformed() => return Err(LocalReply::malformed()),
+        outcome => outcome?,
+    };
     let since = exchange.progress.as_ref().and_then(|it| it.ended.get());
     let time = since.unwrap_or(exchange.begun).elapsed().as_millis();
     if upgrade.is_none() {
         response.headers_mut().insert(&SERVICE_TIME, number(time));
     }
     Ok(response)
+}
+
+/// Whether trailers end here: HTTP/1 passes them only where both sides say so.
+fn drops_trailers(exchange: &Exchange, cluster: &KnownCluster, http2: bool) -> bool {
+    let upstream = !http2 && !cluster.cluster.codec.http1.enable_trailers;
+    let downstream =
+        exchange.version < Version::HTTP_2 && !exchange.conn.chain.manager.http1.enable_trailers;
+    upstream || downstream
 }
 
 fn limits(exchange: &mut Exchange, plan: &ForwardPlan<'_>) -> Limits {
@@ -179,7 +193,8 @@ fn allow_upgrade(
 ) -> Result<(), LocalReply> {
     let manager = &exchange.conn.chain.manager;
     let mut allowed = manager.upgrades.iter().chain(&plan.forward.upgrades);
-    if !allowed.any(|name| &**name == protocol) || cluster.cluster.http == HttpProtocol::Http2 {
+    let tunnel = protocol == "connect" && cluster.cluster.http == HttpProtocol::Http2;
+    if tunnel || !allowed.any(|name| &**name == protocol) {
         return Err(LocalReply::upgrade_refused());
     }
     if protocol != "connect"
@@ -219,7 +234,11 @@ fn finish_head(
     cluster: &KnownCluster,
     parts: &mut Parts,
 ) {
-    parts.extensions.clear();
+    match exchange.conn.chain.manager.http1.case {
+        // How names were written is kept there.
+        HeaderCase::Preserve => drop(parts.extensions.remove::<OnUpgrade>()),
+        _ => parts.extensions.clear(),
+    }
     if let Some(timeout) = plan.timeout.filter(|timeout| !timeout.is_zero()) {
         parts
             .headers
@@ -243,6 +262,7 @@ impl Payload {
         }
         let count = exchange.grpc && exchange.conn.chain.grpc_stats;
         let progress = Progress::new(count);
+        progress.drop_trailers.set(exchange.drop_trailers);
         exchange.progress = Some(Rc::clone(&progress));
         if !replay {
             return Self::Once(Some((body, progress)));
@@ -433,7 +453,10 @@ where
             host: host.as_ref().and_then(|host| host.to_str().ok()),
             downstream_addresses: Some((facts.client.0, facts.destination.0)),
         };
-        let request = Request::from_parts(head, self.payload.next());
+        let mut request = Request::from_parts(head, self.payload.next());
+        if exchange.conn.chain.manager.proxy_100_continue {
+            interim::forward(exchange, &mut request);
+        }
         let send = pin!(self.upstreams.dial.send(target, request));
         let limits = Limits {
             begun: Instant::now(),

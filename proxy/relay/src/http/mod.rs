@@ -12,6 +12,8 @@ mod exchange;
 mod forward;
 mod frames;
 mod grpc;
+mod http1;
+mod interim;
 mod limits;
 mod mirror;
 mod number;
@@ -32,6 +34,8 @@ pub use client_body::{ClientBody, ReadAhead};
 pub use connection::{Connection, ConnectionFacts, DrainSignal, KnownProtocol, serve_connection};
 pub use exchange::Exchange;
 pub use forward::{ForwardPlan, Upstreams, forward};
+#[doc(hidden)]
+pub use http1::fuzz as fuzz_head;
 pub use peer::OwnMetadata;
 pub use reply::{LocalReply, ReplyParts};
 pub use request_body::RequestBody;

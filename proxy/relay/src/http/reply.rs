@@ -87,6 +87,18 @@ impl LocalReply {
         Self::new(StatusCode::BAD_REQUEST, "", Flags::NONE, details)
     }
 
+    /// A host that cannot be one.
+    pub(crate) fn bad_authority() -> Self {
+        let (status, flags) = (StatusCode::BAD_REQUEST, Flags::DOWNSTREAM_PROTOCOL);
+        Self::new(status, "Bad Request", flags, "http.invalid_authority")
+    }
+
+    /// A body that cannot be read.
+    pub(crate) fn malformed() -> Self {
+        let (status, flags) = (StatusCode::BAD_REQUEST, Flags::DOWNSTREAM_PROTOCOL);
+        Self::new(status, "Bad Request", flags, "http1.codec_error")
+    }
+
     /// No virtual host or route.
     pub fn no_route() -> Self {
         Self::new(
@@ -210,7 +222,10 @@ impl LocalReply {
     pub(crate) fn closes(&self) -> bool {
         matches!(
             &*self.details,
-            "path_normalization_failed" | "missing_host_header" | "upgrade_failed"
+            "path_normalization_failed"
+                | "missing_host_header"
+                | "upgrade_failed"
+                | "http.invalid_authority"
         )
     }
 

@@ -53,6 +53,10 @@ pub(crate) struct Progress {
     pub(crate) active: Cell<Instant>,
     /// The downstream went away in the middle.
     pub(crate) failed: Cell<bool>,
+    /// It is not framed as it says.
+    pub(crate) malformed: Cell<bool>,
+    /// Trailers are not passed on.
+    pub(crate) drop_trailers: Cell<bool>,
     /// gRPC messages, where they are counted.
     pub(crate) messages: Cell<Option<MessageCounter>>,
     waiting: RefCell<Option<Waker>>,
@@ -83,6 +87,8 @@ impl Progress {
             ended: Cell::new(None),
             active: Cell::new(Instant::now()),
             failed: Cell::new(false),
+            malformed: Cell::new(false),
+            drop_trailers: Cell::new(false),
             messages: Cell::new(messages.then(MessageCounter::default)),
             waiting: RefCell::default(),
         })
@@ -117,7 +123,10 @@ impl Progress {
                     self.end(now);
                 }
             }
-            Some(Err(_)) => self.failed.set(true),
+            Some(Err(error)) => {
+                self.failed.set(true);
+                self.malformed.set(is_malformed(error));
+            }
             None => self.end(now),
         }
     }
@@ -130,6 +139,25 @@ impl Progress {
             }
         }
     }
+}
+
+/// Whether a body ended because its chunks cannot be read, and not because the client went away.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &std::io::Error| {
+        matches!(
+            cause.kind(),
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput
+        )
+    })
+}
+
+/// What is passed on: trailers may end here.
+fn without_trailers(
+    frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+    drop: bool,
+) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+    frame.filter(|frame| !(drop && matches!(frame, Ok(frame) if frame.is_trailers())))
 }
 
 impl RequestBody {
@@ -208,7 +236,7 @@ impl Replay {
         let mut source = self.source.borrow_mut();
         let frame = std::task::ready!(Pin::new(&mut *source).poll_frame(cx));
         self.progress.note(&frame, source.is_end_stream());
-        let frame = self.keep(frame);
+        let frame = self.keep(without_trailers(frame, self.progress.drop_trailers.get()));
         if matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
             *trailers_sent = true;
         }
@@ -318,6 +346,7 @@ impl Body for RequestBody {
             Kind::Once(body, progress) => {
                 let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
                 progress.note(&frame, body.is_end_stream());
+                let frame = without_trailers(frame, progress.drop_trailers.get());
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| ResetReason::LocalReset)))
             }
             Kind::Replay {

@@ -7,6 +7,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Uri, Version};
+use hyper::ext::Protocol;
+use lateen_proxy_model::HttpManager;
 use lateen_proxy_telemetry::Flags;
 
 use super::connection::Connection;
@@ -57,16 +59,6 @@ static EDGE: [HeaderName; 4] = [
 /// Refuses what must not pass and brings the target into one form: the URI becomes path and query, the authority goes
 /// into `Host` and the exchange.
 pub fn check(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalReply> {
-    let manager = &exchange.conn.chain.manager;
-    if parts.version < Version::HTTP_11 && !manager.accept_http_10 {
-        return Err(LocalReply::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "Upgrade Required",
-            Flags::DOWNSTREAM_PROTOCOL,
-            "low_version",
-        ));
-    }
-    transfer_encoding(&parts.headers)?;
     if exchange.conn.chain.grpc_web && is_grpc_web(&parts.headers) {
         return Err(LocalReply::new(
             StatusCode::NOT_IMPLEMENTED,
@@ -75,7 +67,11 @@ pub fn check(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
             "grpc_web_not_supported",
         ));
     }
-    let authority = authority(parts)?;
+    if let Some(protocol) = parts.extensions.remove::<Protocol>() {
+        upgrade_of_http2(exchange, parts, &protocol);
+    }
+    let manager = &exchange.conn.chain.manager;
+    let authority = authority(parts, manager)?;
     if parts.method == Method::CONNECT {
         if !manager.upgrades.iter().any(|name| &**name == "connect") {
             // No route takes a request without a path.
@@ -88,6 +84,17 @@ pub fn check(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
     parts.headers.insert(header::HOST, authority.clone());
     exchange.authority = authority;
     Ok(())
+}
+
+/// An extended CONNECT (RFC 8441) goes on as the upgrade that it stands for.
+fn upgrade_of_http2(exchange: &mut Exchange, parts: &mut Parts, protocol: &Protocol) {
+    parts.method = Method::GET;
+    exchange.method = Method::GET;
+    if let Ok(name) = HeaderValue::from_str(protocol.as_str()) {
+        let upgrade = HeaderValue::from_static("upgrade");
+        parts.headers.insert(header::UPGRADE, name);
+        parts.headers.insert(header::CONNECTION, upgrade);
+    }
 }
 
 fn is_grpc_web(headers: &HeaderMap) -> bool {
@@ -196,32 +203,20 @@ pub fn set_path(parts: &mut Parts, path: String) -> Result<(), LocalReply> {
     Ok(())
 }
 
-/// hyper refuses bodies whose end is not said by `chunked`; codings before it would be passed on unread.
-fn transfer_encoding(headers: &HeaderMap) -> Result<(), LocalReply> {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let odd = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if codings.next().is_some_and(odd) || codings.next().is_some() {
-        return Err(LocalReply::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "Not Implemented",
-            Flags::DOWNSTREAM_PROTOCOL,
-            "http1.invalid_transfer_encoding",
-        ));
-    }
-    Ok(())
-}
-
 /// One authority: of the target where it has one, else of `Host`.
-fn authority(parts: &Parts) -> Result<HeaderValue, LocalReply> {
+fn authority(parts: &Parts, manager: &HttpManager) -> Result<HeaderValue, LocalReply> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let (host, more) = (hosts.next(), hosts.next());
     if more.is_some() {
         return Err(LocalReply::bad_request("multiple_host_headers"));
     }
     let authority = match (parts.uri.authority(), host) {
-        (Some(authority), _) => HeaderValue::from_str(authority.as_str())
-            .map_err(|_| LocalReply::bad_request("invalid_authority"))?,
+        (Some(authority), _) => {
+            HeaderValue::from_str(authority.as_str()).map_err(|_| LocalReply::bad_authority())?
+        }
         (None, Some(host)) => host.clone(),
+        (None, None) if parts.version < Version::HTTP_11 => (manager.http1.default_host.clone())
+            .ok_or_else(|| LocalReply::bad_request("missing_host_header"))?,
         (None, None) => return Err(LocalReply::bad_request("missing_host_header")),
     };
     let valid = |byte: &u8| {
@@ -231,7 +226,7 @@ fn authority(parts: &Parts) -> Result<HeaderValue, LocalReply> {
         return Err(LocalReply::bad_request("missing_host_header"));
     }
     if !authority.as_bytes().iter().all(valid) {
-        return Err(LocalReply::bad_request("invalid_authority"));
+        return Err(LocalReply::bad_authority());
     }
     Ok(authority)
 }

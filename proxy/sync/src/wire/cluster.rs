@@ -58,7 +58,7 @@ pub(crate) fn cluster(
         http,
         idle_timeout,
         max_requests_per_connection,
-        max_concurrent_streams,
+        codec,
         ..
     } = protocol;
     let cluster = Cluster {
@@ -71,7 +71,8 @@ pub(crate) fn cluster(
         http,
         idle_timeout,
         max_requests_per_connection,
-        max_concurrent_streams,
+        max_concurrent_streams: codec.http2.max_concurrent_streams,
+        codec,
         transports,
         limits: limits(
             &at.field("circuit_breakers"),

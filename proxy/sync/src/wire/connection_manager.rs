@@ -4,27 +4,31 @@ use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::core::v3 as core;
+
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager as part;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
+    CodecType as WireCodec, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
     ServerHeaderTransformation,
 };
 use envoy_types::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use http::HeaderValue;
 use lateen_proxy_model::{
-    ForwardClientCert, FilterEntry, HttpManager, PathNormalization, RouteSource, XfccDetails,
+    CodecType, FilterEntry, ForwardClientCert, Http1Options, Http2Options, HttpManager,
+    PathNormalization, RouteSource, XfccDetails,
 };
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{flag, limit, must_be_off, must_be_unset, number};
 use super::context::Context;
-use super::{access_log, config_source, http_filters, ignored, protocol, route_table};
+use super::{access_log, codec, config_source, http_filters, ignored, route_table};
 
 const IDLE: Duration = Duration::from_secs(3600);
 const STREAM_IDLE: Duration = Duration::from_secs(300);
+const DELAYED_CLOSE: Duration = Duration::from_secs(1);
+/// Request headers, at most.
+const MAX_HEADERS: u32 = 100;
 
 /// Builds a connection manager.
 pub(super) fn read(
@@ -33,7 +37,8 @@ pub(super) fn read(
     mut message: wire::HttpConnectionManager,
 ) -> Result<HttpManager, Refused> {
     ignored::connection_manager(&mut message);
-    codec(at, &mut message)?;
+    let codec = codec_type(at, &mut message)?;
+    let delayed = message.delayed_close_timeout.take();
     request_id(
         &at.field("request_id_extension"),
         message.request_id_extension.take(),
@@ -63,40 +68,47 @@ pub(super) fn read(
             take(&mut message.upgrade_configs),
         )?,
         proxy_100_continue: take(&mut message.proxy_100_continue),
-        accept_http_10: versions.accept_http_10,
+        codec,
+        http1: versions.http1,
+        http2: versions.http2,
         max_headers_bytes: headers_kb.clamp(1, 8192) as usize * 1024,
+        max_headers_count: connections.max_headers,
+        delayed_close: limit(
+            &at.field("delayed_close_timeout"),
+            delayed,
+            Some(DELAYED_CLOSE),
+        )?,
         stream_idle_timeout: times.stream_idle,
         request_timeout: times.request,
         request_headers_timeout: times.request_headers,
         idle_timeout: connections.idle_timeout,
         max_connection_duration: connections.max_duration,
         max_requests_per_connection: connections.max_requests,
-        max_concurrent_streams: versions.max_concurrent_streams,
         access_log: access_log::read(context, &at.field("access_log"), logs)?,
     };
     nothing_left(at, &message)?;
     Ok(made)
 }
 
-fn codec(at: &At<'_>, message: &mut wire::HttpConnectionManager) -> Result<(), Refused> {
-    let codec = message.codec_type();
+fn codec_type(
+    at: &At<'_>,
+    message: &mut wire::HttpConnectionManager,
+) -> Result<CodecType, Refused> {
+    let codec = match message.codec_type() {
+        WireCodec::Auto => CodecType::Auto,
+        WireCodec::Http1 => CodecType::Http1,
+        WireCodec::Http2 => CodecType::Http2,
+        WireCodec::Http3 => return Err(at.field("codec_type").refuse("HTTP3 is not supported")),
+    };
     message.codec_type = 0;
-    if codec != CodecType::Auto {
-        return Err(at.field("codec_type").refuse("only AUTO is supported"));
-    }
-    // Defaults written out.
-    for unset in [
-        &mut message.add_user_agent,
-        &mut message.stream_error_on_invalid_http_message,
-    ] {
-        unset.take_if(|value| !value.value);
-    }
+    // A default written out.
+    message.add_user_agent.take_if(|value| !value.value);
     if let Some(via) = message.route_specifier.as_ref()
         && matches!(via, RouteSpecifier::ScopedRoutes(_))
     {
         return Err(at.field("scoped_routes").unsupported());
     }
-    Ok(())
+    Ok(codec)
 }
 
 fn routes(
@@ -161,6 +173,7 @@ struct Connections {
     idle_timeout: Option<Duration>,
     max_duration: Option<Duration>,
     max_requests: Option<u32>,
+    max_headers: u32,
 }
 
 fn connections(
@@ -180,28 +193,28 @@ fn connections(
     let longest = options.max_connection_duration.take();
     let max_duration = limit(&at.field("max_connection_duration"), longest, None)?;
     let max_requests = number(options.max_requests_per_connection.take());
+    let max_headers = number(options.max_headers_count.take()).unwrap_or(MAX_HEADERS);
     nothing_left(&at, &options)?;
     Ok(Connections {
         idle_timeout: idle,
         max_duration,
         max_requests: max_requests.filter(|most| *most > 0),
+        max_headers: max_headers.max(1),
     })
 }
 
 struct Versions {
-    accept_http_10: bool,
-    max_concurrent_streams: Option<u32>,
+    http1: Http1Options,
+    http2: Http2Options,
 }
 
 fn versions(at: &At<'_>, message: &mut wire::HttpConnectionManager) -> Result<Versions, Refused> {
-    let mut one: core::Http1ProtocolOptions =
-        message.http_protocol_options.take().unwrap_or_default();
-    let accept_http_10 = take(&mut one.accept_http_10);
-    protocol::http1(&at.field("http_protocol_options"), one)?;
+    let keep = flag(message.stream_error_on_invalid_http_message.take(), false);
+    let one = message.http_protocol_options.take().unwrap_or_default();
     let two = message.http2_protocol_options.take().unwrap_or_default();
     Ok(Versions {
-        accept_http_10,
-        max_concurrent_streams: protocol::http2(&at.field("http2_protocol_options"), two)?,
+        http1: codec::http1(&at.field("http_protocol_options"), one, keep)?,
+        http2: codec::http2(&at.field("http2_protocol_options"), two)?,
     })
 }
 

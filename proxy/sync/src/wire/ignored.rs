@@ -42,25 +42,25 @@ pub(super) fn thresholds(message: &mut cluster::circuit_breakers::Thresholds) {
 }
 
 pub(super) fn http2(message: &mut core::Http2ProtocolOptions) {
-    // Sizes of windows and tables: tuning without meaning for a peer, chosen by the HTTP/2 implementation.
-    message.initial_stream_window_size = None;
-    message.initial_connection_window_size = None;
-    message.hpack_table_size = None;
-    // Flood limits: this proxy has its own, always on.
+    // Flood limits beside those that are read: this proxy has its own, always on.
     message.max_outbound_frames = None;
     message.max_outbound_control_frames = None;
-    message.max_consecutive_inbound_frames_with_empty_payload = None;
-    message.max_inbound_priority_frames_per_stream = None;
     message.max_inbound_window_update_frames_per_data_frame_sent = None;
     message.stream_reset_burst = None;
     message.stream_reset_rate = None;
+    // An invalid message ends its stream and not its connection, whatever is said (RFC 9113 section 8.1.1).
+    message.stream_error_on_invalid_http_messaging = false;
+    message.override_stream_error_on_invalid_http_message = None;
+    // Which of Envoy's codecs is used, and whether it compresses what it can.
+    message.use_oghttp2_codec = None;
+    message.enable_huffman_encoding = None;
 }
 
 pub(super) fn http1(message: &mut core::Http1ProtocolOptions) {
-    // Absolute targets and trailers are always accepted, and the parser is this proxy's own.
-    message.allow_absolute_url = None;
-    message.enable_trailers = false;
+    // The parser is this proxy's own.
     message.use_balsa_parser = None;
+    // Absolute targets are accepted; turning them off is refused.
+    message.allow_absolute_url.take_if(|on| on.value);
 }
 
 pub(super) fn load_assignment(message: &mut endpoint::ClusterLoadAssignment) {
@@ -142,7 +142,6 @@ pub(super) fn connection_manager(message: &mut hcm::HttpConnectionManager) {
     // Phases of closing: the drain of this proxy covers them.
     message.drain_timeout = None;
     message.drain_timeout_jitter = None;
-    message.delayed_close_timeout = None;
     // Without a tracing provider there are no spans; with one the block stays and is refused.
     if message
         .tracing

@@ -7,6 +7,7 @@ pub(crate) mod access_log;
 pub(crate) mod at;
 mod balance;
 pub(crate) mod cluster;
+mod codec;
 pub(crate) mod common;
 pub(crate) mod config_source;
 mod connection_manager;

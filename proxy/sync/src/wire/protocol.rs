@@ -8,11 +8,11 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
-use lateen_proxy_model::HttpProtocol;
+use lateen_proxy_model::{HttpProtocol, UpstreamCodec};
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{limit, number, unpack};
-use super::ignored;
+use super::codec;
 
 const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const IDLE: Duration = Duration::from_secs(3600);
@@ -22,7 +22,7 @@ pub(super) struct Protocol {
     pub(super) http: HttpProtocol,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_requests_per_connection: Option<u32>,
-    pub(super) max_concurrent_streams: Option<u32>,
+    pub(super) codec: UpstreamCodec,
     /// Server name from the request's host, and its verification.
     pub(super) auto: (bool, bool),
 }
@@ -47,7 +47,7 @@ fn older(at: &At<'_>, message: &mut cluster::Cluster) -> Result<Protocol, Refuse
         http: HttpProtocol::Http1,
         idle_timeout: Some(IDLE),
         max_requests_per_connection: number(message.max_requests_per_connection.take()),
-        max_concurrent_streams: None,
+        codec: UpstreamCodec::default(),
         auto: (false, false),
     };
     let place = at.field("common_http_protocol_options");
@@ -56,12 +56,12 @@ fn older(at: &At<'_>, message: &mut cluster::Cluster) -> Result<Protocol, Refuse
     }
     let place = at.field("http_protocol_options");
     if let Some(options) = message.http_protocol_options.take() {
-        http1(&place, options)?;
+        protocol.codec.http1 = codec::http1(&place, options, false)?;
     }
     let place = at.field("http2_protocol_options");
     if let Some(options) = message.http2_protocol_options.take() {
         protocol.http = HttpProtocol::Http2;
-        protocol.max_concurrent_streams = http2(&place, options)?;
+        protocol.codec.http2 = codec::http2(&place, options)?;
     }
     let place = at.field("upstream_http_protocol_options");
     if let Some(options) = message.upstream_http_protocol_options.take() {
@@ -91,12 +91,13 @@ fn typed(
             match config.protocol_config {
                 None => return Err(at.refuse("no protocol")),
                 Some(ProtocolConfig::HttpProtocolOptions(options)) => {
-                    http1(&at.field("http_protocol_options"), options)?;
+                    let at = at.field("http_protocol_options");
+                    protocol.codec.http1 = codec::http1(&at, options, false)?;
                     protocol.http = HttpProtocol::Http1;
                 }
                 Some(ProtocolConfig::Http2ProtocolOptions(options)) => {
                     let at = at.field("http2_protocol_options");
-                    protocol.max_concurrent_streams = http2(&at, options)?;
+                    protocol.codec.http2 = codec::http2(&at, options)?;
                     protocol.http = HttpProtocol::Http2;
                 }
                 Some(ProtocolConfig::Http3ProtocolOptions(_)) => {
@@ -107,11 +108,12 @@ fn typed(
         Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(mut config)) => {
             let at = at.field("use_downstream_protocol_config");
             if let Some(options) = config.http_protocol_options.take() {
-                http1(&at.field("http_protocol_options"), options)?;
+                let at = at.field("http_protocol_options");
+                protocol.codec.http1 = codec::http1(&at, options, false)?;
             }
             if let Some(options) = config.http2_protocol_options.take() {
                 let at = at.field("http2_protocol_options");
-                protocol.max_concurrent_streams = http2(&at, options)?;
+                protocol.codec.http2 = codec::http2(&at, options)?;
             }
             nothing_left(&at, &config)?;
             protocol.http = HttpProtocol::Downstream;
@@ -136,6 +138,12 @@ fn common(
     protocol
         .max_requests_per_connection
         .take_if(|most| *most == 0);
+    if let Some(most) = number(options.max_headers_count.take()) {
+        protocol.codec.max_headers_count = most.max(1);
+    }
+    if let Some(kb) = number(options.max_response_headers_kb.take()) {
+        protocol.codec.max_headers_bytes = kb.clamp(1, 8192) * 1024;
+    }
     nothing_left(at, &options)
 }
 
@@ -149,21 +157,4 @@ fn auto(
     );
     nothing_left(at, &options)?;
     Ok(auto)
-}
-
-/// Options of HTTP/1.1 that change nothing here; others are refused.
-pub(super) fn http1(at: &At<'_>, mut options: core::Http1ProtocolOptions) -> Result<(), Refused> {
-    ignored::http1(&mut options);
-    nothing_left(at, &options)
-}
-
-/// Options of HTTP/2: the number of concurrent streams.
-pub(super) fn http2(
-    at: &At<'_>,
-    mut options: core::Http2ProtocolOptions,
-) -> Result<Option<u32>, Refused> {
-    ignored::http2(&mut options);
-    let streams = number(options.max_concurrent_streams.take());
-    nothing_left(at, &options)?;
-    Ok(streams)
 }
