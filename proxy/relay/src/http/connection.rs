@@ -318,18 +318,29 @@ async fn serve_http2<I, H, F, B>(
         let answer = handle(Rc::clone(&shared), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let io = FrameBudget::new(io);
-    let server = http2_builder(&connection).serve_connection(TokioIo::new(io), service);
-    let server = pin!(server);
-    let outcome = drive(server, &connection, drain, false, |it| {
-        it.graceful_shutdown();
-    });
-    note_end(&connection, outcome.await);
+    let io = FrameBudget::new(io, connection.chain.manager.http2.floods);
+    let left = io.left();
+    let broken = {
+        let server = http2_builder(&connection).serve_connection(TokioIo::new(io), service);
+        let server = pin!(server);
+        let outcome = drive(server, &connection, drain, false, |it| {
+            it.graceful_shutdown();
+        });
+        note_end(&connection, outcome.await)
+    };
+    if broken && let Some(io) = left() {
+        Box::pin(refuse(*io, None, &connection)).await;
+    }
 }
 
-fn note_end(connection: &Connection, outcome: Result<(), hyper::Error>) {
-    if let Err(error) = outcome {
-        tracing::debug!(client = %connection.client(), %error, "downstream connection ended");
+/// Whether a connection ended before its time.
+fn note_end(connection: &Connection, outcome: Result<(), hyper::Error>) -> bool {
+    match outcome {
+        Ok(()) => false,
+        Err(error) => {
+            tracing::debug!(client = %connection.client(), %error, "downstream connection ended");
+            true
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use lateen_proxy_model::FloodLimits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Control frames and empty frames a second.
@@ -18,12 +20,17 @@ const PREFACE: u32 = 24;
 /// A stream of an HTTP/2 connection that fails once a budget is spent.
 #[derive(Debug)]
 pub(crate) struct FrameBudget<I> {
-    inner: I,
+    inner: Option<I>,
+    place: Place<I>,
     scan: Scan,
 }
 
+/// Where the connection is left when hyper drops it.
+type Place<I> = Arc<Mutex<Option<Box<I>>>>;
+
 #[derive(Debug)]
 struct Scan {
+    limits: FloodLimits,
     /// Bytes of payload left.
     skip: u32,
     head: [u8; 9],
@@ -31,25 +38,59 @@ struct Scan {
     second: Instant,
     control: u32,
     updates: u32,
+    /// Frames in a row that carried nothing.
+    empty: u32,
+    priorities: u32,
+    streams: u32,
 }
 
 impl<I> FrameBudget<I> {
-    pub(crate) fn new(inner: I) -> Self {
+    pub(crate) fn new(inner: I, limits: FloodLimits) -> Self {
         Self {
-            inner,
-            scan: Scan {
-                skip: PREFACE,
-                head: [0; 9],
-                have: 0,
-                second: Instant::now(),
-                control: 0,
-                updates: 0,
-            },
+            inner: Some(inner),
+            place: Place::default(),
+            scan: Scan::new(limits),
         }
+    }
+
+    /// Takes the connection after hyper has dropped it.
+    pub(crate) fn left(&self) -> impl FnOnce() -> Option<Box<I>> + use<I> {
+        let place = Arc::clone(&self.place);
+        move || {
+            let mut left = place.lock().unwrap_or_else(PoisonError::into_inner);
+            left.take()
+        }
+    }
+
+    /// The stream; there is one until the drop.
+    fn stream(&mut self) -> io::Result<&mut I> {
+        (self.inner.as_mut()).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl<I> Drop for FrameBudget<I> {
+    fn drop(&mut self) {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = self.inner.take().map(Box::new);
     }
 }
 
 impl Scan {
+    fn new(limits: FloodLimits) -> Self {
+        Self {
+            limits,
+            skip: PREFACE,
+            head: [0; 9],
+            have: 0,
+            second: Instant::now(),
+            control: 0,
+            updates: 0,
+            empty: 0,
+            priorities: 0,
+            streams: 0,
+        }
+    }
+
     /// Whether the budgets still hold after these bytes.
     fn feed(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
@@ -81,10 +122,26 @@ impl Scan {
         let length = u32::from_be_bytes([0, a, b, c]);
         self.skip = length;
         let end_stream = flags & 1 != 0;
+        // DATA, HEADERS and CONTINUATION with content, or that end something, are work and not noise.
+        if matches!(kind, 0 | 1 | 9) {
+            if kind == 1 {
+                self.streams = self.streams.saturating_add(1);
+            }
+            if length > 0 || (kind != 9 && end_stream) {
+                self.empty = 0;
+                return true;
+            }
+            self.empty += 1;
+            return self.empty <= self.limits.empty_frames;
+        }
+        if kind == 2 {
+            self.priorities = self.priorities.saturating_add(1);
+            let most = self.limits.priority_per_stream;
+            if self.priorities > most.saturating_mul(self.streams.saturating_add(1)) {
+                return false;
+            }
+        }
         let (counter, limit) = match kind {
-            // DATA and HEADERS with content, or that end something, are work and not noise.
-            0 if length > 0 || end_stream => return true,
-            1 if length > 0 => return true,
             3 | 8 => (&mut self.updates, UPDATES_PER_SECOND),
             _ => (&mut self.control, CONTROL_PER_SECOND),
         };
@@ -109,7 +166,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for FrameBudget<I> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        std::task::ready!(Pin::new(self.stream()?).poll_read(cx, buf))?;
         let new = buf.filled().get(before..).unwrap_or_default();
         if self.scan.feed(new) {
             Poll::Ready(Ok(()))
@@ -125,15 +182,15 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for FrameBudget<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        Pin::new(self.stream()?).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        Pin::new(self.stream()?).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        Pin::new(self.stream()?).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -141,12 +198,19 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for FrameBudget<I> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        Pin::new(self.stream()?).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.inner.as_ref().is_some_and(I::is_write_vectored)
     }
+}
+
+/// What a fuzzer feeds with frames: whether they are still within the budgets.
+#[doc(hidden)]
+pub fn fuzz_frames(bytes: &[u8], cut: usize) -> bool {
+    let mut scan = Scan::new(FloodLimits::default());
+    bytes.chunks(cut.max(1)).all(|part| scan.feed(part))
 }
 
 #[cfg(test)]
@@ -162,7 +226,7 @@ mod tests {
     }
 
     fn survives(frames: &[u8], cut: usize) -> bool {
-        let mut scan = FrameBudget::new(()).scan;
+        let mut scan = Scan::new(FloodLimits::default());
         let bytes = [&[0; 24][..], frames].concat();
         bytes.chunks(cut).all(|part| scan.feed(part))
     }

@@ -35,6 +35,8 @@ pub use connection::{Connection, ConnectionFacts, DrainSignal, KnownProtocol, se
 pub use exchange::Exchange;
 pub use forward::{ForwardPlan, Upstreams, forward};
 #[doc(hidden)]
+pub use frames::fuzz_frames;
+#[doc(hidden)]
 pub use http1::fuzz as fuzz_head;
 pub use peer::OwnMetadata;
 pub use reply::{LocalReply, ReplyParts};

@@ -87,6 +87,12 @@ impl LocalReply {
         Self::new(StatusCode::BAD_REQUEST, "", Flags::NONE, details)
     }
 
+    /// More headers than are read (S16); HTTP/1 has counted them before.
+    pub(crate) fn too_many_headers() -> Self {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self::new(status, "", Flags::DOWNSTREAM_PROTOCOL, "http2.too_many_headers")
+    }
+
     /// A host that cannot be one.
     pub(crate) fn bad_authority() -> Self {
         let (status, flags) = (StatusCode::BAD_REQUEST, Flags::DOWNSTREAM_PROTOCOL);

@@ -67,6 +67,10 @@ pub fn check(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
             "grpc_web_not_supported",
         ));
     }
+    let most = exchange.conn.chain.manager.max_headers_count as usize;
+    if exchange.version >= Version::HTTP_2 && parts.headers.len() > most {
+        return Err(LocalReply::too_many_headers());
+    }
     if let Some(protocol) = parts.extensions.remove::<Protocol>() {
         upgrade_of_http2(exchange, parts, &protocol);
     }

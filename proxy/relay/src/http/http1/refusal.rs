@@ -86,7 +86,7 @@ fn too_large(details: &'static str) -> (u16, &'static str, &'static str, &'stati
     (431, reason, reason, details)
 }
 
-/// Answers and logs a request that was not read, and ends the connection.
+/// Answers and logs a request that was not read, if there is one, and ends the connection.
 pub(in crate::http) async fn refuse<I>(
     mut io: I,
     refusal: Option<Refusal>,
@@ -106,7 +106,7 @@ pub(in crate::http) async fn refuse<I>(
         let answer = answer(connection, &words);
         let written = async {
             io.write_all(answer.as_bytes()).await?;
-            io.shutdown().await
+            io.flush().await
         };
         // A client that does not take its answer does not get it.
         if !matches!(tokio::time::timeout(wait, written).await, Ok(Ok(()))) {
@@ -114,6 +114,8 @@ pub(in crate::http) async fn refuse<I>(
         }
     }
     if connection.chain.manager.delayed_close.is_some() {
+        // What was said is said; the client ends its side when it has read it.
+        let _ = tokio::time::timeout(wait, io.shutdown()).await;
         let _ = tokio::time::timeout(wait, linger(&mut io)).await;
     }
 }
