@@ -155,6 +155,9 @@ pub(crate) struct EnvoyArgs {
     /// Time over which connections are drained, in seconds.
     #[arg(long = "drain-time-s", default_value_t = 600)]
     drain_time_s: u64,
+    /// How connections are asked to end: at times spread over the drain time, or at once.
+    #[arg(long = "drain-strategy", value_enum, default_value = "gradual")]
+    drain_strategy: DrainStrategy,
     /// There is no hot restart: this changes nothing.
     #[arg(long = "disable-hot-restart")]
     disable_hot_restart: bool,
@@ -188,6 +191,17 @@ pub(crate) struct EnvoyConfig {
     pub(crate) workers: NonZero<usize>,
     /// Time over which connections are drained.
     pub(crate) drain: Duration,
+    /// How they are asked to end.
+    strategy: DrainStrategy,
+}
+
+/// How connections are asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DrainStrategy {
+    /// At times spread over the drain time.
+    Gradual,
+    /// At once.
+    Immediate,
 }
 
 impl ProxyConfig {
@@ -198,6 +212,14 @@ impl ProxyConfig {
 }
 
 impl EnvoyConfig {
+    /// The time over which HTTP connections are asked to end.
+    pub(crate) fn drain_over(&self) -> Duration {
+        match self.strategy {
+            DrainStrategy::Gradual => self.drain,
+            DrainStrategy::Immediate => Duration::ZERO,
+        }
+    }
+
     /// How the process ends: idle connections at once, others with their current request, within the drain time.
     pub(crate) fn drain_settings(&self) -> DrainSettings {
         DrainSettings {
@@ -316,6 +338,7 @@ impl EnvoyArgs {
             bootstrap: self.config_path,
             workers: workers(Some(self.concurrency).filter(|count| *count > 0)),
             drain: Duration::from_secs(self.drain_time_s),
+            strategy: self.drain_strategy,
         })
     }
 }

@@ -5,14 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use lateen_proxy_detect::{Detected, HttpVersion, detect};
-use lateen_proxy_listen::{Held, original_destination};
+use lateen_proxy_listen::{Downstream, Drain, Held, original_destination};
 use lateen_proxy_model::{
-    ClientAddr, Connection, FilterChain, Listener, LocalAddr, NetworkFilter, OriginalDst,
+    ClientAddr, Connection, ConnectionLimit, FilterChain, Listener, LocalAddr, NO_ADDRESS,
+    NetworkFilter, OriginalDst,
 };
-use lateen_proxy_relay::http::{ConnectionFacts, KnownProtocol};
+use lateen_proxy_relay::http::{ConnectionFacts, KnownProtocol, ProxiedFacts};
 use lateen_proxy_tls::{PeerCertificate, Rewind, accept};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use crate::data_path::Active;
@@ -29,36 +29,50 @@ pub(crate) struct Accepted<S> {
     pub(crate) facts: ConnectionFacts,
     /// The protocol agreed in the TLS handshake.
     pub(crate) alpn: Option<Vec<u8>>,
+    /// When it shall end.
+    pub(crate) drain: Drain,
     /// Counts the connection until it ends.
     pub(crate) held: (Held, Active),
 }
 
 /// Takes one connection until its chain is known and its TLS is done. All that it needs for that lives in a task of its own
 /// and goes with it; the connection itself may then wait for hours in a smaller one.
+/// `client` is `None` over a Unix socket.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<Listener>,
-    mut stream: TcpStream,
-    client: SocketAddr,
+    mut stream: Downstream,
+    client: Option<SocketAddr>,
 ) {
     let active = Active::new(&worker.blueprint.active);
-    let Ok(local) = stream.local_addr() else {
-        return;
-    };
-    let destination = destination(&listener, &stream, local);
+    let local = stream.local().unwrap_or(NO_ADDRESS);
+    let direct = client.unwrap_or(NO_ADDRESS);
+    let mut destination = destination(&listener, &stream, local);
     let listener = worker.hand_over(&listener, destination);
-    let held = worker.drain_of(&listener).hold();
-    let detected = match detect(&mut stream, &listener.inspectors, destination.port()).await {
+    let permit = listener.limit.as_ref().map(ConnectionLimit::enter);
+    if matches!(permit, Some(None)) {
+        return worker.count(&listener, "downstream_cx_overflow");
+    }
+    let mut detected = match detect(&mut stream, &listener.filters, destination.port()).await {
         Ok(detected) => detected,
         Err(error) => {
-            return tracing::debug!(%client, listener = %listener.name, %error, "connection ended");
+            return tracing::debug!(client = %direct, listener = %listener.name, %error, "connection ended");
         }
     };
-    let Some(chain) = choose(&listener, &detected, destination, client) else {
-        return tcp::log_unmatched(&worker, &listener, destination, client);
+    let (client, proxied) = detected.proxied.unwrap_or((direct, destination.0));
+    destination = OriginalDst(proxied);
+    let Some(chain) = choose(&listener, &detected, destination, (client, direct)) else {
+        worker.count(&listener, "no_filter_chain_match");
+        return tcp::log_unmatched(&worker, &listener, destination, (client, direct));
     };
-    let facts = facts(&detected, destination, client, local);
-    let stream = Rewind::new(detected.head, stream);
+    let drain = worker.drain_of(&listener, &chain);
+    let held = drain.hold();
+    let head = std::mem::take(&mut detected.head);
+    let facts = ConnectionFacts {
+        direct,
+        ..facts(detected, destination, client, local)
+    };
+    let stream = Rewind::new(head, stream);
     let plain = Accepted {
         worker,
         listener,
@@ -66,6 +80,7 @@ pub(crate) async fn serve(
         stream,
         facts,
         alpn: None,
+        drain,
         held: (held, active),
     };
     match plain.chain.tls.clone() {
@@ -83,6 +98,7 @@ pub(crate) async fn serve(
                         stream,
                         facts,
                         alpn,
+                        drain: plain.drain,
                         held: plain.held,
                     });
                 }
@@ -148,8 +164,8 @@ async fn admitted<S>(accepted: &Accepted<S>) -> Option<Passed> {
     }
 }
 
-fn destination(listener: &Listener, stream: &TcpStream, local: SocketAddr) -> OriginalDst {
-    let redirected = listener.inspectors.original_dst
+fn destination(listener: &Listener, stream: &Downstream, local: SocketAddr) -> OriginalDst {
+    let redirected = listener.filters.original_dst()
         || matches!(
             listener.bind,
             lateen_proxy_model::ListenerBind::Socket {
@@ -158,7 +174,7 @@ fn destination(listener: &Listener, stream: &TcpStream, local: SocketAddr) -> Or
         );
     OriginalDst(
         redirected
-            .then(|| original_destination(stream))
+            .then(|| original_destination(stream.tcp()?))
             .flatten()
             .unwrap_or(local),
     )
@@ -168,11 +184,12 @@ fn choose(
     listener: &Listener,
     detected: &Detected,
     destination: OriginalDst,
-    source: SocketAddr,
+    (source, direct_source): (SocketAddr, SocketAddr),
 ) -> Option<Arc<FilterChain>> {
     let connection = Connection {
         destination,
         source,
+        direct_source,
         transport: detected.transport(),
         server_name: detected.server_name(),
         application: &detected.application,
@@ -181,15 +198,18 @@ fn choose(
 }
 
 fn facts(
-    detected: &Detected,
+    detected: Detected,
     destination: OriginalDst,
     client: SocketAddr,
     local: SocketAddr,
 ) -> ConnectionFacts {
     ConnectionFacts {
         client: ClientAddr(client),
+        direct: client,
         local: LocalAddr(local),
         destination,
+        source: detected.original_src,
+        proxied: proxied(&detected),
         peer: None,
         tls: false,
         sni: detected.server_name().map(Arc::from),
@@ -198,6 +218,17 @@ fn facts(
             HttpVersion::Http10 | HttpVersion::Http11 => KnownProtocol::Http1,
         }),
     }
+}
+
+/// What the PROXY protocol said beside addresses.
+fn proxied(detected: &Detected) -> Option<Arc<ProxiedFacts>> {
+    let known = !detected.tlvs.is_empty() || !detected.metadata.is_empty();
+    known.then(|| {
+        Arc::new(ProxiedFacts {
+            tlvs: detected.tlvs.clone(),
+            metadata: detected.metadata.clone(),
+        })
+    })
 }
 
 /// What the handshake adds: who the client is, and the protocol where ALPN says it.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use lateen_proxy_agent::DrainHandle;
+use lateen_proxy_listen::Sockets;
 use lateen_proxy_relay::exchange::own_frame;
 use lateen_proxy_relay::http::OwnMetadata;
 use lateen_proxy_telemetry::{Gauge, PeerFields};
@@ -30,8 +31,12 @@ pub(crate) struct DataPathConfig {
     pub(crate) own: Option<(String, PeerFields)>,
     /// This workload's SPIFFE URI.
     pub(crate) own_uri: Option<Arc<str>>,
-    /// Connections of a replaced listener end within this time.
+    /// Connections of a replaced chain end within this time.
     pub(crate) drain_time: Duration,
+    /// HTTP connections that drain are asked to end at times spread over this one.
+    pub(crate) drain_over: Duration,
+    /// Listening sockets, with those of the process before this one.
+    pub(crate) sockets: Arc<Sockets>,
 }
 
 /// Running workers. They end when the value is dropped.
@@ -94,6 +99,9 @@ impl DataPath {
                 .into(),
             own_uri: config.own_uri,
             drain_time: config.drain_time,
+            drain_over: config.drain_over,
+            sockets: config.sockets,
+            workers: config.workers.get(),
             phase: seen,
             bind_failures,
             origin: core.started.0,
@@ -178,7 +186,7 @@ fn spawn(number: usize, blueprint: Blueprint, started: Started) -> std::io::Resu
         .name(format!("worker-{number}"))
         .stack_size(STACK)
         .spawn(move || {
-            let outcome = worker::run(blueprint, || started.one());
+            let outcome = worker::run(blueprint, number, || started.one());
             if let Err(error) = outcome {
                 tracing::error!(%error, number, after = ?begin.elapsed(), "a worker could not run");
             }

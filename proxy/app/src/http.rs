@@ -5,6 +5,7 @@ mod request;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lateen_proxy_listen::Drain;
 use lateen_proxy_model::HttpManager;
@@ -20,7 +21,10 @@ where
 {
     let worker = accepted.worker;
     let chain = worker.http_chain(manager, &accepted.listener);
-    let drain = Ending(worker.drain_of(&accepted.listener));
+    let drain = Ending {
+        drain: accepted.drain,
+        over: worker.blueprint.drain_over,
+    };
     let upstreams = Upstreams {
         balance: Rc::clone(&worker.balancer),
         dial: Rc::clone(&worker.pools),
@@ -36,15 +40,25 @@ where
     drop(accepted.held);
 }
 
-/// The drain of `listen`, as the relay asks for it.
-struct Ending(Drain);
+/// The drain of `listen`, as the relay asks for it: its connections are asked to end at times spread over `over`.
+struct Ending {
+    drain: Drain,
+    over: Duration,
+}
 
 impl DrainSignal for Ending {
     async fn draining(&mut self) {
-        self.0.draining().await;
+        self.drain.draining().await;
+        if !self.over.is_zero() {
+            let wait = self.over.mul_f64(fastrand::f64());
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.drain.closing() => {}
+            }
+        }
     }
 
     async fn closing(&mut self) {
-        self.0.closing().await;
+        self.drain.closing().await;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use lateen_proxy_agent::{Ask, DrainHandle, Signals, until_end};
@@ -44,6 +45,7 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
     let text = std::fs::read_to_string(&config.bootstrap).with_context(|| file.to_string())?;
     let bootstrap = child::bootstrap(&text).with_context(|| file.to_string())?;
     let core = Core::for_bootstrap(log);
+    core.state.set_runtime(bootstrap.runtime_keys());
     let logs = LogTable::new(Arc::clone(&core.logs));
     chores_runtime()?.block_on(async {
         let signals = Signals::listen().context("signal handlers")?;
@@ -87,6 +89,9 @@ fn pod_data_path(config: &ProxyConfig) -> DataPathConfig {
         )),
         own_uri: Some(config.settings.spiffe_id().into()),
         drain_time: config.settings.drain.drain,
+        // As Istio runs Envoy: at once.
+        drain_over: Duration::ZERO,
+        sockets: Arc::default(),
     }
 }
 
@@ -97,6 +102,8 @@ fn bootstrap_data_path(config: &EnvoyConfig) -> DataPathConfig {
         own: None,
         own_uri: None,
         drain_time: config.drain,
+        drain_over: config.drain_over(),
+        sockets: Arc::default(),
     }
 }
 

@@ -53,6 +53,7 @@ where
         mut stream,
         facts,
         alpn,
+        drain,
         held: _held,
     } = accepted;
     let mut session = Session {
@@ -74,7 +75,7 @@ where
         && let Some(mut upstream) = session.connect(proxy, passed).await
         && session.greet_upstream(&mut upstream).await
     {
-        session.relay(&mut stream, upstream, proxy).await;
+        session.relay(&mut stream, upstream, proxy, drain).await;
     }
     session.finish(proxy);
 }
@@ -93,7 +94,7 @@ pub(crate) fn log_refused<S>(accepted: &Accepted<S>, refusal: Refusal) {
         termination_details: refusal.termination.as_deref(),
         downstream_local: Some(facts.destination.0),
         downstream_remote: Some(facts.client.0),
-        downstream_direct_remote: Some(facts.client.0),
+        downstream_direct_remote: Some(facts.direct),
         sni: facts.sni.as_deref(),
         ..Exchange::default()
     };
@@ -110,7 +111,7 @@ pub(crate) fn log_unmatched(
     worker: &Worker,
     listener: &Listener,
     destination: OriginalDst,
-    client: SocketAddr,
+    (client, direct): (SocketAddr, SocketAddr),
 ) {
     let exchange = Exchange {
         side: worker.side(listener),
@@ -119,7 +120,7 @@ pub(crate) fn log_unmatched(
         details: Some("filter_chain_not_found"),
         downstream_local: Some(destination.0),
         downstream_remote: Some(client),
-        downstream_direct_remote: Some(client),
+        downstream_direct_remote: Some(direct),
         ..Exchange::default()
     };
     let record = TcpRecord { exchange };
@@ -254,11 +255,15 @@ impl Session {
     }
 
     /// Copies until the end, reporting every few seconds.
-    async fn relay<S>(&mut self, stream: &mut S, mut upstream: TcpUpstream, proxy: &TcpProxy)
-    where
+    async fn relay<S>(
+        &mut self,
+        stream: &mut S,
+        mut upstream: TcpUpstream,
+        proxy: &TcpProxy,
+        mut drain: Drain,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut drain: Drain = self.worker.drain_of(&self.listener);
         let counts = std::mem::take(&mut self.counts);
         let mut reporter = self.reporter.take();
         let mut due = interval_at(tokio::time::Instant::now(), TCP_REPORT_INTERVAL);
@@ -325,7 +330,7 @@ impl Session {
             cluster: self.cluster.as_ref().map(|known| &*known.cluster.name),
             downstream_local: Some(self.facts.destination.0),
             downstream_remote: Some(self.facts.client.0),
-            downstream_direct_remote: Some(self.facts.client.0),
+            downstream_direct_remote: Some(self.facts.direct),
             sni: self.facts.sni.as_deref(),
             peer: self.peer.as_ref(),
             peer_principal: principal.map(|identity| &identity.0),

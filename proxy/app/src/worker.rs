@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -10,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use lateen_proxy_balance::Balancer;
 use lateen_proxy_dial::Pools;
-use lateen_proxy_listen::{Drain, DrainTrigger, bind, drain, prepare};
-use lateen_proxy_model::{HttpManager, Listener, ListenerBind, OriginalDst, TrafficDirection};
+use lateen_proxy_listen::{Drain, DrainTrigger, Lease, Listening, Place, Sockets, drain};
+use lateen_proxy_model::{
+    FilterChain, HttpManager, Listener, ListenerBind, OriginalDst, TrafficDirection,
+};
 use lateen_proxy_relay::http::{HttpChain, RequestBody, Worker as HttpWorker};
 use lateen_proxy_state::{ListenerChanges, State};
 use lateen_proxy_telemetry::{AccessLog, Side};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
@@ -32,6 +32,8 @@ pub(crate) enum Phase {
     Serving,
     /// Serve on, but ask connections to end.
     Draining,
+    /// Another process has taken the sockets over: accept no more, and end what there is.
+    Handing,
     /// End.
     Ending,
 }
@@ -49,8 +51,14 @@ pub(crate) struct Blueprint {
     /// The frame of TCP metadata exchange.
     pub(crate) own_frame: Arc<[u8]>,
     pub(crate) own_uri: Option<Arc<str>>,
-    /// Connections of a replaced listener end within this time.
+    /// Connections of a replaced chain end within this time.
     pub(crate) drain_time: Duration,
+    /// HTTP connections that drain are asked to end at times spread over this one.
+    pub(crate) drain_over: Duration,
+    /// Listening sockets of all workers.
+    pub(crate) sockets: Arc<Sockets>,
+    /// Worker threads.
+    pub(crate) workers: usize,
     pub(crate) phase: watch::Receiver<Phase>,
     /// Told when a socket could not be bound.
     pub(crate) bind_failures: tokio::sync::mpsc::UnboundedSender<BindFailure>,
@@ -62,10 +70,10 @@ pub(crate) struct Blueprint {
 
 /// A listener whose socket is not there.
 #[derive(Debug, thiserror::Error)]
-#[error("listener {name:?} cannot listen on {address}: {error}")]
+#[error("listener {name:?} cannot listen on {place}: {error}")]
 pub(crate) struct BindFailure {
     pub(crate) name: Arc<str>,
-    pub(crate) address: SocketAddr,
+    pub(crate) place: Place,
     pub(crate) error: std::io::Error,
 }
 
@@ -77,21 +85,43 @@ pub(crate) struct Worker {
     pub(crate) http: Rc<HttpWorker>,
     logs: WorkerLogs,
     chains: RefCell<HashMap<usize, Rc<HttpChain>>>,
-    drains: RefCell<HashMap<Arc<str>, (DrainTrigger, Drain)>>,
+    drains: RefCell<HashMap<usize, Draining>>,
+    number: usize,
+}
+
+/// The connections of a chain, and how they are told to end. Holds the chain, so that its address stays its own.
+struct Draining {
+    listener: Arc<str>,
+    chain: Arc<FilterChain>,
+    trigger: DrainTrigger,
+    view: Drain,
 }
 
 /// A bound listener: its newest value, and the tasks that accept for it.
 struct Bound {
     listener: Rc<RefCell<Arc<Listener>>>,
     accepting: Vec<tokio::task::JoinHandle<()>>,
+    _leases: Vec<Lease>,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.accepting
+            .iter()
+            .for_each(tokio::task::JoinHandle::abort);
+    }
 }
 
 /// Runs a worker on the calling thread until the phase says that it ends.
-pub(crate) fn run(blueprint: Blueprint, started: impl FnOnce()) -> std::io::Result<()> {
+pub(crate) fn run(
+    blueprint: Blueprint,
+    number: usize,
+    started: impl FnOnce(),
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let worker = Rc::new(Worker::new(blueprint));
+    let worker = Rc::new(Worker::new(blueprint, number));
     LocalSet::new().block_on(&runtime, async {
         started();
         worker.follow().await;
@@ -100,7 +130,7 @@ pub(crate) fn run(blueprint: Blueprint, started: impl FnOnce()) -> std::io::Resu
 }
 
 impl Worker {
-    fn new(blueprint: Blueprint) -> Self {
+    fn new(blueprint: Blueprint, number: usize) -> Self {
         let recorder = blueprint.metrics.recorder();
         Self {
             balancer: Rc::new(Balancer::system(blueprint.origin)),
@@ -113,6 +143,7 @@ impl Worker {
             logs: WorkerLogs::new(Arc::clone(&blueprint.logs)),
             chains: RefCell::default(),
             drains: RefCell::default(),
+            number,
             blueprint,
         }
     }
@@ -138,18 +169,42 @@ impl Worker {
         }
     }
 
-    /// The end of connections that `listener` serves.
-    pub(crate) fn drain_of(&self, listener: &Arc<Listener>) -> Drain {
-        let mut drains = self.drains.borrow_mut();
-        if let Some((_, view)) = drains.get(&listener.name) {
-            return view.clone();
+    /// The end of connections of a chain.
+    pub(crate) fn drain_of(&self, listener: &Arc<Listener>, chain: &Arc<FilterChain>) -> Drain {
+        let key = Arc::as_ptr(chain) as usize;
+        if let Some(known) = self.drains.borrow().get(&key) {
+            return known.view.clone();
         }
         let (trigger, view) = drain();
         if *self.blueprint.phase.borrow() >= Phase::Draining {
             trigger.start();
         }
-        drains.insert(Arc::clone(&listener.name), (trigger, view.clone()));
+        if !self.is_current(&listener.name, chain) {
+            // It went while the connection's first bytes were looked at.
+            self.end(trigger);
+            return view;
+        }
+        let draining = Draining {
+            listener: Arc::clone(&listener.name),
+            chain: Arc::clone(chain),
+            trigger,
+            view: view.clone(),
+        };
+        self.drains.borrow_mut().insert(key, draining);
         view
+    }
+
+    /// Whether a chain belongs to its listener's newest value.
+    fn is_current(&self, listener: &str, chain: &Arc<FilterChain>) -> bool {
+        let listeners = self.blueprint.state.listeners();
+        let now = listeners.named(listener);
+        now.is_some_and(|now| now.chains.all().any(|own| Arc::ptr_eq(own, chain)))
+    }
+
+    /// Counts something that happened to a listener's connection.
+    pub(crate) fn count(&self, listener: &Listener, what: &str) {
+        let name = format!("listener.{}.{what}", listener.address);
+        self.blueprint.metrics.stats().counter(&name).inc();
     }
 
     /// A connection manager as this worker holds it.
@@ -208,7 +263,11 @@ impl Worker {
                     if changed.is_err() || now == Phase::Ending {
                         return;
                     }
-                    self.drains.borrow().values().for_each(|(trigger, _)| trigger.start());
+                    self.drains.borrow().values().for_each(|one| one.trigger.start());
+                    if now == Phase::Handing {
+                        // Another process accepts from the same sockets now.
+                        bound.clear();
+                    }
                 }
             }
         }
@@ -216,26 +275,35 @@ impl Worker {
 
     fn apply(self: &Rc<Self>, changes: &ListenerChanges, bound: &mut HashMap<Arc<str>, Bound>) {
         self.chains.borrow_mut().clear();
-        for listener in changes.removed.iter().chain(&changes.changed) {
-            self.retire(&listener.name);
-        }
+        let changed = changes.removed.iter().chain(&changes.changed);
+        self.retire(&changed.map(|one| &*one.name).collect::<Vec<_>>());
         for listener in &changes.removed {
-            if let Some(gone) = bound.remove(&listener.name) {
-                gone.accepting
-                    .iter()
-                    .for_each(tokio::task::JoinHandle::abort);
-            }
+            bound.remove(&listener.name);
         }
         for listener in changes.changed.iter().chain(&changes.added) {
             self.update(listener, bound);
         }
     }
 
-    /// Connections of the listener's value so far end in order: answers say so at once, idle ones go after the drain time.
-    fn retire(&self, name: &Arc<str>) {
-        let Some((trigger, _)) = self.drains.borrow_mut().remove(name) else {
-            return;
-        };
+    /// Connections of chains that these listeners do not have any more end in order; all others are left alone.
+    fn retire(&self, listeners: &[&str]) {
+        let mut drains = self.drains.borrow_mut();
+        let gone: Vec<usize> = drains
+            .iter()
+            .filter(|(_, one)| {
+                listeners.contains(&&*one.listener) && !self.is_current(&one.listener, &one.chain)
+            })
+            .map(|(key, _)| *key)
+            .collect();
+        for key in gone {
+            if let Some(one) = drains.remove(&key) {
+                self.end(one.trigger);
+            }
+        }
+    }
+
+    /// Connections are asked to end; idle ones go after the drain time.
+    fn end(&self, trigger: DrainTrigger) {
         trigger.start();
         let patience = self.blueprint.drain_time;
         spawn_local(async move {
@@ -250,53 +318,63 @@ impl Worker {
         if let Some(known) = bound.get(&listener.name) {
             let same_place = {
                 let now = known.listener.borrow();
-                now.address == listener.address && now.additional == listener.additional
+                now.address == listener.address
+                    && now.additional == listener.additional
+                    && now.socket == listener.socket
             };
-            if same_place {
+            if same_place && listener.bind != ListenerBind::HandOver {
                 known.listener.replace(Arc::clone(listener));
                 return;
             }
-            known
-                .accepting
-                .iter()
-                .for_each(tokio::task::JoinHandle::abort);
             bound.remove(&listener.name);
         }
-        if matches!(listener.bind, ListenerBind::Socket { .. }) {
+        let handed = *self.blueprint.phase.borrow() == Phase::Handing;
+        if matches!(listener.bind, ListenerBind::Socket { .. }) && !handed {
             bound.insert(Arc::clone(&listener.name), self.bind(listener));
         }
     }
 
     fn bind(self: &Rc<Self>, listener: &Arc<Listener>) -> Bound {
-        let shared = Rc::new(RefCell::new(Arc::clone(listener)));
-        let mut accepting = Vec::new();
-        for address in std::iter::once(&listener.address).chain(&listener.additional) {
-            match bind(*address) {
-                Ok(socket) => accepting.push(spawn_local(
-                    Rc::clone(self).accept(socket, Rc::clone(&shared)),
-                )),
+        let mut made = Bound {
+            listener: Rc::new(RefCell::new(Arc::clone(listener))),
+            accepting: Vec::new(),
+            _leases: Vec::new(),
+        };
+        let places: Vec<Place> = match &listener.socket.pipe {
+            Some(pipe) => vec![Place::Pipe(pipe.path.clone())],
+            None => listener.addresses().copied().map(Place::Tcp).collect(),
+        };
+        let own = (self.number, self.blueprint.workers);
+        for place in places {
+            match self.blueprint.sockets.open(&place, &listener.socket, own) {
+                Ok((sockets, lease)) => {
+                    for socket in sockets {
+                        let accept = Rc::clone(self).accept(socket, Rc::clone(&made.listener));
+                        made.accepting.push(spawn_local(accept));
+                    }
+                    made._leases.push(lease);
+                }
                 Err(error) => {
                     let name = Arc::clone(&listener.name);
-                    let failure = BindFailure {
-                        name,
-                        address: *address,
-                        error,
-                    };
+                    let failure = BindFailure { name, place, error };
                     let _ = self.blueprint.bind_failures.send(failure);
                 }
             }
         }
-        Bound {
-            listener: shared,
-            accepting,
-        }
+        made
     }
 
-    async fn accept(self: Rc<Self>, socket: TcpListener, listener: Rc<RefCell<Arc<Listener>>>) {
+    async fn accept(self: Rc<Self>, socket: Listening, listener: Rc<RefCell<Arc<Listener>>>) {
+        let mut in_turn = 0;
         loop {
             match socket.accept().await {
                 Ok((stream, client)) => {
-                    let _ = prepare(&stream);
+                    let most = listener.borrow().socket.accepts;
+                    in_turn += 1;
+                    if most.is_some_and(|most| in_turn >= most) {
+                        in_turn = 0;
+                        tokio::task::yield_now().await;
+                    }
                     let listener = Arc::clone(&listener.borrow());
                     spawn_local(connection::serve(
                         Rc::clone(&self),

@@ -4,13 +4,34 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 
+use lateen_proxy_model::{ListenerFilterEntry, ListenerPredicate};
+
 use super::*;
 
-fn inspectors() -> Inspectors {
-    Inspectors {
-        tls: Some(Vec::new()),
-        http: Some(Vec::new()),
-        ..Inspectors::default()
+fn entry(filter: ListenerFilter, off: &[(u32, u32)]) -> ListenerFilterEntry {
+    let ports = off
+        .iter()
+        .map(|(start, end)| ListenerPredicate::Port(*start, *end));
+    ListenerFilterEntry {
+        disabled: (!off.is_empty()).then(|| ListenerPredicate::Or(ports.collect())),
+        filter,
+    }
+}
+
+fn tls(close_on_error: bool) -> ListenerFilter {
+    ListenerFilter::TlsInspector {
+        max_hello: 16 * 1024,
+        close_on_error,
+    }
+}
+
+fn inspectors() -> ListenerFilters {
+    ListenerFilters {
+        entries: vec![
+            entry(tls(true), &[]),
+            entry(ListenerFilter::HttpInspector, &[]),
+        ],
+        ..ListenerFilters::default()
     }
 }
 
@@ -111,24 +132,61 @@ async fn a_silent_client_goes_on_when_the_listener_says_so() {
 #[tokio::test]
 async fn a_port_without_inspectors_reads_nothing() {
     let (_client, mut server) = tokio::io::duplex(64);
-    let off = Inspectors {
-        tls: Some(vec![(80, 81)]),
-        http: Some(vec![(0, 65536)]),
-        ..Inspectors::default()
+    let off = ListenerFilters {
+        entries: vec![
+            entry(tls(true), &[(80, 81)]),
+            entry(ListenerFilter::HttpInspector, &[(0, 65536)]),
+        ],
+        ..ListenerFilters::default()
     };
     assert!(detect(&mut server, &off, 80).await.unwrap().head.is_empty());
+}
+
+#[tokio::test]
+async fn a_proxy_header_is_taken_away_before_the_inspectors_look() {
+    let rules = ProxyProtocolRules::default();
+    let filters = ListenerFilters {
+        entries: vec![
+            entry(ListenerFilter::ProxyProtocol(Arc::new(rules)), &[]),
+            entry(ListenerFilter::HttpInspector, &[(80, 81)]),
+        ],
+        ..ListenerFilters::default()
+    };
+    let (mut client, mut server) = tokio::io::duplex(256);
+    let text = b"PROXY TCP4 1.2.3.4 5.6.7.8 1000 81\r\nGET / HTTP/1.1\r\n";
+    client.write_all(text).await.unwrap();
+    let found = detect(&mut server, &filters, 80).await.unwrap();
+    assert_eq!(found.proxied.unwrap().0, "1.2.3.4:1000".parse().unwrap());
+    assert_eq!(found.http, Some(HttpVersion::Http11));
+    assert!(found.head.starts_with(b"GET / "));
+}
+
+#[tokio::test]
+async fn a_rate_limit_ends_connections_above_it() {
+    let rate = lateen_proxy_model::ConnectionRate::new("r".into(), 1, 1, Duration::from_secs(3600));
+    let filters = ListenerFilters {
+        entries: vec![entry(ListenerFilter::LocalRateLimit(Arc::new(rate)), &[])],
+        ..ListenerFilters::default()
+    };
+    let (_client, mut server) = tokio::io::duplex(64);
+    assert!(detect(&mut server, &filters, 80).await.is_ok());
+    assert!(matches!(
+        detect(&mut server, &filters, 80).await,
+        Err(DetectError::RateLimited)
+    ));
 }
 
 proptest! {
     #[test]
     fn no_bytes_cause_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = first_bytes::look(&bytes, true, true);
+        let _ = HelloReader::default().read(&bytes);
+        let _ = http::http_version(&bytes);
     }
 
     #[test]
     fn no_bytes_after_a_tls_start_cause_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let mut head = vec![0x16, 3, 1];
         head.extend(bytes);
-        let _ = first_bytes::look(&head, true, true);
+        let _ = HelloReader::default().read(&head);
     }
 }

@@ -1,7 +1,11 @@
-//! Sockets of the data path: bound once a worker, original destinations read back, connections drained.
+//! Sockets of the data path: bound once for all workers, original destinations read back, connections drained.
 
 mod drain;
 mod socket;
+mod sockets;
+mod stream;
 
 pub use drain::{Drain, DrainTrigger, Held, drain};
-pub use socket::{bind, original_destination, prepare};
+pub use socket::{Listening, original_destination};
+pub use sockets::{Lease, Place, Sockets};
+pub use stream::Downstream;

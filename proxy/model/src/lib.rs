@@ -8,12 +8,15 @@
 mod address;
 mod call;
 pub mod cel;
+mod chain;
 mod cluster;
 mod codec;
 mod endpoint;
 mod facts;
 mod filter;
 mod listener;
+mod listener_filters;
+mod lookup;
 mod matcher;
 mod metadata_matcher;
 mod mutation;
@@ -24,6 +27,7 @@ mod plan;
 mod rbac;
 mod route;
 mod slot;
+mod socket;
 mod tls;
 mod upstream;
 
@@ -32,6 +36,7 @@ pub use call::{
     ANSWER_LIMIT, Call, CallAnswer, CallFailure, CallStream, GrpcFailure, GrpcSettings, Received,
     grpc_call, grpc_frame, grpc_head, grpc_outcome, take_grpc_message,
 };
+pub use chain::{ChainMatch, Connection, NO_ADDRESS, Overlap, SourceType, Transport};
 pub use cluster::{
     ActiveRequest, CircuitBreakers, Cluster, ClusterKind, ClusterRef, ClusterShared, DnsFamily,
     DnsHost, Gauge, HttpProtocol, LbPolicy, OutlierDetection, RateDetector, ServiceInfo,
@@ -47,9 +52,13 @@ pub use endpoint::{
 pub use facts::{DynamicMetadata, NoFacts, PeerView, RequestFacts};
 pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, Overrides};
 pub use listener::{
-    AccessLogRef, ChainMatch, ChainTable, Connection, FilterChain, ForwardClientCert, HttpManager,
-    Inspectors, Listener, ListenerBind, NetworkFilter, PathNormalization, Reporter, RouteSource,
-    StatsFilter, TcpProxy, TrafficDirection, Transport, XfccDetails,
+    AccessLogRef, ChainTable, FilterChain, ForwardClientCert, HttpManager, Listener,
+    ListenerBind, NetworkFilter, PathNormalization, Reporter, RouteSource, StatsFilter, TcpProxy,
+    TrafficDirection, XfccDetails,
+};
+pub use listener_filters::{
+    ConnectionRate, ListenerFilter, ListenerFilterEntry, ListenerFilters, ListenerPredicate,
+    OriginalSrc, ProxyProtocolRules, Tlv, TlvChoice, TlvRule,
 };
 pub use matcher::{
     HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, RequestView, StringMatcher,
@@ -70,6 +79,7 @@ pub use route::{
     VirtualHost, WeightedCluster,
 };
 pub use slot::Slot;
+pub use socket::{BACKLOG, ListenSocket, Pipe, SocketOption};
 pub use tls::{
     ClientTls, CompiledClient, CompiledServer, Identity, IdentityRef, SanMatcher, ServerTls,
     TrustBundle, TrustRef,

@@ -1,18 +1,18 @@
 //! Listeners and their filter chains.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
-use crate::address::OriginalDst;
+use crate::chain::{ChainLookup, ChainMatch, Connection, Overlap};
 use crate::cluster::ClusterRef;
 use crate::codec::{CodecType, Http1Options, Http2Options};
 use crate::endpoint::EndpointMetadata;
 use crate::filter::FilterEntry;
-use crate::network::NetworkFilterEntry;
+use crate::listener_filters::ListenerFilters;
+use crate::network::{ConnectionLimit, NetworkFilterEntry};
 use crate::route::{ClusterChoice, RouteTable, RouteTableRef};
+use crate::socket::ListenSocket;
 use crate::tls::ServerTls;
 
 /// Which way a listener's traffic flows, as its xDS says.
@@ -39,28 +39,13 @@ pub enum ListenerBind {
     HandOver,
 }
 
-/// Which inspectors look at a connection's first bytes.
-#[derive(Clone, Debug, Default)]
-pub struct Inspectors {
-    /// The TLS inspector and the destination ports it stays away from (half-open ranges).
-    pub tls: Option<Vec<(u32, u32)>>,
-    /// The HTTP inspector and the destination ports it stays away from.
-    pub http: Option<Vec<(u32, u32)>>,
-    /// The original destination is read from the socket.
-    pub original_dst: bool,
-    /// PROXY protocol is read first.
-    pub proxy_protocol: bool,
-    /// Longest wait for first bytes; `None` waits for ever.
-    pub timeout: Option<Duration>,
-    /// After the time out the connection goes on with what is known.
-    pub continue_on_timeout: bool,
-}
-
 /// One listener, compiled.
 #[derive(Debug)]
 pub struct Listener {
     /// Name, such as `0.0.0.0_9080`.
     pub name: Arc<str>,
+    /// Tells it from other values but for its chains: equal only where nothing else changed.
+    pub fingerprint: u128,
     /// Address it is bound to, or stands for.
     pub address: SocketAddr,
     /// Further addresses (dual stack).
@@ -69,65 +54,24 @@ pub struct Listener {
     pub bind: ListenerBind,
     /// Direction.
     pub direction: TrafficDirection,
-    /// Inspectors.
-    pub inspectors: Inspectors,
+    /// Sockets.
+    pub socket: ListenSocket,
+    /// What looks at connections first.
+    pub filters: ListenerFilters,
+    /// Most connections at a time.
+    pub limit: Option<Arc<ConnectionLimit>>,
     /// Filter chains.
     pub chains: ChainTable,
     /// Access logs for connections that no chain takes.
     pub access_log: Vec<AccessLogRef>,
 }
 
-/// Condition of a filter chain; empty parts hold for every connection. Envoy's `FilterChainMatch`.
-#[derive(Clone, Debug, Default)]
-pub struct ChainMatch {
-    /// Original destination port.
-    pub destination_port: Option<u16>,
-    /// Original destination address.
-    pub destination: Vec<IpNet>,
-    /// Server names, lower case; `*.x` covers deeper names, `x` is exact.
-    pub server_names: Vec<Box<str>>,
-    /// Transport seen by the inspectors; empty holds for both.
-    pub transport: Option<Transport>,
-    /// ALPN protocols, or what the HTTP inspector saw (`http/1.0`, `http/1.1`, `h2c`).
-    pub application: Vec<Box<str>>,
-    /// Client address.
-    pub source: Vec<IpNet>,
-    /// Client ports.
-    pub source_ports: Vec<u16>,
-}
-
-/// Transport of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// No TLS.
-    RawBuffer,
-    /// TLS.
-    Tls,
-}
-
-/// What is known of a connection when its chain is chosen.
-#[derive(Clone, Debug)]
-pub struct Connection<'a> {
-    /// Where the client wanted to go.
-    pub destination: OriginalDst,
-    /// The client's address.
-    pub source: SocketAddr,
-    /// Transport seen.
-    pub transport: Transport,
-    /// Server name of the ClientHello, lower case.
-    pub server_name: Option<&'a str>,
-    /// ALPN of the ClientHello, or the HTTP inspector's finding.
-    pub application: &'a [Vec<u8>],
-}
-
-/// The chains of one listener, found in Envoy's order: destination port, destination address, server name, transport,
-/// application protocol, source; at each step the most specific criterion that fits wins and the others are out.
+/// The chains of one listener.
 #[derive(Debug, Default)]
 pub struct ChainTable {
-    /// Chains with their conditions, in the order given.
-    pub chains: Vec<(ChainMatch, Arc<FilterChain>)>,
-    /// Taken when no other fits.
-    pub default: Option<Arc<FilterChain>>,
+    chains: Vec<(ChainMatch, Arc<FilterChain>)>,
+    lookup: ChainLookup,
+    default: Option<Arc<FilterChain>>,
 }
 
 /// One filter chain.
@@ -135,6 +79,8 @@ pub struct ChainTable {
 pub struct FilterChain {
     /// Name; may be empty.
     pub name: Arc<str>,
+    /// Tells a chain from another value of itself: equal only for chains that were configured alike.
+    pub fingerprint: u128,
     /// TLS that is terminated; `None` is plain text or passes TLS through.
     pub tls: Option<Arc<ServerTls>>,
     /// Time for the TLS handshake.
@@ -147,6 +93,13 @@ pub struct FilterChain {
     pub stats: Option<StatsFilter>,
     /// TCP metadata exchange is done on this chain.
     pub metadata_exchange: bool,
+}
+
+impl Listener {
+    /// All addresses it is bound to or stands for.
+    pub fn addresses(&self) -> impl Iterator<Item = &SocketAddr> {
+        std::iter::once(&self.address).chain(&self.additional)
+    }
 }
 
 /// A chain's terminal filter.
@@ -312,84 +265,46 @@ pub struct HttpManager {
 }
 
 impl ChainTable {
+    /// Compiles the conditions of the chains; `default` is taken when none of them fits.
+    ///
+    /// # Errors
+    /// When two chains would take the same connections.
+    pub fn new(
+        chains: Vec<(ChainMatch, Arc<FilterChain>)>,
+        default: Option<Arc<FilterChain>>,
+    ) -> Result<Self, Overlap> {
+        let rules: Vec<&ChainMatch> = chains.iter().map(|(rule, _)| rule).collect();
+        Ok(Self {
+            lookup: ChainLookup::new(&rules)?,
+            chains,
+            default,
+        })
+    }
+
     /// The chain that takes the connection.
     pub fn find(&self, connection: &Connection<'_>) -> Option<&Arc<FilterChain>> {
-        let mut left: Vec<&(ChainMatch, Arc<FilterChain>)> = self.chains.iter().collect();
-        let port = connection.destination.port();
-        narrow(&mut left, |rule| {
-            rank(rule.destination_port.is_none(), || {
-                rule.destination_port == Some(port)
-            })
-        });
-        narrow(&mut left, |rule| {
-            prefix_rank(&rule.destination, connection.destination.ip())
-        });
-        narrow(&mut left, |rule| {
-            server_name_rank(&rule.server_names, connection.server_name)
-        });
-        narrow(&mut left, |rule| {
-            rank(rule.transport.is_none(), || {
-                rule.transport == Some(connection.transport)
-            })
-        });
-        narrow(&mut left, |rule| {
-            rank(rule.application.is_empty(), || {
-                connection.application.iter().any(|seen| {
-                    rule.application
-                        .iter()
-                        .any(|wanted| wanted.as_bytes() == &seen[..])
-                })
-            })
-        });
-        narrow(&mut left, |rule| {
-            prefix_rank(&rule.source, connection.source.ip())
-        });
-        narrow(&mut left, |rule| {
-            rank(rule.source_ports.is_empty(), || {
-                rule.source_ports.contains(&connection.source.port())
-            })
-        });
-        left.first()
+        self.lookup
+            .find(connection)
+            .and_then(|place| self.chains.get(place))
             .map(|(_, chain)| chain)
             .or(self.default.as_ref())
     }
-}
 
-/// Keeps the rules of the highest rank; those that do not fit (`None`) are out.
-fn narrow<T>(left: &mut Vec<&(ChainMatch, T)>, rank: impl Fn(&ChainMatch) -> Option<usize>) {
-    let best = left.iter().filter_map(|(rule, _)| rank(rule)).max();
-    left.retain(|(rule, _)| best.is_some() && rank(rule) == best);
-}
-
-fn rank(unset: bool, fits: impl Fn() -> bool) -> Option<usize> {
-    if unset { Some(0) } else { fits().then_some(1) }
-}
-
-fn prefix_rank(nets: &[IpNet], ip: IpAddr) -> Option<usize> {
-    if nets.is_empty() {
-        return Some(0);
+    /// Chains with their conditions, in the order given.
+    pub fn chains(&self) -> &[(ChainMatch, Arc<FilterChain>)] {
+        &self.chains
     }
-    nets.iter()
-        .filter(|net| net.contains(&ip))
-        .map(|net| 1 + usize::from(net.prefix_len()))
-        .max()
-}
 
-fn server_name_rank(names: &[Box<str>], seen: Option<&str>) -> Option<usize> {
-    if names.is_empty() {
-        return Some(0);
+    /// The chain for connections that no other takes.
+    pub fn default_chain(&self) -> Option<&Arc<FilterChain>> {
+        self.default.as_ref()
     }
-    let seen = seen?;
-    names
-        .iter()
-        .filter_map(|name| match name.strip_prefix('*') {
-            Some("") => Some(1),
-            Some(tail) => {
-                (seen.len() > tail.len() && seen.ends_with(tail)).then_some(1 + tail.len())
-            }
-            None => (seen == &**name).then_some(usize::MAX),
-        })
-        .max()
+
+    /// All chains, the default one last.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<FilterChain>> {
+        let chains = self.chains.iter().map(|(_, chain)| chain);
+        chains.chain(&self.default)
+    }
 }
 
 impl TcpProxy {

@@ -38,7 +38,9 @@ impl ListenerSet {
     pub(crate) fn new(by_name: BTreeMap<Arc<str>, Arc<Listener>>) -> Self {
         let mut by_address: HashMap<_, _, RandomState> = HashMap::default();
         for listener in by_name.values() {
-            for address in std::iter::once(&listener.address).chain(&listener.additional) {
+            // A Unix socket is nobody's destination.
+            let addresses = listener.socket.pipe.is_none().then(|| listener.addresses());
+            for address in addresses.into_iter().flatten() {
                 by_address
                     .entry(*address)
                     .or_insert_with(|| Arc::clone(listener));

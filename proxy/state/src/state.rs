@@ -1,7 +1,7 @@
 //! Everything the proxy knows.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use lateen_proxy_model::{Cluster, EndpointSet, Listener, LocalityEndpoints, Prepare, RouteTable};
@@ -12,6 +12,7 @@ use crate::listeners::{ListenerSet, ListenerWatch};
 use crate::lock;
 use crate::ready::Readiness;
 use crate::resources::Resources;
+use crate::runtime::Runtime;
 use crate::secrets::SecretStore;
 use crate::table::Table;
 
@@ -29,6 +30,7 @@ pub struct State {
     resources: Resources,
     readiness: Readiness,
     prepare: Option<Arc<dyn Prepare>>,
+    runtime: OnceLock<Runtime>,
     /// Clusters whose endpoints have another name, by that name.
     borrowers: Mutex<BTreeMap<Arc<str>, Vec<Arc<str>>>>,
 }
@@ -47,6 +49,7 @@ impl Default for State {
             resources: Resources::default(),
             readiness: Readiness::default(),
             prepare: None,
+            runtime: OnceLock::new(),
             borrowers: Mutex::default(),
         }
     }
@@ -94,6 +97,16 @@ impl State {
     /// Readiness facts and update counters.
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
+    }
+
+    /// Runtime keys.
+    pub fn runtime(&self) -> &Runtime {
+        self.runtime.get_or_init(Runtime::default)
+    }
+
+    /// Sets the runtime keys, before the first resource; later calls change nothing.
+    pub fn set_runtime(&self, runtime: Runtime) {
+        let _ = self.runtime.set(runtime);
     }
 
     /// The listeners now; cheap, and held only for a short time.

@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier
 use envoy_types::pb::envoy::config::core::v3::{ConfigSource, Node};
 use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind;
-use lateen_proxy_state::ResourceKind;
+use lateen_proxy_state::{ResourceKind, Runtime};
 use lateen_xds::json;
 use prost::Message;
 
@@ -103,6 +103,15 @@ impl Dynamic {
 }
 
 impl Bootstrap {
+    /// The runtime keys of all layers, the strongest value of each.
+    pub fn runtime_keys(&self) -> Runtime {
+        let mut keys = Runtime::default();
+        for (key, value) in self.runtime.iter().flat_map(|layer| &layer.values) {
+            keys.set(key, value);
+        }
+        keys
+    }
+
     /// Reads YAML or JSON.
     ///
     /// # Errors
@@ -285,6 +294,11 @@ fn known_servers(
     Ok(())
 }
 
+/// Limits on the connections of a listener.
+fn is_limit(key: &str) -> bool {
+    key.starts_with("envoy.resource_limits.listener.") && key.ends_with(".connection_limit")
+}
+
 fn layers(at: &At<'_>, message: Option<wire::LayeredRuntime>) -> Result<Vec<Layer>, Refused> {
     let list = at.field("layers");
     let layers = message.unwrap_or_default().layers;
@@ -302,7 +316,7 @@ fn layers(at: &At<'_>, message: Option<wire::LayeredRuntime>) -> Result<Vec<Laye
             Some(LayerSpecifier::RtdsLayer(_)) => return Err(at.field("rtds_layer").unsupported()),
             None => return Err(at.refuse("no layer is given")),
         };
-        for key in values.keys().filter(|key| *key != REJECT_FRAGMENT) {
+        for key in values.keys().filter(|key| *key != REJECT_FRAGMENT && !is_limit(key)) {
             tracing::warn!("{at}: runtime key {key:?} has no effect");
         }
         made.push(Layer {

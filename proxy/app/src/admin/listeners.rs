@@ -11,7 +11,11 @@ use super::socket_address;
 pub(super) fn as_text(state: &State) -> String {
     let mut out = String::new();
     for listener in state.listeners().iter() {
-        for address in std::iter::once(&listener.address).chain(&listener.additional) {
+        if let Some(pipe) = &listener.socket.pipe {
+            let _ = writeln!(out, "{}::{}", listener.name, pipe.path.display());
+            continue;
+        }
+        for address in listener.addresses() {
             let _ = writeln!(out, "{}::{address}", listener.name);
         }
     }
@@ -24,9 +28,17 @@ pub(super) fn as_json(state: &State) -> Value {
         .listeners()
         .iter()
         .map(|listener| {
-            let mut status = json!({ "name": *listener.name, "local_address": socket_address(listener.address) });
+            let local = match &listener.socket.pipe {
+                Some(pipe) => json!({ "pipe": { "path": pipe.path.display().to_string() } }),
+                None => socket_address(listener.address),
+            };
+            let mut status = json!({ "name": *listener.name, "local_address": local });
             if !listener.additional.is_empty() {
-                let more: Vec<Value> = listener.additional.iter().map(|address| socket_address(*address)).collect();
+                let more: Vec<Value> = listener
+                    .additional
+                    .iter()
+                    .map(|address| socket_address(*address))
+                    .collect();
                 status["additional_local_addresses"] = more.into();
             }
             status

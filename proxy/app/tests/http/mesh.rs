@@ -242,6 +242,9 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
 fn facts(client: SocketAddr, local: SocketAddr) -> ConnectionFacts {
     ConnectionFacts {
         client: ClientAddr(client),
+        direct: client,
+        source: None,
+        proxied: None,
         local: LocalAddr(local),
         destination: OriginalDst(local),
         peer: None,

@@ -18,7 +18,8 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lateen_proxy_model::{
-    ClientAddr, CodecType, HeaderCase, HttpManager, LocalAddr, OriginalDst, PeerView, RequestFacts,
+    ClientAddr, CodecType, HeaderCase, HttpManager, LocalAddr, OriginalDst, OriginalSrc, PeerView,
+    RequestFacts, Tlv,
 };
 use lateen_proxy_tls::{PeerCertificate, Rewind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -62,10 +63,16 @@ pub enum KnownProtocol {
 pub struct ConnectionFacts {
     /// The client's address.
     pub client: ClientAddr,
+    /// The address of the socket's other end, whatever the PROXY protocol says.
+    pub direct: SocketAddr,
     /// Our end.
     pub local: LocalAddr,
     /// Where the client wanted to go.
     pub destination: OriginalDst,
+    /// Upstream connections come from the client's address.
+    pub source: Option<OriginalSrc>,
+    /// What the PROXY protocol said beside addresses.
+    pub proxied: Option<Arc<ProxiedFacts>>,
     /// The client's verified certificate.
     pub peer: Option<PeerCertificate>,
     /// The connection came in TLS.
@@ -108,6 +115,15 @@ impl RequestFacts for ConnectionFacts {
     fn peer(&self) -> Option<PeerView<'_>> {
         self.peer_view()
     }
+}
+
+/// What a PROXY protocol header said beside addresses.
+#[derive(Clone, Debug, Default)]
+pub struct ProxiedFacts {
+    /// TLVs told to upstreams that speak the protocol.
+    pub tlvs: Vec<Tlv>,
+    /// Dynamic metadata: namespace, key, value.
+    pub metadata: Vec<(Arc<str>, Arc<str>, bytes::Bytes)>,
 }
 
 /// When connections shall end; the state of `listen`, seen through a trait.

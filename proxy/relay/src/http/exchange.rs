@@ -289,7 +289,7 @@ impl Exchange {
                 cluster: cluster.map(|it| &*it.cluster.name),
                 downstream_local: Some(facts.destination.0),
                 downstream_remote: Some(self.remote),
-                downstream_direct_remote: Some(facts.client.0),
+                downstream_direct_remote: Some(facts.direct),
                 sni: facts.sni.as_deref(),
                 route: self.route.as_ref().map(|route| &*route.name),
                 peer,

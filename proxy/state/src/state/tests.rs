@@ -1,17 +1,22 @@
 use std::net::SocketAddr;
 
-use lateen_proxy_model::{ChainTable, Inspectors, ListenerBind, OriginalDst, TrafficDirection};
+use lateen_proxy_model::{
+    ChainTable, ListenSocket, ListenerBind, ListenerFilters, OriginalDst, TrafficDirection,
+};
 
 use super::*;
 
 fn listener(name: &str, address: &str) -> Listener {
     Listener {
         name: name.into(),
+        fingerprint: 0,
         address: address.parse().expect("address"),
         additional: Vec::new(),
         bind: ListenerBind::HandOver,
         direction: TrafficDirection::Outbound,
-        inspectors: Inspectors::default(),
+        socket: ListenSocket::default(),
+        filters: ListenerFilters::default(),
+        limit: None,
         chains: ChainTable::default(),
         access_log: Vec::new(),
     }

@@ -157,7 +157,7 @@ pub(crate) fn host_port_of(
         protocol,
         address,
         resolver_name,
-        // Sockets on [::] take IPv4 connections always.
+        // Read by listeners, where it means something.
         ipv4_compat: _,
         network_namespace_filepath,
         port_specifier,

@@ -7,7 +7,6 @@ use envoy_types::pb::envoy::config::listener::v3 as listener;
 use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3 as router;
-use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3 as inspector;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 
@@ -114,28 +113,16 @@ pub(super) fn listener(message: &mut listener::Listener) {
     message.metadata = None;
     // Buffers are bounded by the flow control of each stream.
     message.per_connection_buffer_limit_bytes = None;
-    // Every worker has a socket of its own on each bound address, which balances connections in the kernel.
-    message.reuse_port = false;
-    message.enable_reuse_port = None;
+    // The kernel spreads connections over the workers' sockets.
     message.connection_balance_config = None;
-    message.max_connections_to_accept_per_socket_event = None;
-    message.tcp_backlog_size = None;
     // There is no global connection limit and no overload manager to be exempt from.
     message.ignore_global_conn_limit = false;
     message.bypass_overload_manager = false;
-    // When to drain: a changed listener drains its old connections in either mode.
-    message.drain_type = 0;
 }
 
 pub(super) fn filter_chain(message: &mut listener::FilterChain) {
     // For filters that read it, and for people.
     message.metadata = None;
-}
-
-pub(super) fn tls_inspector(message: &mut inspector::TlsInspector) {
-    // Sizes of read buffers; a ClientHello is bounded by this proxy.
-    message.initial_read_buffer_size = None;
-    message.max_client_hello_size = None;
 }
 
 pub(super) fn connection_manager(message: &mut hcm::HttpConnectionManager) {

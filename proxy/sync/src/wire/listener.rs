@@ -2,20 +2,22 @@
 
 use std::mem::take;
 use std::sync::Arc;
-use std::time::Duration;
 
+use ahash::RandomState;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as wire;
 use envoy_types::pb::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
 use ipnet::IpNet;
 use lateen_proxy_model::{
-    ChainMatch, ChainTable, FilterChain, Listener, ListenerBind, TrafficDirection, Transport,
+    ChainMatch, ChainTable, ConnectionLimit, FilterChain, Listener, ListenerBind, Overlap,
+    SourceType, TrafficDirection, Transport,
 };
+use prost::Message;
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{flag, limit, must_be_unset, number, port, socket_address};
+use super::common::{flag, limit, number, port};
 use super::context::{Context, Uses};
-use super::{access_log, ignored, inspectors, network_filters, socket};
+use super::{access_log, ignored, listener_filters, listener_socket, network_filters, socket};
 
 /// A listener, and what it refers to.
 pub(crate) struct BuiltListener {
@@ -31,37 +33,62 @@ pub(crate) fn listener(
     let at = At::ROOT;
     context.take_uses();
     ignored::listener(&mut message);
-    must_be_unset(&at.field("transparent"), message.transparent.take())?;
-    must_be_unset(&at.field("freebind"), message.freebind.take())?;
-    let inspectors = inspectors::read(&at, &mut message)?;
+    let fingerprint = fingerprint(&wire::Listener {
+        filter_chains: Vec::new(),
+        default_filter_chain: None,
+        ..message.clone()
+    });
+    // Where nothing but chains changed, those that did not change live on with their connections.
+    let before = context.state().listeners().named(&message.name).cloned();
+    let before = before.filter(|before| before.fingerprint == fingerprint);
+    let filters = listener_filters::read(&at, &mut message)?;
+    let mut socket = listener_socket::read(&at, &mut message)?;
     let list = at.field("filter_chains");
     let mut chains = Vec::with_capacity(message.filter_chains.len());
     for (index, mut one) in take(&mut message.filter_chains).into_iter().enumerate() {
         let at = list.item(index);
+        let mark = self::fingerprint(&one);
         let place = at.field("filter_chain_match");
         let condition = chain_match(&place, one.filter_chain_match.take())?;
-        chains.push((condition, Arc::new(chain(context, &at, one)?)));
+        let made = chain(context, &at, one, mark)?;
+        chains.push((condition, kept(before.as_deref(), made)));
     }
     let place = at.field("default_filter_chain");
     let default = message
         .default_filter_chain
         .take()
         .map(|mut one| {
+            let mark = self::fingerprint(&one);
             one.filter_chain_match = None;
-            chain(context, &place, one).map(Arc::new)
+            chain(context, &place, one, mark).map(|made| kept(before.as_deref(), made))
         })
         .transpose()?;
     if chains.is_empty() && default.is_none() {
         return Err(list.refuse("a listener needs a filter chain"));
     }
+    let overlap = |overlap: Overlap| {
+        let text = format!(
+            "takes connections that filter_chains[{}] takes already",
+            overlap.first
+        );
+        list.item(overlap.second).refuse(text)
+    };
+    let name: Arc<str> = take(&mut message.name).into();
     let made = Listener {
-        name: take(&mut message.name).into(),
-        address: socket_address(&at.field("address"), message.address.take())?,
-        additional: additional(&at, take(&mut message.additional_addresses))?,
+        address: listener_socket::address(&at, message.address.take(), &mut socket)?,
+        additional: listener_socket::additional(
+            &at,
+            take(&mut message.additional_addresses),
+            &mut socket,
+        )?,
+        fingerprint,
+        limit: limit_of(context, &name),
+        name,
         bind: bind(&mut message),
         direction: direction(&mut message),
-        inspectors,
-        chains: ChainTable { chains, default },
+        socket,
+        filters,
+        chains: ChainTable::new(chains, default).map_err(overlap)?,
         access_log: access_log::read(
             context,
             &at.field("access_log"),
@@ -78,21 +105,27 @@ pub(crate) fn listener(
     })
 }
 
-fn additional(
-    at: &At<'_>,
-    addresses: Vec<wire::AdditionalAddress>,
-) -> Result<Vec<std::net::SocketAddr>, Refused> {
-    let list = at.field("additional_addresses");
-    addresses
-        .into_iter()
-        .enumerate()
-        .map(|(index, mut one)| {
-            let at = list.item(index);
-            let address = socket_address(&at.field("address"), one.address.take())?;
-            nothing_left(&at, &one)?;
-            Ok(address)
+/// The chain of the listener's value before, where it was configured alike.
+fn kept(before: Option<&Listener>, made: FilterChain) -> Arc<FilterChain> {
+    before
+        .and_then(|before| {
+            let mut chains = before.chains.all();
+            chains.find(|own| own.fingerprint == made.fingerprint)
         })
-        .collect()
+        .map_or_else(|| Arc::new(made), Arc::clone)
+}
+
+fn fingerprint(message: &impl Message) -> u128 {
+    let bytes = message.encode_to_vec();
+    let half = |seed| u128::from(RandomState::with_seeds(seed, 2, 3, 4).hash_one(&bytes));
+    half(1) << 64 | half(5)
+}
+
+/// The limit on a listener's connections, which is a runtime key.
+fn limit_of(context: &Context<'_>, name: &Arc<str>) -> Option<Arc<ConnectionLimit>> {
+    let key = format!("envoy.resource_limits.listener.{name}.connection_limit");
+    let max = context.state().runtime().number(&key)?;
+    Some(Arc::new(ConnectionLimit::new(Arc::clone(name), max, None)))
 }
 
 fn bind(message: &mut wire::Listener) -> ListenerBind {
@@ -120,9 +153,12 @@ fn chain_match(
     message: Option<wire::FilterChainMatch>,
 ) -> Result<ChainMatch, Refused> {
     let mut message = message.unwrap_or_default();
-    if message.source_type() != ConnectionSourceType::Any {
-        return Err(at.field("source_type").unsupported());
-    }
+    let source_type = match message.source_type() {
+        ConnectionSourceType::Any => SourceType::Any,
+        ConnectionSourceType::SameIpOrLoopback => SourceType::Local,
+        ConnectionSourceType::External => SourceType::External,
+    };
+    message.source_type = 0;
     let transport = match &*take(&mut message.transport_protocol) {
         "" => None,
         "tls" => Some(Transport::Tls),
@@ -144,15 +180,17 @@ fn chain_match(
     let made = ChainMatch {
         destination_port,
         destination: nets(&at.field("prefix_ranges"), take(&mut message.prefix_ranges))?,
-        server_names: take(&mut message.server_names)
-            .into_iter()
-            .map(|name| name.to_ascii_lowercase().into())
-            .collect(),
+        server_names: server_names(&at.field("server_names"), take(&mut message.server_names))?,
         transport,
         application: take(&mut message.application_protocols)
             .into_iter()
             .map(String::into_boxed_str)
             .collect(),
+        direct_source: nets(
+            &at.field("direct_source_prefix_ranges"),
+            take(&mut message.direct_source_prefix_ranges),
+        )?,
+        source_type,
         source: nets(
             &at.field("source_prefix_ranges"),
             take(&mut message.source_prefix_ranges),
@@ -161,6 +199,22 @@ fn chain_match(
     };
     nothing_left(at, &message)?;
     Ok(made)
+}
+
+/// Names and wildcards for whole labels; other wildcards are none.
+fn server_names(at: &At<'_>, names: Vec<String>) -> Result<Vec<Box<str>>, Refused> {
+    names
+        .into_iter()
+        .enumerate()
+        .map(|(index, name)| {
+            let rest = name.strip_prefix("*.").unwrap_or(&name);
+            if rest.contains('*') {
+                let text = format!("{name:?} is a wildcard for a part of a label");
+                return Err(at.item(index).refuse(text));
+            }
+            Ok(name.to_ascii_lowercase().into())
+        })
+        .collect()
 }
 
 fn nets(at: &At<'_>, ranges: Vec<core::CidrRange>) -> Result<Vec<IpNet>, Refused> {
@@ -182,10 +236,9 @@ fn chain(
     context: &Context<'_>,
     at: &At<'_>,
     mut message: wire::FilterChain,
+    fingerprint: u128,
 ) -> Result<FilterChain, Refused> {
     ignored::filter_chain(&mut message);
-    let proxy_protocol = message.use_proxy_proto.take();
-    must_be_unset(&at.field("use_proxy_proto"), proxy_protocol)?;
     let place = at.field("transport_socket_connect_timeout");
     let handshake_timeout = limit(
         &place,
@@ -197,6 +250,7 @@ fn chain(
     let filters = network_filters::read(context, &at.field("filters"), take(&mut message.filters))?;
     let made = FilterChain {
         name: take(&mut message.name).into(),
+        fingerprint,
         tls: tls.map(Arc::new),
         handshake_timeout,
         filters: filters.entries,
@@ -207,6 +261,3 @@ fn chain(
     nothing_left(at, &message)?;
     Ok(made)
 }
-
-/// Envoy's wait for first bytes.
-pub(super) const FIRST_BYTES: Duration = Duration::from_secs(15);

@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::config::listener::v3 as listener_pb;
 use envoy_types::pb::envoy::config::route::v3 as route_pb;
 use lateen_proxy_model::{
     AccessLogRef, ClusterChoice, ClusterKind, DnsFamily, FaultAbort, FilterOverride, Health,
-    HttpFilter, HttpProtocol, LbPolicy, ListenerBind, NetworkFilter, PathRewrite, Percentage,
+    HttpFilter, HttpProtocol, LbPolicy, ListenerBind, ListenerFilter, NetworkFilter, PathRewrite, Percentage,
     RequireTls, RetryOn, RouteAction, RouteSource, SanMatcher, StatsFilter, TrafficDirection,
     Transport,
 };
@@ -457,12 +457,15 @@ fn an_outbound_listener_of_the_mesh_is_understood() {
     let listener = &built.listener;
     assert_eq!(listener.bind, ListenerBind::HandOver);
     assert_eq!(listener.direction, TrafficDirection::Outbound);
-    assert_eq!(
-        listener.inspectors.http.as_deref(),
-        Some(&[(15006, 15007), (0, 1)][..])
-    );
-    assert!(listener.inspectors.timeout.is_none() && listener.inspectors.continue_on_timeout);
-    let (condition, chain) = &listener.chains.chains[0];
+    let http = listener
+        .filters
+        .entries
+        .iter()
+        .find(|entry| matches!(entry.filter, ListenerFilter::HttpInspector));
+    let off = http.expect("inspector").disabled.as_ref().expect("ports");
+    assert!(off.holds(15006) && off.holds(0) && !off.holds(9080));
+    assert!(listener.filters.timeout.is_none() && listener.filters.continue_on_timeout);
+    let (condition, chain) = &listener.chains.chains()[0];
     assert_eq!(condition.transport, Some(Transport::RawBuffer));
     let NetworkFilter::Http(manager) = &chain.filter else {
         panic!("no HTTP chain");
@@ -481,7 +484,7 @@ fn an_outbound_listener_of_the_mesh_is_understood() {
     assert_eq!(manager.access_log, [AccessLogRef(7)]);
     assert_eq!(manager.server_name.as_ref().expect("name"), "istio-envoy");
     assert!(manager.paths.normalize && !manager.reject_fragment && manager.xfcc.uri);
-    let default = listener.chains.default.as_ref().expect("default chain");
+    let default = listener.chains.default_chain().expect("default chain");
     assert_eq!(
         default.stats,
         Some(StatsFilter {
@@ -516,7 +519,7 @@ fn a_mutual_tls_chain_is_understood() {
                         "matcher": {"prefix": "spiffe://cluster.local/"}}]},
                     "validation_context_sds_secret_config": sds("ROOTCA")}}}});
     let built = build_listener(&state, &value).expect("supported");
-    let chain = &built.listener.chains.chains[0].1;
+    let chain = &built.listener.chains.chains()[0].1;
     let tls = chain.tls.as_ref().expect("TLS");
     assert!(tls.require_client_certificate && tls.trust.is_some());
     assert_eq!(

@@ -1,0 +1,93 @@
+//! How a listener's sockets are set up.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cluster::TcpKeepalive;
+
+/// Connections the kernel holds before they are accepted, where the configuration does not say.
+pub const BACKLOG: u32 = 4096;
+
+/// Settings of a listener's sockets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenSocket {
+    /// Connections to any address are taken (`IP_TRANSPARENT`), as TPROXY rules send them.
+    pub transparent: bool,
+    /// Addresses that this host does not have yet may be bound.
+    pub freebind: bool,
+    /// Every worker has a socket of its own (`SO_REUSEPORT`); else they share one.
+    pub reuse_port: bool,
+    /// Connections the kernel holds before they are accepted.
+    pub backlog: u32,
+    /// Connections accepted at one wake-up, at most.
+    pub accepts: Option<u32>,
+    /// Keep-alive of accepted connections.
+    pub keepalive: Option<TcpKeepalive>,
+    /// Addresses of IPv6 that take IPv4 connections too.
+    pub dual_stack: Vec<SocketAddr>,
+    /// Further options, in order.
+    pub options: Vec<SocketOption>,
+    /// The socket is a Unix socket at this place.
+    pub pipe: Option<Pipe>,
+}
+
+/// A Unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pipe {
+    /// Its file; a name that begins with `@` is in the kernel's own space of names.
+    pub path: PathBuf,
+    /// Permissions of the file; 0 leaves them alone.
+    pub mode: u32,
+}
+
+/// A socket option that can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketOption {
+    /// `SO_KEEPALIVE`.
+    KeepAlive(bool),
+    /// `SO_RCVBUF`, bytes.
+    ReceiveBuffer(u32),
+    /// `SO_SNDBUF`, bytes.
+    SendBuffer(u32),
+    /// `SO_MARK`.
+    Mark(u32),
+    /// `SO_PRIORITY`.
+    Priority(u32),
+    /// `SO_REUSEADDR`.
+    ReuseAddress(bool),
+    /// `SO_REUSEPORT`.
+    ReusePort(bool),
+    /// `IP_TOS`.
+    Tos(u32),
+    /// `IP_FREEBIND`.
+    Freebind(bool),
+    /// `IP_TRANSPARENT`.
+    Transparent(bool),
+    /// `TCP_NODELAY`.
+    NoDelay(bool),
+    /// `TCP_KEEPIDLE`.
+    KeepIdle(Duration),
+    /// `TCP_KEEPINTVL`.
+    KeepInterval(Duration),
+    /// `TCP_KEEPCNT`.
+    KeepProbes(u32),
+    /// `TCP_USER_TIMEOUT`.
+    UserTimeout(Duration),
+}
+
+impl Default for ListenSocket {
+    fn default() -> Self {
+        Self {
+            transparent: false,
+            freebind: false,
+            reuse_port: true,
+            backlog: BACKLOG,
+            accepts: None,
+            keepalive: None,
+            dual_stack: Vec::new(),
+            options: Vec::new(),
+            pipe: None,
+        }
+    }
+}
