@@ -26,6 +26,9 @@ pub(super) struct Case {
     pub(super) name: String,
     #[serde(default)]
     pub(super) listener: String,
+    /// Time before the case, for what a proxy does by itself after its start.
+    #[serde(default)]
+    pub(super) wait_ms: u64,
     /// HTTP version that the client speaks: 1 or 2.
     #[serde(default = "one")]
     pub(super) http: u8,

@@ -138,6 +138,7 @@ fn one(
     } else {
         &case.listener
     };
+    thread::sleep(Duration::from_millis(case.wait_ms));
     let port = proxy.listeners.get(listener);
     let port = *port.with_context(|| format!("no listener {listener}"))?;
     let mut observation = Observation::default();

@@ -4,9 +4,13 @@
 //! the chain and tells [`Admission`] of what each did; the permit that routing asks for comes from there alone.
 
 mod admission;
+mod descriptors;
 mod fault;
 mod rbac;
+mod local_rate_limit;
 
 pub use admission::Admission;
+pub use descriptors::{DescriptorFacts, descriptors};
 pub use fault::{Injected, inject};
 pub use rbac::{RbacOutcome, RbacVerdict, rbac};
+pub use local_rate_limit::{LocalLimit, local_rate_limit, rate_limit_headers, retry_after};

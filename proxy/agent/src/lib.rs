@@ -36,7 +36,7 @@ pub use control_plane::{ControlPlane, ControlPlaneError};
 pub use drain::{Ask, DrainHandle, Signals, until_end};
 pub use fetch::{FetchError, Fetched};
 pub use file_secrets::FileSecrets;
-pub use native_stats::refresh_stats;
+pub use native_stats::{refresh_stats, resident_bytes};
 pub use node::{NodeBuildError, node};
 pub use probes::{Probers, ProbersError};
 pub use readiness::Readiness;

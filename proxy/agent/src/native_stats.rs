@@ -80,7 +80,7 @@ pub(crate) fn uptime_seconds() -> u64 {
 }
 
 /// Memory of the process that is resident, as the kernel counts it; 0 where it does not say.
-fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kibibytes = line.and_then(|rest| rest.trim().split(' ').next()?.parse::<u64>().ok());

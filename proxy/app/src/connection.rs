@@ -44,7 +44,9 @@ pub(crate) async fn serve(
     mut stream: Downstream,
     client: Option<SocketAddr>,
 ) {
-    let active = Active::new(&worker.blueprint.active);
+    let Some(active) = worker.let_in(&listener) else {
+        return;
+    };
     let local = stream.local().unwrap_or(NO_ADDRESS);
     let direct = client.unwrap_or(NO_ADDRESS);
     let mut destination = destination(&listener, &stream, local);
@@ -86,7 +88,7 @@ pub(crate) async fn serve(
     match plain.chain.tls.clone() {
         None => filter(plain),
         Some(tls) => {
-            let timeout = plain.chain.handshake_timeout;
+            let timeout = plain.worker.handshake_time(&plain.chain, &plain.listener);
             match accept(&tls, plain.stream, timeout).await {
                 Ok((stream, peer)) => {
                     let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);

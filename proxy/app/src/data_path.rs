@@ -10,7 +10,7 @@ use anyhow::Context;
 use lateen_proxy_agent::DrainHandle;
 use lateen_proxy_listen::Sockets;
 use lateen_proxy_relay::exchange::own_frame;
-use lateen_proxy_relay::http::OwnMetadata;
+use lateen_proxy_relay::http::{OwnMetadata, Shedding};
 use lateen_proxy_telemetry::{Gauge, PeerFields};
 use tokio::sync::{mpsc, watch};
 
@@ -37,6 +37,10 @@ pub(crate) struct DataPathConfig {
     pub(crate) drain_over: Duration,
     /// Listening sockets, with those of the process before this one.
     pub(crate) sockets: Arc<Sockets>,
+    /// The service cluster that the node is of.
+    pub(crate) service_cluster: Arc<str>,
+    /// How overloaded the process is, where somebody looks.
+    pub(crate) overload: Option<Shedding>,
 }
 
 /// Running workers. They end when the value is dropped.
@@ -60,6 +64,13 @@ impl Active {
     pub(crate) fn new(count: &Arc<AtomicU64>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(count))
+    }
+
+    /// Starts counting, unless as many are counted already.
+    pub(crate) fn within(count: &Arc<AtomicU64>, most: u64) -> Option<Self> {
+        let next = |count| (count < most).then(|| count + 1);
+        let counted = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        counted.is_ok().then(|| Self(Arc::clone(count)))
     }
 }
 
@@ -102,6 +113,8 @@ impl DataPath {
             drain_over: config.drain_over,
             sockets: config.sockets,
             workers: config.workers.get(),
+            service_cluster: config.service_cluster,
+            overload: config.overload,
             phase: seen,
             bind_failures,
             origin: core.started.0,

@@ -1,6 +1,7 @@
 //! HTTP connections: the chain's connection manager on this worker, and the rooms a request goes through.
 
 mod filters;
+mod rate_limits;
 mod request;
 
 use std::rc::Rc;

@@ -10,6 +10,7 @@ mod http;
 mod logging;
 mod logs;
 mod network;
+mod overload;
 mod run;
 mod tcp;
 mod worker;

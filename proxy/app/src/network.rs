@@ -8,6 +8,7 @@ use lateen_proxy_admit::rbac;
 use lateen_proxy_model::{
     ClusterRef, ConnectionFilter, ConnectionPermit, FilterChain, NetworkRbac, RequestView,
 };
+use lateen_proxy_relay::cells::Cells;
 use lateen_proxy_relay::http::ConnectionFacts;
 use lateen_proxy_telemetry::Flags;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -56,6 +57,14 @@ pub(crate) async fn admit(
                 }
             },
             ConnectionFilter::Rbac(rbac) => allowed(worker, rbac, facts).await?,
+            ConnectionFilter::LocalRateLimit(limit) => {
+                let now = std::time::Instant::now();
+                if limit.enabled && !limit.bucket.take(1.0, now) {
+                    let cells = Cells(worker.blueprint.metrics.stats());
+                    limit.stats.inc(0, &cells);
+                    return Err(Refusal::default());
+                }
+            }
             ConnectionFilter::SniCluster => {
                 if let Some(name) = &facts.sni {
                     passed.cluster = Some(worker.blueprint.state.clusters().known(name));

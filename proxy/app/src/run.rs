@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use lateen_proxy_agent::{Ask, DrainHandle, Signals, until_end};
+use lateen_proxy_relay::http::Shedding;
 use lateen_proxy_state::LastGood;
 use lateen_proxy_sync::{Client, ClientConfig, ControlPlane, Roots, Security};
 use serde_json::Value;
@@ -17,6 +18,7 @@ use crate::config::{EnvoyConfig, ProxyConfig, VERSION};
 use crate::data_path::{DataPath, DataPathConfig};
 use crate::logging::LogControl;
 use crate::logs::LogTable;
+use crate::overload;
 use crate::worker::BindFailure;
 
 /// Runs a pod's proxy until the pod ends.
@@ -49,6 +51,10 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
     let logs = LogTable::new(Arc::clone(&core.logs));
     chores_runtime()?.block_on(async {
         let signals = Signals::listen().context("signal handlers")?;
+        let service_cluster = bootstrap.node.cluster.as_str().into();
+        let overload = bootstrap.overload;
+        let overload = overload.map(|plan| overload::start(plan, Arc::clone(&core.metrics)));
+        let data_path = bootstrap_data_path(config, service_cluster, overload);
         let settings = ClientConfig {
             node: bootstrap.node,
             last_good: None,
@@ -60,7 +66,7 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
         client
             .apply_static(bootstrap.resources)
             .with_context(|| file.to_string())?;
-        let (data_path, mut failed) = DataPath::start(&core, logs, bootstrap_data_path(config))?;
+        let (data_path, mut failed) = DataPath::start(&core, logs, data_path)?;
         let drain: Arc<dyn DrainHandle> = data_path.control();
         core.start_keeper();
         if let Some(address) = bootstrap.admin {
@@ -92,10 +98,16 @@ fn pod_data_path(config: &ProxyConfig) -> DataPathConfig {
         // As Istio runs Envoy: at once.
         drain_over: Duration::ZERO,
         sockets: Arc::default(),
+        service_cluster: config.node.cluster.as_str().into(),
+        overload: None,
     }
 }
 
-fn bootstrap_data_path(config: &EnvoyConfig) -> DataPathConfig {
+fn bootstrap_data_path(
+    config: &EnvoyConfig,
+    service_cluster: Arc<str>,
+    overload: Option<Shedding>,
+) -> DataPathConfig {
     DataPathConfig {
         workers: config.workers,
         router: false,
@@ -104,6 +116,8 @@ fn bootstrap_data_path(config: &EnvoyConfig) -> DataPathConfig {
         drain_time: config.drain,
         drain_over: config.drain_over(),
         sockets: Arc::default(),
+        service_cluster,
+        overload,
     }
 }
 

@@ -13,7 +13,7 @@ use lateen_proxy_listen::{Drain, DrainTrigger, Lease, Listening, Place, Sockets,
 use lateen_proxy_model::{
     FilterChain, HttpManager, Listener, ListenerBind, OriginalDst, TrafficDirection,
 };
-use lateen_proxy_relay::http::{HttpChain, RequestBody, Worker as HttpWorker};
+use lateen_proxy_relay::http::{HttpChain, RequestBody, Shedding, Worker as HttpWorker};
 use lateen_proxy_state::{ListenerChanges, State};
 use lateen_proxy_telemetry::{AccessLog, Side};
 use tokio::sync::watch;
@@ -59,6 +59,10 @@ pub(crate) struct Blueprint {
     pub(crate) sockets: Arc<Sockets>,
     /// Worker threads.
     pub(crate) workers: usize,
+    /// The service cluster that the node is of.
+    pub(crate) service_cluster: Arc<str>,
+    /// How overloaded the process is, where somebody looks.
+    pub(crate) overload: Option<Shedding>,
     pub(crate) phase: watch::Receiver<Phase>,
     /// Told when a socket could not be bound.
     pub(crate) bind_failures: tokio::sync::mpsc::UnboundedSender<BindFailure>,
@@ -132,14 +136,14 @@ pub(crate) fn run(
 impl Worker {
     fn new(blueprint: Blueprint, number: usize) -> Self {
         let recorder = blueprint.metrics.recorder();
+        let own_uri = blueprint.own_uri.clone();
+        let mut http = HttpWorker::new(recorder, blueprint.own.clone(), own_uri);
+        http.service_cluster = Arc::clone(&blueprint.service_cluster);
+        http.overload.clone_from(&blueprint.overload);
         Self {
             balancer: Rc::new(Balancer::system(blueprint.origin)),
             pools: Rc::default(),
-            http: Rc::new(HttpWorker::new(
-                recorder,
-                blueprint.own.clone(),
-                blueprint.own_uri.clone(),
-            )),
+            http: Rc::new(http),
             logs: WorkerLogs::new(Arc::clone(&blueprint.logs)),
             chains: RefCell::default(),
             drains: RefCell::default(),
@@ -218,12 +222,12 @@ impl Worker {
         let mut chains = self.chains.borrow_mut();
         let chain = chains.entry(key).or_insert_with(|| {
             let logs = self.access_logs(&manager.access_log);
-            Rc::new(HttpChain::new(
-                Arc::clone(manager),
-                Rc::clone(&self.http),
-                self.side(listener),
-                logs,
-            ))
+            let (worker, side) = (Rc::clone(&self.http), self.side(listener));
+            let mut chain = HttpChain::new(Arc::clone(manager), worker, side, logs);
+            if listener.exempt.overload {
+                chain.overload = None;
+            }
+            Rc::new(chain)
         });
         Rc::clone(chain)
     }
@@ -367,7 +371,8 @@ impl Worker {
     async fn accept(self: Rc<Self>, socket: Listening, listener: Rc<RefCell<Arc<Listener>>>) {
         let mut in_turn = 0;
         loop {
-            match socket.accept().await {
+            let exempt = listener.borrow().exempt.overload;
+            match self.next(&socket, exempt).await {
                 Ok((stream, client)) => {
                     let most = listener.borrow().socket.accepts;
                     in_turn += 1;

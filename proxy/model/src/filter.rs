@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::listener::StatsFilter;
+use crate::local_rate_limit::LocalRateLimit;
 use crate::rbac::RbacFilter;
 use crate::route::{CorsPolicy, Fault};
 
@@ -27,6 +28,8 @@ pub enum HttpFilter {
     Cors,
     /// Role-based access control.
     Rbac(Arc<RbacFilter>),
+    /// Local rate limits.
+    LocalRateLimit(Arc<LocalRateLimit>),
     /// gRPC statistics.
     GrpcStats,
     /// `istio.alpn`: upstream ALPN by the request's protocol.
@@ -56,6 +59,8 @@ pub enum FilterOverride {
     Cors(Option<Arc<CorsPolicy>>),
     /// Rules in place of the filter's own; `None` lets every request pass.
     Rbac(Option<Arc<RbacFilter>>),
+    /// A local rate limit in place of the filter's own.
+    LocalRateLimit(Arc<LocalRateLimit>),
 }
 
 /// What a route says of one filter.
@@ -77,7 +82,7 @@ impl HttpFilter {
     /// of the connection manager, wherever they stand.
     pub fn acts(&self) -> bool {
         match self {
-            Self::Fault(_) | Self::Cors | Self::Rbac(_) => true,
+            Self::Fault(_) | Self::Cors | Self::Rbac(_) | Self::LocalRateLimit(_) => true,
             Self::GrpcStats
             | Self::IstioAlpn
             | Self::PeerMetadata { .. }

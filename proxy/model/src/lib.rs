@@ -14,16 +14,20 @@ mod codec;
 mod endpoint;
 mod facts;
 mod filter;
+mod filter_stats;
 mod listener;
 mod listener_filters;
+mod local_rate_limit;
 mod lookup;
 mod matcher;
 mod metadata_matcher;
 mod mutation;
 mod network;
+mod overload;
 mod peer;
 mod permit;
 mod plan;
+mod rate_limit;
 mod rbac;
 mod route;
 mod slot;
@@ -51,8 +55,9 @@ pub use endpoint::{
 };
 pub use facts::{DynamicMetadata, NoFacts, PeerView, RequestFacts};
 pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, Overrides};
+pub use filter_stats::{CounterTable, FilterStats};
 pub use listener::{
-    AccessLogRef, ChainTable, FilterChain, ForwardClientCert, HttpManager, Listener,
+    AccessLogRef, ChainTable, Exemptions, FilterChain, ForwardClientCert, HttpManager, Listener,
     ListenerBind, NetworkFilter, PathNormalization, Reporter, RouteSource, StatsFilter, TcpProxy,
     TrafficDirection, XfccDetails,
 };
@@ -60,16 +65,28 @@ pub use listener_filters::{
     ConnectionRate, ListenerFilter, ListenerFilterEntry, ListenerFilters, ListenerPredicate,
     OriginalSrc, ProxyProtocolRules, Tlv, TlvChoice, TlvRule,
 };
+pub use local_rate_limit::{
+    BucketSize, BucketView, DescriptorSize, LimiterSizes, LocalConnectionLimit, LocalLimiter,
+    LocalRateLimit, LocalVerdict, TokenBucket,
+};
 pub use matcher::{
     HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, RequestView, StringMatcher,
 };
 pub use metadata_matcher::{MetadataMatcher, ValueMatcher};
 pub use mutation::HeaderMutations;
 pub use network::{ConnectionFilter, ConnectionLimit, ConnectionPermit, NetworkFilterEntry};
+pub use overload::{
+    LeastTime, Overload, OverloadAction, OverloadPlan, Resource, ScaledTime, ShedPoint, Trigger,
+    TriggerRule,
+};
 pub use peer::{PeerIdentity, PeerMetadata};
 pub use permit::Permit;
 pub use plan::{
     Balancing, HashTable, HashTableKind, Part, Plan, PlanLevel, PlanSlot, Pool, Prepare, SlowStart,
+};
+pub use rate_limit::{
+    Descriptor, FixedEntry, HitsAddend, LimitOverride, LimitSource, MetadataPath, RateLimit,
+    RateLimitAction, RateLimits, RouteRateLimits, VirtualHostLimits,
 };
 pub use rbac::{Condition, NetworkRbac, Rbac, RbacAction, RbacFilter, RbacPolicy};
 pub use route::{

@@ -62,8 +62,19 @@ pub struct Listener {
     pub limit: Option<Arc<ConnectionLimit>>,
     /// Filter chains.
     pub chains: ChainTable,
+    /// What the listener is exempt from.
+    pub exempt: Exemptions,
     /// Access logs for connections that no chain takes.
     pub access_log: Vec<AccessLogRef>,
+}
+
+/// Limits of the process that do not hold for a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exemptions {
+    /// The limit of downstream connections.
+    pub connection_limit: bool,
+    /// What overload does.
+    pub overload: bool,
 }
 
 /// The chains of one listener.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::local_rate_limit::LocalConnectionLimit;
+
 /// A network filter of a chain; they run in the order of the chain before the terminal filter takes over.
 #[derive(Clone, Debug)]
 pub struct NetworkFilterEntry {
@@ -22,6 +24,8 @@ pub enum ConnectionFilter {
     Rbac(Arc<crate::rbac::NetworkRbac>),
     /// The server name of the ClientHello is the name of the cluster.
     SniCluster,
+    /// Connections take tokens from a bucket.
+    LocalRateLimit(Arc<LocalConnectionLimit>),
 }
 
 /// A limit on the connections of a chain, shared by all workers. Envoy's `ConnectionLimit`.

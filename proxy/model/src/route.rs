@@ -15,6 +15,7 @@ use crate::cluster::ClusterRef;
 use crate::filter::Overrides;
 use crate::matcher::{HeaderMatcher, QueryMatcher, StringMatcher};
 use crate::mutation::HeaderMutations;
+use crate::rate_limit::RouteRateLimits;
 use crate::slot::Slot;
 
 /// The slot of a route table, filled by RDS or inline.
@@ -182,6 +183,8 @@ pub struct RouteForward {
     pub mirrors: Vec<Mirror>,
     /// For consistent hashing.
     pub hash: Vec<HashPolicy>,
+    /// What rate limits count its requests by; boxed, as few routes have any.
+    pub rate_limits: Option<Box<RouteRateLimits>>,
     /// Upgrades allowed on this route beside the connection manager's, lower case.
     pub upgrades: Vec<Box<str>>,
 }

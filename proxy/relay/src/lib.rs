@@ -1,5 +1,6 @@
 //! TCP copy and HTTP forward: retries, timeouts, upgrades and bodies.
 
+pub mod cells;
 pub mod exchange;
 pub mod http;
 pub mod tcp;

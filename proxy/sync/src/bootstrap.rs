@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier
 use envoy_types::pb::envoy::config::core::v3::{ConfigSource, Node};
 use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind;
+use lateen_proxy_model::OverloadPlan;
 use lateen_proxy_state::{ResourceKind, Runtime};
 use lateen_xds::json;
 use prost::Message;
@@ -20,9 +21,13 @@ use crate::source::{ApiSource, Source, Target};
 use crate::wire::at::{At, Refused, nothing_left};
 use crate::wire::common::socket_address;
 use crate::wire::config_source::{api_source, config_source};
+use crate::wire::overload;
 
 /// The runtime key of S1.
 const REJECT_FRAGMENT: &str = "envoy.reloadable_features.http_reject_path_with_fragment";
+
+/// The runtime key of the limit of downstream connections.
+const MAX_CONNECTIONS: &str = "overload.global_downstream_max_connections";
 
 /// Why a bootstrap cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +59,8 @@ pub struct Bootstrap {
     pub runtime: Vec<Layer>,
     /// Where other resources come from.
     pub dynamic: Dynamic,
+    /// What is done when the process runs short of something.
+    pub overload: Option<OverloadPlan>,
     /// Resources, for [`Client::apply_static`](crate::Client::apply_static).
     pub resources: StaticResources,
 }
@@ -167,6 +174,10 @@ impl Bootstrap {
             &clusters,
             &mut faults,
         );
+        let place = at.field("overload_manager");
+        let plan = message.overload_manager.take();
+        let plan = plan.map(|plan| overload::read(&place, plan)).transpose();
+        let overload = overload::with_runtime(kept(plan, &mut faults), max_connections(&runtime));
         let place = at.field("static_resources");
         let resources = kept(
             resources(&place, message.static_resources.take()),
@@ -180,6 +191,7 @@ impl Bootstrap {
             reject_fragment: reject_fragment(&runtime),
             runtime,
             dynamic,
+            overload,
             resources,
         };
         (made, faults)
@@ -294,6 +306,11 @@ fn known_servers(
     Ok(())
 }
 
+/// Keys that have a meaning here.
+fn is_known(key: &str) -> bool {
+    key == REJECT_FRAGMENT || key == MAX_CONNECTIONS || is_limit(key)
+}
+
 /// Limits on the connections of a listener.
 fn is_limit(key: &str) -> bool {
     key.starts_with("envoy.resource_limits.listener.") && key.ends_with(".connection_limit")
@@ -316,7 +333,7 @@ fn layers(at: &At<'_>, message: Option<wire::LayeredRuntime>) -> Result<Vec<Laye
             Some(LayerSpecifier::RtdsLayer(_)) => return Err(at.field("rtds_layer").unsupported()),
             None => return Err(at.refuse("no layer is given")),
         };
-        for key in values.keys().filter(|key| *key != REJECT_FRAGMENT && !is_limit(key)) {
+        for key in values.keys().filter(|key| !is_known(key)) {
             tracing::warn!("{at}: runtime key {key:?} has no effect");
         }
         made.push(Layer {
@@ -353,6 +370,13 @@ fn flatten(prefix: &str, fields: Struct, into: &mut BTreeMap<String, String>) {
 /// A percentage stands as a message of its own.
 fn is_fraction(fields: &Struct) -> bool {
     fields.fields.contains_key("numerator") || fields.fields.contains_key("denominator")
+}
+
+/// The limit of downstream connections, when a layer sets one.
+fn max_connections(layers: &[Layer]) -> Option<u64> {
+    let values = layers.iter().rev();
+    let mut values = values.filter_map(|layer| layer.values.get(MAX_CONNECTIONS));
+    values.next()?.parse().ok()
 }
 
 /// Of all runtime keys one has a meaning here. Others tune Envoy's inside and are reported.
@@ -466,8 +490,8 @@ static_resources:
         for (from, to, text) in [
             (
                 "admin:",
-                "overload_manager: {}\nadmin:",
-                "bootstrap: overload_manager",
+                "overload_manager: {actions: [{name: x}]}\nadmin:",
+                "bootstrap: overload_manager.actions[0].name",
             ),
             (
                 "admin:",

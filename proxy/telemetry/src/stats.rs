@@ -191,6 +191,12 @@ impl Counter {
         self.0.fetch_add(by, Relaxed);
     }
 
+    /// The value itself, for those who count without this type.
+    #[must_use]
+    pub fn cell(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.0)
+    }
+
     /// The count so far.
     #[must_use]
     pub fn value(&self) -> u64 {

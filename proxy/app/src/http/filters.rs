@@ -3,15 +3,16 @@
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
-use lateen_proxy_admit::{Admission, inject, rbac};
+use lateen_proxy_admit::{Admission, inject, rate_limit_headers, rbac};
 use lateen_proxy_model::{
-    CorsPolicy, Fault, FilterOverride, HttpFilter, Permit, RbacFilter, RouteAction,
+    BucketView, CorsPolicy, Fault, FilterOverride, HttpFilter, Permit, RbacFilter, RouteAction,
 };
 use lateen_proxy_relay::http::{ChainFilter, Exchange, LocalReply};
 use lateen_proxy_route::{Cors, CorsGrant, Found, choose_cluster, cors};
 use lateen_proxy_telemetry::Flags;
 use serde_json::{Map, Value};
 
+use super::rate_limits;
 use super::request::view;
 
 /// Namespaces of what filters note.
@@ -28,6 +29,7 @@ pub(crate) struct WayBack<'t> {
 #[derive(Debug)]
 enum Step<'t> {
     Cors(CorsGrant<'t>),
+    Bucket(BucketView),
 }
 
 /// Walks the chain: each filter may change the request, hold it, or end it with an answer of its own. Without filters
@@ -68,6 +70,16 @@ pub(crate) async fn run<'t>(
                         _ => Some(&**rules),
                     };
                     access(exchange, filter, parts, rules)
+                }
+                HttpFilter::LocalRateLimit(limit) => {
+                    let limit = match own {
+                        Some(FilterOverride::LocalRateLimit(limit)) => limit,
+                        _ => limit,
+                    };
+                    let (bucket, passed) =
+                        rate_limits::local(exchange, (found, random), parts, limit);
+                    back.steps.extend(bucket.map(Step::Bucket));
+                    passed
                 }
                 // Not in the list: they do nothing here.
                 HttpFilter::GrpcStats
@@ -202,6 +214,7 @@ impl Step<'_> {
     fn apply(&self, headers: &mut HeaderMap) {
         match self {
             Self::Cors(grant) => grant.apply(headers),
+            Self::Bucket(bucket) => rate_limit_headers(bucket, headers),
         }
     }
 }

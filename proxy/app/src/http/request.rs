@@ -66,6 +66,7 @@ where
     D: Dial<RequestBody> + 'static,
     D::Body: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
 {
+    exchange.shed()?;
     check(exchange, &mut parts)?;
     canonical_path(exchange, &mut parts)?;
     let upgrade = strip_hop(&mut parts)?;

@@ -411,6 +411,7 @@ pub(crate) fn to(slot: ClusterRef) -> RouteForward {
         host_rewrite: None,
         mirrors: Vec::new(),
         hash: Vec::new(),
+        rate_limits: None,
         upgrades: Vec::new(),
     }
 }

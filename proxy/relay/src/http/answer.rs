@@ -89,7 +89,10 @@ impl Exchange {
         self.details = Some(reply.details.clone());
         self.transport.clone_from(&reply.transport);
         let keep = self.conn.chain.manager.http1.keep_refused;
-        let closes = (reply.closes() && !keep) || self.is_malformed() || self.upgrade.is_some() || self.method == Method::CONNECT;
+        let closes = (reply.closes() && !keep)
+            || self.is_malformed()
+            || self.upgrade.is_some()
+            || self.method == Method::CONNECT;
         self.upgrade = None;
         let delayed = reply.flags.contains(Flags::DELAY_INJECTED);
         let mut response = reply.into_response(self.grpc);
@@ -123,7 +126,9 @@ impl Exchange {
         {
             own.answer(&self.exchanged, headers);
         }
-        if self.version < Version::HTTP_2 && (self.last || self.conn.is_last()) {
+        let http2 = self.version >= Version::HTTP_2;
+        let last = !http2 && (self.last || self.conn.is_last());
+        if (last || self.conn.overloaded(http2)) && !http2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         self.keep_response(response.headers());

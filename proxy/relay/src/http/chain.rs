@@ -8,6 +8,7 @@ use http::HeaderName;
 use lateen_proxy_model::{FilterEntry, HttpFilter, HttpManager, RouteTable, StatsFilter};
 use lateen_proxy_telemetry::{AccessLog, Counter, Side, Stats};
 
+use super::overload::ChainOverload;
 use super::worker::{KnownTable, Worker};
 
 /// One HTTP connection manager on one worker.
@@ -23,6 +24,8 @@ pub struct HttpChain {
     pub filters: Box<[ChainFilter]>,
     /// The `istio.alpn` filter is on.
     pub istio_alpn: bool,
+    /// Overload, where the listener is not exempt.
+    pub overload: Option<Box<ChainOverload>>,
     pub(crate) exchange: PeerExchange,
     pub(crate) stats: Option<StatsFilter>,
     pub(crate) grpc_stats: bool,
@@ -91,7 +94,10 @@ impl HttpChain {
         let filters = acting
             .map(|entry| ChainFilter::new(entry, &manager.stat_prefix, stats))
             .collect();
+        let overload = worker.overload.clone();
+        let overload = overload.map(|it| Box::new(ChainOverload::new(it, &manager.stat_prefix)));
         let mut chain = Self {
+            overload,
             manager: Arc::clone(&manager),
             worker,
             side,
@@ -137,7 +143,10 @@ impl HttpChain {
             HttpFilter::Stats(stats) => self.stats = Some(*stats),
             HttpFilter::GrpcWeb => self.grpc_web = true,
             // Run by the walk through `filters`.
-            HttpFilter::Fault(_) | HttpFilter::Cors | HttpFilter::Rbac(_) => {}
+            HttpFilter::Fault(_)
+            | HttpFilter::Cors
+            | HttpFilter::Rbac(_)
+            | HttpFilter::LocalRateLimit(_) => {}
         }
     }
 }

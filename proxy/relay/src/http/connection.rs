@@ -1,6 +1,6 @@
 //! One downstream connection: its facts, its streams, and the server that speaks its protocol.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,8 +18,8 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lateen_proxy_model::{
-    ClientAddr, CodecType, HeaderCase, HttpManager, LocalAddr, OriginalDst, OriginalSrc, PeerView,
-    RequestFacts, Tlv,
+    ClientAddr, CodecType, HeaderCase, HttpManager, LocalAddr, LocalLimiter, OriginalDst,
+    OriginalSrc, PeerView, RequestFacts, ScaledTime, ShedPoint, Tlv,
 };
 use lateen_proxy_tls::{PeerCertificate, Rewind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -152,6 +152,9 @@ pub struct Connection {
     abuse: Notify,
     /// Of HTTP/1 connections.
     pub(crate) signals: OnceCell<Arc<Signals>>,
+    /// The connection ends once its streams have.
+    last: Notify,
+    limiters: RefCell<Vec<(Arc<LocalLimiter>, Rc<LocalLimiter>)>>,
     pub(crate) client_text: OnceCell<Option<HeaderValue>>,
     pub(crate) certificate_text: OnceCell<Option<HeaderValue>>,
 }
@@ -172,9 +175,22 @@ impl Connection {
             early_resets: Cell::new(0),
             abuse: Notify::new(),
             signals: OnceCell::new(),
+            last: Notify::new(),
+            limiters: RefCell::default(),
             client_text: OnceCell::new(),
             certificate_text: OnceCell::new(),
         }
+    }
+
+    /// This connection's own buckets of a limit that each connection has for itself.
+    pub fn limiter(&self, shared: &Arc<LocalLimiter>) -> Rc<LocalLimiter> {
+        let mut limiters = self.limiters.borrow_mut();
+        if let Some((_, own)) = limiters.iter().find(|(it, _)| Arc::ptr_eq(it, shared)) {
+            return Rc::clone(own);
+        }
+        let own = Rc::new(shared.anew(Instant::now()));
+        limiters.push((Arc::clone(shared), Rc::clone(&own)));
+        own
     }
 
     /// The client's address.
@@ -215,9 +231,28 @@ impl Connection {
         self.draining.get() || limit.is_some_and(|limit| self.requests.get() >= limit)
     }
 
+    /// Whether overload ends the connection with this answer. An HTTP/2 connection is told here.
+    pub(crate) fn overloaded(&self, http2: bool) -> bool {
+        let ends = (self.chain.overload.as_ref())
+            .is_some_and(|it| it.ends_connection(&self.chain.worker.recorder));
+        if ends && http2 {
+            self.last.notify_one();
+        }
+        ends
+    }
+
+    /// A time limit as overload leaves it.
+    pub(crate) fn scaled(&self, which: ScaledTime, limit: Duration) -> Duration {
+        match &self.chain.overload {
+            Some(overload) => overload.state.time(which, limit),
+            None => limit,
+        }
+    }
+
     /// When the connection has been idle for its limit, at the earliest.
     fn idle_deadline(&self) -> Option<Instant> {
         let limit = self.chain.manager.idle_timeout?;
+        let limit = self.scaled(ScaledTime::ConnectionIdle, limit);
         let since = match self.streams.get() {
             0 => self.idle_since.get(),
             _ => Instant::now(),
@@ -259,6 +294,10 @@ pub async fn serve_connection<I, H, F, B>(
     let Some((protocol, io)) = detected else {
         return;
     };
+    let overload = connection.chain.overload.as_ref();
+    if overload.is_some_and(|it| it.sheds(ShedPoint::Codec)) {
+        return;
+    }
     match protocol {
         KnownProtocol::Http1 => serve_http1(io, connection, drain, handle).await,
         KnownProtocol::Http2 => serve_http2(io, connection, drain, handle).await,
@@ -439,6 +478,7 @@ where
     C: Future<Output = Result<(), hyper::Error>>,
 {
     let life = connection.chain.manager.max_connection_duration;
+    let life = life.map(|life| connection.scaled(ScaledTime::ConnectionLife, life));
     let end = life.and_then(|life| Instant::now().checked_add(life));
     // In a set of its own, the wait for events is polled when one of them wakes it and not with each byte.
     let mut events = FuturesUnordered::new();
@@ -475,6 +515,7 @@ async fn next_event<S: DrainSignal>(
     mut drain: S,
     end: Option<Instant>,
 ) -> (Event, S) {
+    let changed = scales(connection);
     let due = [connection.idle_deadline(), end]
         .into_iter()
         .flatten()
@@ -482,10 +523,29 @@ async fn next_event<S: DrainSignal>(
     let draining = connection.draining.get();
     let event = tokio::select! {
         () = connection.abuse.notified() => Event::Abuse,
+        () = connection.last.notified() => Event::Closing,
+        () = changed => Event::Time,
         event = next_phase(&mut drain, draining) => event,
         () = sleep_until(due) => Event::Time,
     };
     (event, drain)
+}
+
+/// Time limits are others now.
+fn scales(connection: &Connection) -> impl Future<Output = ()> + use<> {
+    let overload = connection.chain.overload.as_ref();
+    let changes = overload
+        .filter(|overload| overload.state.scales_times())
+        .map(|overload| overload.changes());
+    async move {
+        let told = match changes {
+            Some(mut changes) => changes.changed().await.is_ok(),
+            None => false,
+        };
+        if !told {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 async fn next_phase(drain: &mut impl DrainSignal, draining: bool) -> Event {

@@ -13,8 +13,8 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use lateen_proxy_model::{
-    ActiveRequest, Balance, Choice, ClusterRef, Dial, Endpoint, HeaderCase, HttpProtocol, Outcome, ResetReason,
-    RetryPolicy, RouteForward, SendFailure, Target, UpstreamConnection,
+    ActiveRequest, Balance, Choice, ClusterRef, Dial, Endpoint, HeaderCase, HttpProtocol, Outcome,
+    ResetReason, RetryPolicy, RouteForward, ScaledTime, SendFailure, Target, UpstreamConnection,
 };
 
 use super::client_body::ClientBody;
@@ -173,7 +173,7 @@ fn limits(exchange: &mut Exchange, plan: &ForwardPlan<'_>) -> Limits {
     let idle = plan.forward.idle_timeout.or(manager.stream_idle_timeout);
     let request = positive(manager.request_timeout);
     exchange.timeout = positive(plan.timeout);
-    exchange.idle = positive(idle);
+    exchange.idle = positive(idle).map(|idle| exchange.conn.scaled(ScaledTime::StreamIdle, idle));
     Limits {
         begun: exchange.begun,
         progress: exchange.progress.clone(),

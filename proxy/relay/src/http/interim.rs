@@ -32,7 +32,10 @@ fn head(status: StatusCode, headers: &http::HeaderMap) -> Option<Vec<u8>> {
     };
     let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
     for (name, value) in headers {
-        if matches!(name.as_str(), "connection" | "transfer-encoding" | "content-length") {
+        if matches!(
+            name.as_str(),
+            "connection" | "transfer-encoding" | "content-length"
+        ) {
             continue;
         }
         head.extend_from_slice(name.as_str().as_bytes());

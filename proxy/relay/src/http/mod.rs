@@ -17,6 +17,7 @@ mod interim;
 mod limits;
 mod mirror;
 mod number;
+mod overload;
 pub(crate) mod peer;
 mod reply;
 mod request_body;
@@ -40,6 +41,7 @@ pub use forward::{ForwardPlan, Upstreams, forward};
 pub use frames::fuzz_frames;
 #[doc(hidden)]
 pub use http1::fuzz as fuzz_head;
+pub use overload::{ChainOverload, Shedding};
 pub use peer::OwnMetadata;
 pub use reply::{LocalReply, ReplyParts};
 pub use request_body::RequestBody;

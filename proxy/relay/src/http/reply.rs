@@ -90,7 +90,12 @@ impl LocalReply {
     /// More headers than are read (S16); HTTP/1 has counted them before.
     pub(crate) fn too_many_headers() -> Self {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        Self::new(status, "", Flags::DOWNSTREAM_PROTOCOL, "http2.too_many_headers")
+        Self::new(
+            status,
+            "",
+            Flags::DOWNSTREAM_PROTOCOL,
+            "http2.too_many_headers",
+        )
     }
 
     /// A host that cannot be one.
@@ -186,6 +191,20 @@ impl LocalReply {
         }
         reply.grpc = grpc;
         reply
+    }
+
+    /// A local rate limit refuses the request.
+    pub fn locally_limited(status: StatusCode, grpc: Option<u32>) -> Self {
+        let text = "local_rate_limited";
+        let mut reply = Self::new(status, text, Flags::RATE_LIMITED, text);
+        reply.grpc = grpc;
+        reply
+    }
+
+    /// The process is overloaded.
+    pub fn overloaded() -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "envoy overloaded", Flags::NONE, "overload")
     }
 
     /// No answer came from the upstream.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use lateen_proxy_model::{Cluster, ClusterRef, Endpoint, PeerMetadata, RouteTable, RouteTableRef};
 use lateen_proxy_telemetry::{Peer, PeerFields, Recorder, Service};
 
+use super::overload::Shedding;
 use super::peer::{OwnMetadata, PeerCache};
 
 /// Entries of a cache; beyond that it starts anew.
@@ -23,6 +24,10 @@ pub struct Worker {
     pub own: Option<OwnMetadata>,
     /// This workload's SPIFFE URI, for `By=` of `x-forwarded-client-cert`.
     pub own_uri: Option<Arc<str>>,
+    /// The service cluster that this proxy belongs to, for rate limits.
+    pub service_cluster: Arc<str>,
+    /// How overloaded the process is, where somebody looks.
+    pub overload: Option<Shedding>,
     pub(crate) peers: PeerCache,
     tables: RefCell<HashMap<u64, Rc<KnownTable>, Hasher>>,
     clusters: RefCell<HashMap<u64, Rc<KnownCluster>, Hasher>>,
@@ -93,6 +98,8 @@ impl Worker {
             recorder,
             own,
             own_uri,
+            service_cluster: "".into(),
+            overload: None,
             peers: PeerCache::default(),
             tables: RefCell::default(),
             clusters: RefCell::default(),

@@ -41,6 +41,7 @@ fn forward(cluster: ClusterChoice) -> RouteForward {
         host_rewrite: None,
         mirrors: Vec::new(),
         hash: Vec::new(),
+        rate_limits: None,
         upgrades: Vec::new(),
     }
 }

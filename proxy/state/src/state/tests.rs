@@ -18,6 +18,7 @@ fn listener(name: &str, address: &str) -> Listener {
         filters: ListenerFilters::default(),
         limit: None,
         chains: ChainTable::default(),
+        exempt: Default::default(),
         access_log: Vec::new(),
     }
 }

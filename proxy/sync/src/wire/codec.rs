@@ -24,7 +24,10 @@ pub(super) fn http1(
 ) -> Result<Http1Options, Refused> {
     ignored::http1(&mut options);
     let absolute = options.allow_absolute_url.take();
-    must_be_off(&at.field("allow_absolute_url"), absolute.is_some_and(|on| !on.value))?;
+    must_be_off(
+        &at.field("allow_absolute_url"),
+        absolute.is_some_and(|on| !on.value),
+    )?;
     let host = take(&mut options.default_host_for_http_10);
     let default_host = match host.is_empty() {
         true => None,
@@ -36,7 +39,10 @@ pub(super) fn http1(
     let made = Http1Options {
         accept_http_10: take(&mut options.accept_http_10),
         default_host,
-        case: header_case(&at.field("header_key_format"), options.header_key_format.take())?,
+        case: header_case(
+            &at.field("header_key_format"),
+            options.header_key_format.take(),
+        )?,
         enable_trailers: take(&mut options.enable_trailers),
         allow_chunked_length: take(&mut options.allow_chunked_length),
         allow_custom_methods: take(&mut options.allow_custom_methods),
@@ -82,7 +88,11 @@ pub(super) fn http2(
 ) -> Result<Http2Options, Refused> {
     ignored::http2(&mut options);
     let floods = FloodLimits::default();
-    let empty = number(options.max_consecutive_inbound_frames_with_empty_payload.take());
+    let empty = number(
+        options
+            .max_consecutive_inbound_frames_with_empty_payload
+            .take(),
+    );
     let priorities = number(options.max_inbound_priority_frames_per_stream.take());
     let stream = number(options.initial_stream_window_size.take());
     let connection = number(options.initial_connection_window_size.take());
@@ -108,7 +118,6 @@ pub(super) fn http2(
     nothing_left(at, &options)?;
     Ok(made)
 }
-
 
 fn window(at: &At<'_>, size: Option<u32>) -> Result<Option<u32>, Refused> {
     match size {

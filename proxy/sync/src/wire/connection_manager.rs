@@ -4,7 +4,6 @@ use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
-
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager as part;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{

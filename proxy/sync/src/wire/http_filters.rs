@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3::FilterConfig as GrpcStats;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
+use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::Rbac;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
@@ -19,7 +20,7 @@ use lateen_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::filter_c
 use super::at::{At, Refused, nothing_left};
 use super::common::{must_be_off, unpack};
 use super::context::Context;
-use super::{ignored, metadata_exchange, per_filter, rbac, stats};
+use super::{ignored, local_rate_limit, metadata_exchange, per_filter, rbac, stats};
 
 /// The filters before the router, which must come last.
 pub(super) fn read(
@@ -99,6 +100,10 @@ fn one(_context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refus
     if any::holds::<Rbac>(packed) {
         let rbac = rbac::http(at, unpack(at, packed)?)?;
         return Ok(Known::Filter(HttpFilter::Rbac(Arc::new(rbac))));
+    }
+    if any::holds::<LocalRateLimit>(packed) {
+        let limit = local_rate_limit::http(at, unpack(at, packed)?, false)?;
+        return Ok(Known::Filter(HttpFilter::LocalRateLimit(Arc::new(limit))));
     }
     if any::holds::<GrpcStats>(packed) {
         let mut config: GrpcStats = unpack(at, packed)?;

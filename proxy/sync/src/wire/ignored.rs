@@ -115,9 +115,6 @@ pub(super) fn listener(message: &mut listener::Listener) {
     message.per_connection_buffer_limit_bytes = None;
     // The kernel spreads connections over the workers' sockets.
     message.connection_balance_config = None;
-    // There is no global connection limit and no overload manager to be exempt from.
-    message.ignore_global_conn_limit = false;
-    message.bypass_overload_manager = false;
 }
 
 pub(super) fn filter_chain(message: &mut listener::FilterChain) {

@@ -9,8 +9,8 @@ use envoy_types::pb::envoy::config::listener::v3 as wire;
 use envoy_types::pb::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
 use ipnet::IpNet;
 use lateen_proxy_model::{
-    ChainMatch, ChainTable, ConnectionLimit, FilterChain, Listener, ListenerBind, Overlap,
-    SourceType, TrafficDirection, Transport,
+    ChainMatch, ChainTable, ConnectionLimit, Exemptions, FilterChain, Listener, ListenerBind,
+    Overlap, SourceType, TrafficDirection, Transport,
 };
 use prost::Message;
 
@@ -89,6 +89,10 @@ pub(crate) fn listener(
         socket,
         filters,
         chains: ChainTable::new(chains, default).map_err(overlap)?,
+        exempt: Exemptions {
+            connection_limit: take(&mut message.ignore_global_conn_limit),
+            overload: take(&mut message.bypass_overload_manager),
+        },
         access_log: access_log::read(
             context,
             &at.field("access_log"),

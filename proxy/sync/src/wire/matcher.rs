@@ -164,7 +164,8 @@ pub(crate) fn header(at: &At<'_>, value: &route::HeaderMatcher) -> Result<Header
     })
 }
 
-fn subject(at: &At<'_>, name: &str) -> Result<HeaderSubject, Refused> {
+/// A header or pseudo-header.
+pub(crate) fn subject(at: &At<'_>, name: &str) -> Result<HeaderSubject, Refused> {
     Ok(match name {
         ":method" => HeaderSubject::Method,
         ":scheme" => HeaderSubject::Scheme,

@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::extensions::filters::network::connection_limit::v3 a
 use envoy_types::pb::envoy::extensions::filters::network::direct_response::v3 as direct_response;
 use envoy_types::pb::envoy::extensions::filters::network::echo::v3::Echo;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::envoy::extensions::filters::network::local_ratelimit::v3::LocalRateLimit;
 use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as network_rbac;
 use envoy_types::pb::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
@@ -23,7 +24,7 @@ use lateen_xds::any;
 use super::at::{At, Refused, nothing_left};
 use super::common::{data, duration, unpack};
 use super::context::Context;
-use super::{connection_manager, metadata_exchange, rbac, stats, tcp_proxy};
+use super::{connection_manager, local_rate_limit, metadata_exchange, rbac, stats, tcp_proxy};
 
 /// Most bytes of a direct response, as in Envoy.
 const MAX_RESPONSE: usize = 4096;
@@ -91,6 +92,9 @@ fn connection_filter(at: &At<'_>, packed: &Any) -> Result<Option<ConnectionFilte
         limit(at, unpack(at, packed)?)?
     } else if any::holds::<network_rbac::Rbac>(packed) {
         ConnectionFilter::Rbac(Arc::new(rbac::network(at, unpack(at, packed)?)?))
+    } else if any::holds::<LocalRateLimit>(packed) {
+        let limit = local_rate_limit::connections(at, unpack(at, packed)?)?;
+        ConnectionFilter::LocalRateLimit(Arc::new(limit))
     } else {
         return Ok(None);
     }))

@@ -10,6 +10,7 @@ use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_delay:
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as cors;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::fault_abort::ErrorType;
+use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::RbacPerRoute;
 use envoy_types::pb::google::protobuf::{Any, BoolValue};
 use http::{HeaderValue, StatusCode};
@@ -21,6 +22,7 @@ use lateen_xds::any;
 use super::at::{At, Refused, nothing_left};
 use super::common::{duration, flag, fraction, must_be_unset, runtime_fraction, unpack};
 use super::context::Context;
+use super::local_rate_limit;
 use super::matcher::{headers, string};
 use super::rbac;
 
@@ -102,6 +104,10 @@ fn config(
     if any::holds::<RbacPerRoute>(packed) {
         let rules = rbac::per_route(at, unpack(at, packed)?)?;
         return Ok(Some(FilterOverride::Rbac(rules.map(Arc::new))));
+    }
+    if any::holds::<LocalRateLimit>(packed) {
+        let limit = local_rate_limit::http(at, unpack(at, packed)?, true)?;
+        return Ok(Some(FilterOverride::LocalRateLimit(Arc::new(limit))));
     }
     Ok(None)
 }

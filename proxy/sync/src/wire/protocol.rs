@@ -11,8 +11,8 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 use lateen_proxy_model::{HttpProtocol, UpstreamCodec};
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{limit, number, unpack};
 use super::codec;
+use super::common::{limit, number, unpack};
 
 const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const IDLE: Duration = Duration::from_secs(3600);

@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::config::route::v3::weighted_cluster::cluster_weight;
 use http::{HeaderValue, StatusCode};
 use lateen_proxy_model::{
     ClusterChoice, CorsPolicy, HashPolicy, HashSubject, HostRewrite, Mirror, PathRewrite,
-    Percentage, Rewrite, RouteForward, WeightedCluster,
+    Percentage, RateLimits, Rewrite, RouteForward, RouteRateLimits, WeightedCluster,
 };
 
 use super::at::{At, Refused, nothing_left};
@@ -21,6 +21,7 @@ use super::common::{duration, flag, limit, must_be_off, number, runtime_fraction
 use super::context::Context;
 use super::matcher::{header_name, substitution};
 use super::mutation::mutations;
+use super::rate_limit::{Place, rate_limits};
 use super::{per_filter, retry};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -30,6 +31,7 @@ pub(super) fn forward(
     context: &Context<'_>,
     at: &At<'_>,
     mut message: wire::RouteAction,
+    host_limits: Option<&RateLimits>,
 ) -> Result<(RouteForward, Option<Arc<CorsPolicy>>), Refused> {
     let cluster_not_found = match message.cluster_not_found_response_code() {
         ClusterNotFoundResponseCode::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -68,6 +70,7 @@ pub(super) fn forward(
             take(&mut message.request_mirror_policies),
         )?,
         hash: hashes(&at.field("hash_policy"), take(&mut message.hash_policy))?,
+        rate_limits: limits(at, &mut message, host_limits)?,
         upgrades: upgrades(
             &at.field("upgrade_configs"),
             take(&mut message.upgrade_configs),
@@ -75,6 +78,22 @@ pub(super) fn forward(
     };
     nothing_left(at, &message)?;
     Ok((made, cors))
+}
+
+/// The rate limits of a route, with those of its virtual host.
+fn limits(
+    at: &At<'_>,
+    message: &mut wire::RouteAction,
+    host: Option<&RateLimits>,
+) -> Result<Option<Box<RouteRateLimits>>, Refused> {
+    let own = take(&mut message.rate_limits);
+    let include_host = flag(message.include_vh_rate_limits.take(), false);
+    let limits = RouteRateLimits {
+        route: rate_limits(&at.field("rate_limits"), own, Place::Route)?,
+        host: host.cloned(),
+        include_host,
+    };
+    Ok((!limits.is_empty()).then(|| Box::new(limits)))
 }
 
 /// Istio's inbound routes say `max_stream_duration {0s, grpc_timeout_header_max 0s}`: no limit, any `grpc-timeout`.

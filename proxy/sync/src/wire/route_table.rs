@@ -17,7 +17,7 @@ use envoy_types::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
 use http::StatusCode;
 use http::uri::Scheme;
 use lateen_proxy_model::{
-    ClusterChoice, DirectResponse, Overrides, PathMatcher, Redirect, RequireTls, Route,
+    ClusterChoice, DirectResponse, Overrides, PathMatcher, RateLimits, Redirect, RequireTls, Route,
     RouteAction, RouteMatch, RouteTable, VirtualHost,
 };
 
@@ -27,6 +27,7 @@ use super::context::Context;
 use super::matcher::{full_regex, headers, queries};
 use super::mutation::mutations;
 use super::per_filter;
+use super::rate_limit::{Place, rate_limits};
 use super::route_action;
 use super::{ignored, retry};
 
@@ -50,6 +51,7 @@ pub(crate) fn route_table(
             &at.field("typed_per_filter_config"),
             take(&mut message.typed_per_filter_config),
         )?,
+        rate_limits: None,
     };
     let mut table = RouteTable {
         name: take(&mut message.name).into(),
@@ -95,6 +97,7 @@ pub(crate) fn route_table(
 struct Defaults {
     max_body: usize,
     overrides: Overrides,
+    rate_limits: Option<RateLimits>,
 }
 
 fn domains_of(
@@ -150,6 +153,11 @@ fn virtual_host(
     let defaults = Defaults {
         max_body: defaults.max_body,
         overrides: own.over(&defaults.overrides),
+        rate_limits: rate_limits(
+            &at.field("rate_limits"),
+            take(&mut message.rate_limits),
+            Place::Route,
+        )?,
     };
     let mut host = VirtualHost {
         name: take(&mut message.name).into(),
@@ -222,7 +230,8 @@ fn route(
     let action = match message.action.take() {
         Some(Action::Route(action)) => {
             let at = at.field("route");
-            let (mut forward, cors) = route_action::forward(context, &at, action)?;
+            let host_limits = defaults.rate_limits.as_ref();
+            let (mut forward, cors) = route_action::forward(context, &at, action, host_limits)?;
             if let ClusterChoice::Weighted { clusters, .. } = &mut forward.cluster {
                 for own in clusters.iter_mut().filter_map(|it| it.overrides.as_mut()) {
                     *own = own.over(&overrides);

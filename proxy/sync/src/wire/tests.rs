@@ -9,9 +9,9 @@ use envoy_types::pb::envoy::config::listener::v3 as listener_pb;
 use envoy_types::pb::envoy::config::route::v3 as route_pb;
 use lateen_proxy_model::{
     AccessLogRef, ClusterChoice, ClusterKind, DnsFamily, FaultAbort, FilterOverride, Health,
-    HttpFilter, HttpProtocol, LbPolicy, ListenerBind, ListenerFilter, NetworkFilter, PathRewrite, Percentage,
-    RequireTls, RetryOn, RouteAction, RouteSource, SanMatcher, StatsFilter, TrafficDirection,
-    Transport,
+    HttpFilter, HttpProtocol, LbPolicy, ListenerBind, ListenerFilter, NetworkFilter, PathRewrite,
+    Percentage, RequireTls, RetryOn, RouteAction, RouteSource, SanMatcher, StatsFilter,
+    TrafficDirection, Transport,
 };
 use lateen_proxy_state::State;
 use lateen_xds::json::message_from_json;
@@ -688,7 +688,7 @@ fn what_a_route_may_not_say_is_named() {
         (
             "/virtual_hosts/0/rate_limits",
             json!([{"stage": 1}]),
-            "virtual_hosts[0].rate_limits".to_owned(),
+            "virtual_hosts[0].rate_limits[0].actions".to_owned(),
         ),
         (
             "/virtual_hosts/2/domains",

@@ -137,7 +137,8 @@ impl<I> Guard<I> {
                     }
                 }
                 At::Length(left) => {
-                    let take = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
+                    let take =
+                        usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                     passed += take;
                     *left -= take as u64;
                     if *left == 0 {

@@ -36,7 +36,10 @@ pub(super) enum Head {
     /// The end of the head has not come yet.
     Partial,
     /// A head of so many bytes, empty lines before it counted.
-    Whole { length: usize, framing: Framing },
+    Whole {
+        length: usize,
+        framing: Framing,
+    },
     Refused(Refusal),
 }
 
@@ -183,7 +186,10 @@ fn line_at(text: &[u8], end: usize) -> (&[u8], &[u8]) {
 fn begins_method(byte: u8, rules: &HeadRules) -> bool {
     match rules.allow_custom_methods {
         true => byte.is_ascii_graphic(),
-        false => byte.is_ascii_uppercase() && !matches!(byte, b'E' | b'F' | b'I' | b'J' | b'K' | b'Q' | b'V'..=b'Z'),
+        false => {
+            byte.is_ascii_uppercase()
+                && !matches!(byte, b'E' | b'F' | b'I' | b'J' | b'K' | b'Q' | b'V'..=b'Z')
+        }
     }
 }
 
@@ -241,7 +247,8 @@ fn target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     let colon = memchr(b':', target).unwrap_or(0);
     match target.split_at_checked(colon) {
         Some((scheme, rest)) if !scheme.is_empty() && rest.starts_with(b"://") => {
-            let known = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
+            let known =
+                scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
             known.then_some(()).ok_or(Refusal::InvalidScheme)
         }
         _ => Err(Refusal::Unreadable),
@@ -286,8 +293,7 @@ impl<'a> Said<'a> {
 /// The trimmed value of a header line, if its name is `name` (lower case, with the colon).
 fn value_of<'a>(header: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (own, value) = header.split_at_checked(name.len())?;
-    own.eq_ignore_ascii_case(name)
-        .then(|| value.trim_ascii())
+    own.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
 fn digits(value: &[u8]) -> Result<u64, Refusal> {

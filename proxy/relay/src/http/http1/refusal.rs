@@ -87,11 +87,8 @@ fn too_large(details: &'static str) -> (u16, &'static str, &'static str, &'stati
 }
 
 /// Answers and logs a request that was not read, if there is one, and ends the connection.
-pub(in crate::http) async fn refuse<I>(
-    mut io: I,
-    refusal: Option<Refusal>,
-    connection: &Connection,
-) where
+pub(in crate::http) async fn refuse<I>(mut io: I, refusal: Option<Refusal>, connection: &Connection)
+where
     I: AsyncRead + AsyncWrite + Unpin,
 {
     let begun = Instant::now();
@@ -135,7 +132,9 @@ async fn linger(io: &mut (impl AsyncRead + Unpin)) {
 fn answer(connection: &Connection, words: &Words) -> String {
     let date = httpdate::fmt_http_date(SystemTime::now());
     let server = connection.chain.manager.server_name.as_ref();
-    let server = server.and_then(|name| name.to_str().ok()).unwrap_or("envoy");
+    let server = server
+        .and_then(|name| name.to_str().ok())
+        .unwrap_or("envoy");
     let Words {
         status,
         reason,
