@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,6 +12,8 @@ use crate::peers::{Engine, Proxy};
 use crate::process::Memory;
 use crate::rows::Rows;
 
+/// Connections count as idle after this long.
+const SETTLE: Duration = Duration::from_secs(5);
 /// Clusters of the larger configurations.
 const CLUSTERS: [usize; 2] = [1_000, 10_000];
 
@@ -26,6 +28,7 @@ pub(crate) fn measure(
         let proxy = start(bench, engine, 0)?;
         let before = Memory::of(&proxy)?;
         let held = hold(&proxy, connections)?;
+        std::thread::sleep(SETTLE);
         let after = Memory::of(&proxy)?;
         drop(held);
         Ok((before, after))

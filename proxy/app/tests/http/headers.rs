@@ -167,7 +167,7 @@ fn what_cannot_be_trusted_is_refused() {
             (
                 "an odd coding",
                 "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
-                400,
+                501,
             ),
             (
                 "CONNECT",

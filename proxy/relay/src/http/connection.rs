@@ -4,13 +4,11 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -27,7 +25,8 @@ use tokio::sync::Notify;
 
 use super::chain::HttpChain;
 use super::frames::FrameBudget;
-use super::http1::{Guard, HeadRules, Left, Signals, refuse};
+use super::http1::{Guard, HeadRules, Signals, refuse};
+use super::life::{Life, Turn};
 
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -249,19 +248,52 @@ impl Connection {
         }
     }
 
-    /// When the connection has been idle for its limit, at the earliest.
-    fn idle_deadline(&self) -> Option<Instant> {
-        let limit = self.chain.manager.idle_timeout?;
-        let limit = self.scaled(ScaledTime::ConnectionIdle, limit);
-        let since = match self.streams.get() {
-            0 => self.idle_since.get(),
-            _ => Instant::now(),
-        };
-        since.checked_add(limit)
+    /// Answers tell clients from now on that they are the connection's last.
+    pub(super) fn drain(&self) {
+        self.draining.set(true);
     }
 
-    fn is_idle_since(&self, now: Instant) -> bool {
+    pub(super) fn drains(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Resolves when overload ended the connection with an answer.
+    pub(super) async fn ended(&self) {
+        self.last.notified().await;
+    }
+
+    /// Resolves when the client must be cut off.
+    pub(super) async fn abused(&self) {
+        self.abuse.notified().await;
+    }
+
+    /// Since when no request has been under way; now, while one is.
+    pub(super) fn quiet_since(&self) -> Instant {
+        match self.streams.get() {
+            0 => self.idle_since.get(),
+            _ => Instant::now(),
+        }
+    }
+
+    /// When the connection has been idle for its limit, at the earliest.
+    pub(super) fn idle_deadline(&self) -> Option<Instant> {
+        let limit = self.chain.manager.idle_timeout?;
+        let limit = self.scaled(ScaledTime::ConnectionIdle, limit);
+        self.quiet_since().checked_add(limit)
+    }
+
+    pub(super) fn is_idle_since(&self, now: Instant) -> bool {
         self.streams.get() == 0 && self.idle_deadline().is_some_and(|at| at <= now)
+    }
+
+    /// Whether nothing has been under way for so long, and nothing has begun to come.
+    pub(super) fn rests(&self, time: Duration, now: Instant) -> bool {
+        let quiet = now.saturating_duration_since(self.quiet_since());
+        quiet >= time
+            && self
+                .signals
+                .get()
+                .is_some_and(|signals| signals.is_at_rest())
     }
 }
 
@@ -287,88 +319,109 @@ pub async fn serve_connection<I, H, F, B>(
     let detected = match known {
         Some(known) => Some((known, Rewind::new(bytes::Bytes::new(), io))),
         None => tokio::select! {
-            detected = detect(io, &connection) => detected,
+            detected = Box::pin(detect(io, &connection)) => detected,
             () = drain.closing() => None,
         },
     };
-    let Some((protocol, io)) = detected else {
+    let Some((protocol, mut io)) = detected else {
         return;
     };
     let overload = connection.chain.overload.as_ref();
     if overload.is_some_and(|it| it.sheds(ShedPoint::Codec)) {
         return;
     }
-    match protocol {
-        KnownProtocol::Http1 => serve_http1(io, connection, drain, handle).await,
-        KnownProtocol::Http2 => serve_http2(io, connection, drain, handle).await,
+    let mut life = Life::new(&connection, drain, protocol == KnownProtocol::Http1);
+    if protocol == KnownProtocol::Http2 {
+        return Box::pin(serve_http2(io, &connection, life, handle)).await;
+    }
+    let handle = Rc::new(handle);
+    // What hyper needs for requests is on the heap, and given back while none come for a while.
+    while let Some(resting) = Box::pin(serve_http1(io, &connection, &mut life, &handle)).await {
+        match life.rest(resting).await {
+            Some(begun) => io = begun,
+            None => return,
+        }
     }
 }
 
-async fn serve_http1<I, H, F, B>(
-    io: I,
-    connection: Rc<Connection>,
-    drain: impl DrainSignal,
-    handle: H,
-) where
+/// Serves requests until the connection ends, or rests: then it is given back.
+async fn serve_http1<I, D, H, F, B>(
+    io: Rewind<I>,
+    connection: &Rc<Connection>,
+    life: &mut Life<'_, D>,
+    handle: &Rc<H>,
+) -> Option<I>
+where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    D: DrainSignal,
     H: Fn(Rc<Connection>, Request<Incoming>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let guard = guard(io, connection);
+    let left = guard.left();
+    let (shared, handle) = (Rc::clone(connection), Rc::clone(handle));
+    let service = service_fn(move |request| {
+        let answer = handle(Rc::clone(&shared), request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut rests = false;
+    {
+        let server = http1_builder(&connection.chain.manager)
+            .serve_connection(TokioIo::new(guard), service)
+            .with_upgrades();
+        let mut server = pin!(server);
+        match life.watch(server.as_mut()).await {
+            Turn::Done(outcome) => {
+                note_end(connection, outcome);
+            }
+            Turn::Shut => {
+                server.as_mut().graceful_shutdown();
+                note_end(connection, server.await);
+            }
+            Turn::Abused => {}
+            Turn::Rest => rests = true,
+        }
+    }
+    let left = left()?;
+    if rests {
+        return Some(left.io.into_parts().1);
+    }
+    if left.refusal.is_some() || left.unread {
+        Box::pin(refuse(left.io, left.refusal, connection)).await;
+    }
+    None
+}
+
+fn guard<I>(io: I, connection: &Connection) -> Guard<I> {
     let signals = Arc::clone(connection.signals.get_or_init(Arc::default));
     let manager = &connection.chain.manager;
-    let guard = Guard::new(
+    Guard::new(
         io,
         signals,
         head_rules(manager),
         manager.request_headers_timeout,
         manager.proxy_100_continue,
-    );
-    let left = guard.left();
-    let shared = Rc::clone(&connection);
-    let service = service_fn(move |request| {
-        let answer = handle(Rc::clone(&shared), request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    {
-        let server = http1_builder(manager)
-            .serve_connection(TokioIo::new(guard), service)
-            .with_upgrades();
-        let server = pin!(server);
-        let outcome = drive(server, &connection, drain, true, |it| {
-            it.graceful_shutdown();
-        });
-        note_end(&connection, outcome.await);
-    }
-    if let Some(left) = left() {
-        let Left {
-            io,
-            refusal,
-            unread,
-        } = *left;
-        if refusal.is_some() || unread {
-            // Rare, and no part of what an idle connection holds.
-            Box::pin(refuse(io, refusal, &connection)).await;
-        }
-    }
+    )
 }
 
-async fn serve_http2<I, H, F, B>(
-    io: I,
-    connection: Rc<Connection>,
-    drain: impl DrainSignal,
+async fn serve_http2<I, D, H, F, B>(
+    io: Rewind<I>,
+    connection: &Rc<Connection>,
+    mut life: Life<'_, D>,
     handle: H,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    D: DrainSignal,
     H: Fn(Rc<Connection>, Request<Incoming>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let shared = Rc::clone(&connection);
+    let shared = Rc::clone(connection);
     let service = service_fn(move |request| {
         let answer = handle(Rc::clone(&shared), request);
         async move { Ok::<_, Infallible>(answer.await) }
@@ -376,15 +429,19 @@ async fn serve_http2<I, H, F, B>(
     let io = FrameBudget::new(io, connection.chain.manager.http2.floods);
     let left = io.left();
     let broken = {
-        let server = http2_builder(&connection).serve_connection(TokioIo::new(io), service);
-        let server = pin!(server);
-        let outcome = drive(server, &connection, drain, false, |it| {
-            it.graceful_shutdown();
-        });
-        note_end(&connection, outcome.await)
+        let server = http2_builder(connection).serve_connection(TokioIo::new(io), service);
+        let mut server = pin!(server);
+        match life.watch(server.as_mut()).await {
+            Turn::Done(outcome) => note_end(connection, outcome),
+            Turn::Shut => {
+                server.as_mut().graceful_shutdown();
+                note_end(connection, server.await)
+            }
+            Turn::Abused | Turn::Rest => false,
+        }
     };
     if broken && let Some(io) = left() {
-        Box::pin(refuse(*io, None, &connection)).await;
+        Box::pin(refuse(*io, None, connection)).await;
     }
 }
 
@@ -453,115 +510,6 @@ where
 {
     fn execute(&self, task: F) {
         tokio::task::spawn_local(task);
-    }
-}
-
-/// What may end a connection beside its own end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
-    Abuse,
-    Draining,
-    Closing,
-    Time,
-}
-
-/// Polls the server and ends it in time: idle, too old, draining, abused. An HTTP/1.1 connection that drains goes on
-/// until its next answer said `connection: close` or idle connections must end, as a request may be on its way.
-async fn drive<C>(
-    mut server: Pin<&mut C>,
-    connection: &Connection,
-    drain: impl DrainSignal,
-    http1: bool,
-    shut_down: impl Fn(Pin<&mut C>),
-) -> Result<(), hyper::Error>
-where
-    C: Future<Output = Result<(), hyper::Error>>,
-{
-    let life = connection.chain.manager.max_connection_duration;
-    let life = life.map(|life| connection.scaled(ScaledTime::ConnectionLife, life));
-    let end = life.and_then(|life| Instant::now().checked_add(life));
-    // In a set of its own, the wait for events is polled when one of them wakes it and not with each byte.
-    let mut events = FuturesUnordered::new();
-    events.push(next_event(connection, drain, end));
-    loop {
-        let (event, drain) = tokio::select! {
-            biased;
-            outcome = server.as_mut() => return outcome,
-            Some(event) = events.next() => event,
-        };
-        let now = Instant::now();
-        let shut = match event {
-            Event::Abuse => {
-                tracing::warn!(client = %connection.client(), "connection ended: too many streams reset early");
-                return Ok(());
-            }
-            Event::Draining => {
-                connection.draining.set(true);
-                !http1
-            }
-            Event::Closing => true,
-            Event::Time => connection.is_idle_since(now) || end.is_some_and(|end| end <= now),
-        };
-        if shut {
-            shut_down(server.as_mut());
-            return server.await;
-        }
-        events.push(next_event(connection, drain, end));
-    }
-}
-
-async fn next_event<S: DrainSignal>(
-    connection: &Connection,
-    mut drain: S,
-    end: Option<Instant>,
-) -> (Event, S) {
-    let changed = scales(connection);
-    let due = [connection.idle_deadline(), end]
-        .into_iter()
-        .flatten()
-        .min();
-    let draining = connection.draining.get();
-    let event = tokio::select! {
-        () = connection.abuse.notified() => Event::Abuse,
-        () = connection.last.notified() => Event::Closing,
-        () = changed => Event::Time,
-        event = next_phase(&mut drain, draining) => event,
-        () = sleep_until(due) => Event::Time,
-    };
-    (event, drain)
-}
-
-/// Time limits are others now.
-fn scales(connection: &Connection) -> impl Future<Output = ()> + use<> {
-    let overload = connection.chain.overload.as_ref();
-    let changes = overload
-        .filter(|overload| overload.state.scales_times())
-        .map(|overload| overload.changes());
-    async move {
-        let told = match changes {
-            Some(mut changes) => changes.changed().await.is_ok(),
-            None => false,
-        };
-        if !told {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-async fn next_phase(drain: &mut impl DrainSignal, draining: bool) -> Event {
-    if draining {
-        drain.closing().await;
-        Event::Closing
-    } else {
-        drain.draining().await;
-        Event::Draining
-    }
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -14,6 +14,7 @@ mod frames;
 mod grpc;
 mod http1;
 mod interim;
+mod life;
 mod limits;
 mod mirror;
 mod number;

@@ -70,6 +70,7 @@ enum At {
 }
 
 impl<I> Guard<I> {
+    /// A guard of a connection that has no request under way.
     pub(in crate::http) fn new(
         io: I,
         signals: Arc<Signals>,
@@ -80,13 +81,13 @@ impl<I> Guard<I> {
         Self {
             inner: Some(io),
             place: Place::default(),
+            given: signals.ended(),
             signals,
             rules,
             at: At::Head,
             ahead: BytesMut::new(),
             clear: 0,
             examined: 0,
-            given: 0,
             unflushed: false,
             refusal: None,
             limit,
@@ -247,7 +248,10 @@ impl<I: AsyncRead + Unpin> Guard<I> {
             return Poll::Ready(Ok(true));
         };
         let before = buf.filled().len();
-        ready!(Pin::new(inner).poll_read(cx, buf))?;
+        let polled = Pin::new(inner).poll_read(cx, buf);
+        let waits = polled.is_pending() && matches!(self.at, At::Head) && !self.is_busy();
+        self.signals.set_rest(waits);
+        ready!(polled)?;
         let new = buf.filled().get(before..).unwrap_or_default();
         if new.is_empty() {
             if self.given != self.signals.begun() {

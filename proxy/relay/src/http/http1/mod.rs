@@ -11,7 +11,7 @@ mod head;
 mod refusal;
 mod signals;
 
-pub(super) use guard::{Guard, Left};
+pub(super) use guard::Guard;
 pub(super) use head::HeadRules;
 pub(super) use refusal::refuse;
 pub(crate) use signals::Signals;

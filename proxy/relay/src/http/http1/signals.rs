@@ -14,6 +14,8 @@ pub(crate) struct Signals {
     ended: AtomicU32,
     /// An upgrade was accepted: bytes pass as they are.
     raw: AtomicBool,
+    /// The guard waits for a head of which nothing has come yet.
+    rest: AtomicBool,
     /// Interim answers wait to be written.
     interim: AtomicBool,
     text: Mutex<Vec<u8>>,
@@ -55,6 +57,14 @@ impl Signals {
 
     pub(super) fn is_raw(&self) -> bool {
         self.raw.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::http) fn is_at_rest(&self) -> bool {
+        self.rest.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_rest(&self, rest: bool) {
+        self.rest.store(rest, Ordering::Relaxed);
     }
 
     pub(super) fn take_interim(&self) -> Option<Vec<u8>> {
