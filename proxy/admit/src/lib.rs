@@ -6,11 +6,13 @@
 mod admission;
 mod descriptors;
 mod fault;
-mod rbac;
+mod health;
 mod local_rate_limit;
+mod rbac;
 
 pub use admission::Admission;
 pub use descriptors::{DescriptorFacts, descriptors};
 pub use fault::{Injected, inject};
-pub use rbac::{RbacOutcome, RbacVerdict, rbac};
+pub use health::{HealthVerdict, health};
 pub use local_rate_limit::{LocalLimit, local_rate_limit, rate_limit_headers, retry_after};
+pub use rbac::{RbacOutcome, RbacVerdict, rbac};

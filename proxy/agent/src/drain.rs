@@ -15,6 +15,11 @@ pub trait DrainHandle: Send + Sync {
     /// since other proxies learn of the end a little later. A second call changes nothing.
     fn drain(&self);
 
+    /// The same for connections of inbound listeners alone.
+    fn drain_inbound(&self) {
+        self.drain();
+    }
+
     /// Downstream connections that are open now.
     fn active_connections(&self) -> u64;
 }

@@ -37,6 +37,8 @@ impl Readiness {
     /// Not ready from now on, whatever else holds (`healthcheck/fail`, or the pod's end); `false` undoes it.
     pub fn fail(&self, fail: bool) {
         self.failed.store(fail, Relaxed);
+        let checks = self.state.readiness().failing();
+        checks.store(fail, Relaxed);
     }
 
     /// `Err` says in a sentence what is missing.

@@ -2,22 +2,30 @@
 
 mod clusters;
 mod dump;
+mod dump_part;
+mod guard;
 mod listeners;
+mod pages;
+mod query;
 mod secrets;
+mod server;
+mod stats;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use http::{Method, StatusCode};
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, StatusCode};
 use lateen_proxy_agent::serve::{Answer, Call, serve, text, typed};
-use lateen_proxy_agent::{DrainHandle, Readiness, refresh_stats};
+use lateen_proxy_agent::{Ask, DrainHandle, Readiness};
+use lateen_proxy_model::TrafficDirection;
 use lateen_proxy_state::State;
+use lateen_proxy_sync::Layer;
 use lateen_proxy_telemetry::Metrics;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
-use crate::config::VERSION;
 use crate::logging::LogControl;
 
 pub(crate) use dump::{node_bootstrap, render};
@@ -36,60 +44,36 @@ pub(crate) struct Admin {
     pub(crate) drain: Arc<dyn DrainHandle>,
     /// What it was started with, as bootstrap JSON.
     pub(crate) bootstrap: Value,
-    /// Worker threads.
-    pub(crate) concurrency: usize,
+    /// How it was started, in the shape of `CommandLineOptions`.
+    pub(crate) options: Value,
+    /// Layers of runtime keys, the strongest last.
+    pub(crate) runtime: Vec<Layer>,
+    /// How long connections are drained before listeners stop.
+    pub(crate) drain_time: Duration,
+    /// Where requests to end the process go; `None` refuses them.
+    pub(crate) quit: Option<mpsc::Sender<Ask>>,
     /// When it started.
     pub(crate) started: (Instant, SystemTime),
     /// This program, for the child that renders dumps.
     pub(crate) program: &'static str,
 }
 
-/// A page: its name, whether it changes something (then only POST is taken), and what it is for.
-type Page = (&'static str, bool, &'static str);
-
-const PAGES: [Page; 14] = [
-    ("certs", false, "print certificates in use"),
-    (
-        "clusters",
-        false,
-        "upstream clusters and their endpoints (format=json)",
-    ),
-    (
-        "config_dump",
-        false,
-        "the configuration in use (include_eds)",
-    ),
-    ("drain_listeners", true, "drain connections (graceful)"),
-    ("healthcheck/fail", true, "make the health check fail"),
-    ("healthcheck/ok", true, "make the health check pass again"),
-    ("help", false, "print this list"),
-    (
-        "listeners",
-        false,
-        "listeners and their addresses (format=json)",
-    ),
-    (
-        "logging",
-        false,
-        "log levels; POST with level=, paths= or <logger>= changes them",
-    ),
-    ("ready", false, "200 if the proxy is ready"),
-    ("server_info", false, "version, state and node"),
-    ("stats", false, "statistics (filter=text, format=json)"),
-    ("stats/prometheus", false, "statistics in Prometheus format"),
-    (
-        "quitquitquit",
-        true,
-        "not offered: ask the agent on its own port",
-    ),
-];
+use query::Query;
 
 impl Admin {
     /// Serves until the task is dropped.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
         serve(listener, move |call| {
             let admin = Arc::clone(&self);
-            async move { admin.answer(call).await }
+            async move {
+                let mut answer = admin.answer(call).await;
+                let headers = answer.headers_mut();
+                let fresh = HeaderValue::from_static("no-cache, max-age=0");
+                headers.insert(CACHE_CONTROL, fresh);
+                let typed = HeaderValue::from_static("nosniff");
+                headers.insert(X_CONTENT_TYPE_OPTIONS, typed);
+                answer
+            }
         })
         .await;
     }
@@ -97,35 +81,39 @@ impl Admin {
     async fn answer(self: Arc<Self>, call: Call) -> Answer {
         let uri = call.request.uri().clone();
         let path = uri.path().trim_matches('/');
+        let method = call.request.method();
+        tracing::debug!(target: "lateen_proxy::admin", %method, %uri, from = %call.from, "asked");
+        if let Some(reason) = guard::foreign(&call) {
+            return text(StatusCode::FORBIDDEN, reason);
+        }
         let query = Query::parse(uri.query().unwrap_or_default());
-        let Some((_, changes, _)) = PAGES.iter().find(|(name, ..)| *name == path) else {
-            return if path.is_empty() {
-                help()
-            } else {
-                text(StatusCode::NOT_FOUND, "invalid path. admin commands are:\n")
-            };
+        let Some(page) = pages::find(path) else {
+            let list = pages::list();
+            return text(
+                StatusCode::NOT_FOUND,
+                format!("invalid path. admin commands are:\n{list}"),
+            );
         };
-        let post = call.request.method() == Method::POST;
-        if *changes && !post {
+        let post = method == Method::POST;
+        if page.changes && !post {
             return text(
                 StatusCode::METHOD_NOT_ALLOWED,
-                format!(
-                    "Method {} not allowed, POST required.\n",
-                    call.request.method()
-                ),
+                format!("Method {method} not allowed, POST required.\n"),
             );
         }
         match path {
             "config_dump" => self.config_dump(&query).await,
             "logging" => self.logging(&query, post),
-            "stats" => self.stats(&query),
+            "stats" | "stats/prometheus" => self.stats(path, &query),
             "drain_listeners" => self.drain_listeners(&query),
+            "quitquitquit" => self.end(),
             _ => self.simple(path, &query),
         }
     }
 
     fn simple(&self, path: &str, query: &Query) -> Answer {
         match path {
+            "" => typed(StatusCode::OK, "text/html; charset=UTF-8", pages::index()),
             "certs" => json_answer(&secrets::certs(self.state.secrets())),
             "clusters" if query.json() => {
                 json_answer(&clusters::as_json(&self.state, self.clock()))
@@ -135,33 +123,56 @@ impl Admin {
             "listeners" => text(StatusCode::OK, listeners::as_text(&self.state)),
             "ready" => self.ready(),
             "server_info" => json_answer(&self.server_info()),
-            "stats/prometheus" => typed(
+            "memory" => json_answer(&server::memory()),
+            "runtime" => json_answer(&server::runtime(&self.runtime)),
+            "runtime_modify" => self.runtime_modify(),
+            "init_dump" => json_answer(&server::init_dump(&self.state, query.value("mask"))),
+            "hot_restart_version" => text(StatusCode::OK, "disabled\n"),
+            "contention" => text(
                 StatusCode::OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                self.prometheus(),
+                "Mutex contention is not traced: workers share no mutex.\n",
             ),
+            "stats/recentlookups" => text(
+                StatusCode::BAD_REQUEST,
+                "lookups are not tracked: statistics are found once, when configuration comes\n",
+            ),
+            "reset_counters" => {
+                self.metrics.stats().reset_counters();
+                self.state.readiness().reset_counts();
+                text(StatusCode::OK, "OK\n")
+            }
             "healthcheck/fail" | "healthcheck/ok" => {
                 self.readiness.fail(path.ends_with("fail"));
                 text(StatusCode::OK, "OK\n")
             }
-            "quitquitquit" => text(StatusCode::FORBIDDEN, "shutting down is not offered here\n"),
-            _ => help(),
+            _ => text(
+                StatusCode::OK,
+                format!("admin commands are:\n{}", pages::list()),
+            ),
         }
     }
 
-    /// Everything in use.
+    /// Everything in use, or the part that is asked for.
     async fn config_dump(self: Arc<Self>, query: &Query) -> Answer {
-        if let Some(name) = query.other_than(&["include_eds"]) {
-            return text(
-                StatusCode::BAD_REQUEST,
-                format!("config_dump: `{name}` is not supported; include_eds is\n"),
-            );
+        let known = ["include_eds", "resource", "mask", "name_regex"];
+        if let Some(name) = query.other_than(&known) {
+            let text_of = format!("config_dump: `{name}` is none of {}\n", known.join(", "));
+            return text(StatusCode::BAD_REQUEST, text_of);
         }
-        let include_eds = query.has("include_eds");
-        let snapshot = dump::Snapshot::take(&self, include_eds);
+        let part = dump_part::Part {
+            resource: query.value("resource").map(ToOwned::to_owned),
+            mask: query.value("mask").map(ToOwned::to_owned),
+            name_regex: query.value("name_regex").map(ToOwned::to_owned),
+        };
+        let snapshot = dump::Snapshot::take(&self, query.has("include_eds"), part);
         let dump = tokio::task::spawn_blocking(move || snapshot.page(self.program)).await;
         match dump {
-            Ok(Ok(dump)) => typed(StatusCode::OK, "application/json", dump),
+            Ok(Ok(Ok(dump))) => typed(StatusCode::OK, "application/json", dump),
+            Ok(Ok(Err(refusal))) => {
+                let status = StatusCode::from_u16(refusal.status);
+                let status = status.unwrap_or(StatusCode::BAD_REQUEST);
+                text(status, refusal.reason)
+            }
             Ok(Err(error)) => text(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("config_dump: {error}\n"),
@@ -192,53 +203,72 @@ impl Admin {
             };
             for (logger, level) in changes {
                 if let Err(error) = self.log.set(logger, level) {
-                    return text(StatusCode::BAD_REQUEST, format!("{error}\n"));
+                    return text(StatusCode::BAD_REQUEST, format!("error: {error}\n"));
                 }
             }
         }
         text(StatusCode::OK, self.log.show())
     }
 
-    fn stats(&self, query: &Query) -> Answer {
-        if let Some(name) = query.other_than(&["filter", "format", "usedonly"]) {
-            return text(
-                StatusCode::BAD_REQUEST,
-                format!("stats: `{name}` is not supported; filter, format and usedonly are\n"),
-            );
+    /// Connections are asked to end; without `skip_exit` listeners stop too: at once, or (`graceful`) after the drain
+    /// time. `inboundonly` leaves all but inbound listeners as they are.
+    fn drain_listeners(&self, query: &Query) -> Answer {
+        if let Some(name) = query.other_than(&["graceful", "skip_exit", "inboundonly"]) {
+            let known = "graceful, skip_exit, inboundonly";
+            let text_of = format!("drain_listeners: `{name}` is none of {known}\n");
+            return text(StatusCode::BAD_REQUEST, text_of);
         }
-        if query.value("format") == Some("prometheus") {
-            return typed(
-                StatusCode::OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                self.prometheus(),
-            );
+        let inbound = query.has("inboundonly");
+        if inbound {
+            self.drain.drain_inbound();
+        } else {
+            self.drain.drain();
         }
-        refresh_stats(&self.state, self.metrics.stats());
-        let plain = self.metrics.render_plain();
-        let filter = query.value("filter").unwrap_or_default();
-        let lines = plain.lines().filter(|line| line.contains(filter));
-        let used = |line: &&str| !query.has("usedonly") || !line.ends_with(": 0");
-        if !query.json() {
-            let lines: String = lines.filter(used).map(|line| format!("{line}\n")).collect();
-            return text(StatusCode::OK, lines);
+        if query.has("skip_exit") {
+            return text(StatusCode::OK, "OK\n");
         }
-        let stats: Vec<Value> = lines
-            .filter(used)
-            .filter_map(|line| line.rsplit_once(": "))
-            .map(|(name, value)| json!({ "name": name, "value": value.parse::<u64>().unwrap_or_default() }))
-            .collect();
-        json_answer(&json!({ "stats": stats }))
+        let state = Arc::clone(&self.state);
+        let wait = match query.has("graceful") {
+            true => self.drain_time,
+            false => Duration::ZERO,
+        };
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            let listeners = state.listeners();
+            let all = listeners.iter();
+            let stopped = all.filter(|one| !inbound || one.direction == TrafficDirection::Inbound);
+            let names: Vec<Arc<str>> = stopped.map(|one| Arc::clone(&one.name)).collect();
+            drop(listeners);
+            state.update_listeners(Vec::new(), &names);
+        });
+        text(StatusCode::OK, "OK\n")
     }
 
-    fn drain_listeners(&self, query: &Query) -> Answer {
-        if !query.has("graceful") {
+    fn end(&self) -> Answer {
+        match &self.quit {
+            Some(asks) => {
+                // A full channel means that somebody asked before.
+                let _ = asks.try_send(Ask::Quit);
+                text(StatusCode::OK, "OK\n")
+            }
+            None => text(
+                StatusCode::FORBIDDEN,
+                "ending the process from here is not enabled\n",
+            ),
+        }
+    }
+
+    fn runtime_modify(&self) -> Answer {
+        if self.runtime.iter().any(|layer| layer.is_admin) {
             return text(
                 StatusCode::BAD_REQUEST,
-                "drain_listeners: only drain_listeners?graceful is offered; it breaks no request\n",
+                "no runtime key takes effect while the proxy runs; change the bootstrap\n",
             );
         }
-        self.drain.drain();
-        text(StatusCode::OK, "OK\n")
+        text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "No admin layer specified\n",
+        )
     }
 
     /// The balancer's clock, which starts with the process.
@@ -246,113 +276,15 @@ impl Admin {
         u64::try_from(self.started.0.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn prometheus(&self) -> String {
-        refresh_stats(&self.state, self.metrics.stats());
-        self.metrics.render()
-    }
-
     fn ready(&self) -> Answer {
         match self.readiness.check() {
             Ok(()) => text(StatusCode::OK, "LIVE\n"),
             Err(reason) => text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                format!("INITIALIZING\n{reason}\n"),
+                format!("{}\n{reason}\n", self.stage()),
             ),
         }
     }
-
-    fn server_info(&self) -> Value {
-        let uptime = format!("{}s", self.started.0.elapsed().as_secs());
-        json!({
-            "version": format!("{VERSION}/lateen-proxy"),
-            "state": if self.readiness.check().is_ok() { "LIVE" } else { "INITIALIZING" },
-            "uptime_current_epoch": uptime,
-            "uptime_all_epochs": uptime,
-            "hot_restart_version": "disabled",
-            "command_line_options": { "concurrency": self.concurrency },
-            "node": self.bootstrap.get("node").cloned().unwrap_or_else(|| json!({})),
-        })
-    }
-}
-
-/// The query of a request, in order; a name alone has an empty value.
-struct Query(Vec<(String, String)>);
-
-impl Query {
-    fn parse(query: &str) -> Self {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty());
-        Self(
-            pairs
-                .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-                .map(|(name, value)| (decode(name), decode(value)))
-                .collect(),
-        )
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn value(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.value(name).is_some()
-    }
-
-    fn json(&self) -> bool {
-        self.value("format") == Some("json")
-    }
-
-    /// A name that is none of these.
-    fn other_than(&self, known: &[&str]) -> Option<&str> {
-        self.0
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .find(|name| !known.contains(name))
-    }
-}
-
-/// Percent-decoding; what is no escape stays.
-fn decode(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.as_bytes().iter();
-    while let Some(&byte) = bytes.next() {
-        let escaped = if byte == b'%' {
-            let rest = bytes.as_slice();
-            rest.get(..2)
-                .and_then(|hex| std::str::from_utf8(hex).ok())
-                .and_then(|hex| u8::from_str_radix(hex, 16).ok())
-        } else {
-            None
-        };
-        if escaped.is_some() {
-            bytes.nth(1);
-        }
-        out.push(escaped.unwrap_or(if byte == b'+' { b' ' } else { byte }));
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn help() -> Answer {
-    let pages: BTreeMap<_, _> = PAGES
-        .iter()
-        .map(|(name, changes, what)| (*name, (*changes, *what)))
-        .collect();
-    let lines: String = pages
-        .into_iter()
-        .map(|(name, (changes, what))| {
-            format!(
-                "  /{name}{}: {what}\n",
-                if changes { " (POST)" } else { "" }
-            )
-        })
-        .collect();
-    text(StatusCode::OK, format!("admin commands are:\n{lines}"))
 }
 
 fn json_answer(value: &Value) -> Answer {

@@ -60,22 +60,21 @@ pub(crate) fn run(program: &str, command: &str, input: &[u8]) -> anyhow::Result<
     ))
 }
 
-/// Reads a bootstrap file's text.
+/// Reads a bootstrap's text.
 ///
 /// # Errors
-/// Names the field that is unknown, malformed or not supported.
-pub(crate) fn bootstrap(text: &str) -> anyhow::Result<Bootstrap> {
-    let message = match run(PROGRAM, READ_BOOTSTRAP, text.as_bytes())? {
+/// Names the field that is unknown or malformed.
+pub(crate) fn bootstrap(text: &str) -> anyhow::Result<wire::Bootstrap> {
+    Ok(match run(PROGRAM, READ_BOOTSTRAP, text.as_bytes())? {
         Some(bytes) => wire::Bootstrap::decode(bytes.as_slice()).context("bootstrap")?,
         None => Bootstrap::message(text)?,
-    };
-    Ok(Bootstrap::from_message(message)?)
+    })
 }
 
 /// The child's side of [`READ_BOOTSTRAP`].
 ///
 /// # Errors
-/// As [`bootstrap`], but for what is not supported.
+/// As [`bootstrap`].
 pub(crate) fn read_bootstrap() -> anyhow::Result<Vec<u8>> {
     let text = String::from_utf8(input()?).context("bootstrap")?;
     Ok(Bootstrap::message(&text)?.encode_to_vec())

@@ -11,9 +11,10 @@ use lateen_proxy_agent::{
 };
 use lateen_proxy_balance::Keeper;
 use lateen_proxy_state::State;
+use lateen_proxy_sync::Layer;
 use lateen_proxy_telemetry::{LogSinks, Metrics, MetricsConfig, Peer, PeerFields};
 use lateen_xds::node::NodeMetadata;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
@@ -44,6 +45,20 @@ pub(crate) struct Core {
     pub(crate) log: Arc<LogControl>,
     /// When the process started: the origin of the balancer's clock.
     pub(crate) started: (Instant, SystemTime),
+}
+
+/// What the admin pages show and may do, beside the core.
+pub(crate) struct AdminSettings {
+    /// What the process was started with, as bootstrap JSON.
+    pub(crate) bootstrap: Value,
+    /// How, in the shape of `CommandLineOptions`.
+    pub(crate) options: Value,
+    /// Layers of runtime keys.
+    pub(crate) runtime: Vec<Layer>,
+    /// How long connections are drained before listeners stop.
+    pub(crate) drain_time: Duration,
+    /// Where requests to end the process go; `None` refuses them.
+    pub(crate) quit: Option<mpsc::Sender<Ask>>,
 }
 
 impl Core {
@@ -92,30 +107,34 @@ impl Core {
         });
     }
 
-    /// Serves the admin pages at `address`, with `bootstrap` as what the process was started with.
+    /// Serves the admin pages at `address`; gives where they are, which is another port where `address` has none.
     ///
     /// # Errors
     /// When the port is taken.
     pub(crate) fn start_admin(
         &self,
         address: SocketAddr,
-        bootstrap: Value,
-        concurrency: usize,
+        settings: AdminSettings,
         drain: Arc<dyn DrainHandle>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<SocketAddr> {
         let admin = Arc::new(Admin {
             state: Arc::clone(&self.state),
             metrics: Arc::clone(&self.metrics),
             readiness: Arc::clone(&self.readiness),
             log: Arc::clone(&self.log),
             drain,
-            bootstrap,
-            concurrency,
+            bootstrap: settings.bootstrap,
+            options: settings.options,
+            runtime: settings.runtime,
+            drain_time: settings.drain_time,
+            quit: settings.quit,
             started: self.started,
             program: crate::child::PROGRAM,
         });
-        tokio::spawn(admin.serve(listen_on("admin", address)?));
-        Ok(())
+        let listener = listen_on("admin", address)?;
+        let bound = listener.local_addr().context("admin")?;
+        tokio::spawn(admin.serve(listener));
+        Ok(bound)
     }
 
     /// Starts certificates, file secrets and the servers on 15020, 15021, 15090 and 15000; gives what callers on this
@@ -144,8 +163,17 @@ impl Core {
         let bootstrap = crate::admin::node_bootstrap(&config.node, ports.admin);
         self.start_admin(
             (Ipv4Addr::LOCALHOST, ports.admin).into(),
-            bootstrap,
-            config.workers.get(),
+            AdminSettings {
+                bootstrap,
+                options: json!({
+                    "concurrency": config.workers.get(),
+                    "mode": "Serve",
+                    "drain_time": format!("{}s", settings.drain.drain.as_secs()),
+                }),
+                runtime: Vec::new(),
+                drain_time: settings.drain.drain,
+                quit: None,
+            },
             drain,
         )?;
         tokio::spawn(

@@ -142,7 +142,31 @@ pub(crate) struct RequestArgs {
 pub(crate) struct EnvoyArgs {
     /// Bootstrap file, JSON or YAML.
     #[arg(short = 'c', long = "config-path")]
-    config_path: PathBuf,
+    config_path: Option<PathBuf>,
+    /// Bootstrap text; merged into that of the file.
+    #[arg(long = "config-yaml", default_value = "")]
+    config_yaml: String,
+    /// Serve, or only say what is wrong with the bootstrap.
+    #[arg(long, value_enum, default_value = "serve")]
+    mode: Mode,
+    /// Node id, in place of the bootstrap's.
+    #[arg(long = "service-node", default_value = "")]
+    service_node: String,
+    /// Node cluster, in place of the bootstrap's.
+    #[arg(long = "service-cluster", default_value = "")]
+    service_cluster: String,
+    /// Zone of the node, in place of the bootstrap's.
+    #[arg(long = "service-zone", default_value = "")]
+    service_zone: String,
+    /// File that the address of the admin pages is written to.
+    #[arg(long = "admin-address-path")]
+    admin_address_path: Option<PathBuf>,
+    /// POST /quitquitquit on the admin pages ends the process.
+    #[arg(long = "allow-quit")]
+    allow_quit: bool,
+    /// File for the log, in place of standard error.
+    #[arg(long = "log-path")]
+    log_path: Option<PathBuf>,
     /// Worker threads; 0 is one a CPU.
     #[arg(long, default_value_t = 0)]
     concurrency: usize,
@@ -161,6 +185,27 @@ pub(crate) struct EnvoyArgs {
     /// There is no hot restart: this changes nothing.
     #[arg(long = "disable-hot-restart")]
     disable_hot_restart: bool,
+    /// Likewise.
+    #[arg(long = "use-dynamic-base-id", hide = true)]
+    use_dynamic_base_id: bool,
+    /// Likewise.
+    #[arg(long = "base-id", default_value_t = 0, hide = true)]
+    base_id: u32,
+    /// Likewise.
+    #[arg(long = "restart-epoch", default_value_t = 0, hide = true)]
+    restart_epoch: u32,
+    /// Likewise.
+    #[arg(long = "parent-shutdown-time-s", default_value_t = 0, hide = true)]
+    parent_shutdown_time_s: u64,
+}
+
+/// What `envoy` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Serve.
+    Serve,
+    /// Say what is wrong with the bootstrap.
+    Validate,
 }
 
 /// Arguments of `version`.
@@ -186,7 +231,19 @@ pub(crate) struct ProxyConfig {
 #[derive(Debug)]
 pub(crate) struct EnvoyConfig {
     /// Bootstrap file.
-    pub(crate) bootstrap: PathBuf,
+    pub(crate) bootstrap: Option<PathBuf>,
+    /// Bootstrap text that is merged into it.
+    pub(crate) text: String,
+    /// Serve, or validate.
+    pub(crate) mode: Mode,
+    /// Node id, cluster and zone in place of the bootstrap's, where not empty.
+    pub(crate) node: [String; 3],
+    /// File for the admin address.
+    pub(crate) admin_address: Option<PathBuf>,
+    /// The admin pages may end the process.
+    pub(crate) allow_quit: bool,
+    /// Level of the log, for the admin pages.
+    pub(crate) log_level: String,
     /// Worker threads.
     pub(crate) workers: NonZero<usize>,
     /// Time over which connections are drained.
@@ -246,6 +303,7 @@ impl ProxyArgs {
             components: self.proxy_component_log_level.clone(),
             agent: self.log_output_level.clone(),
             json: self.log_as_json,
+            path: None,
         }
     }
 
@@ -321,21 +379,35 @@ impl EnvoyArgs {
             components: self.component_log_level.clone(),
             agent: String::new(),
             json: false,
+            path: self.log_path.clone(),
         }
     }
 
     /// All settings.
     ///
     /// # Errors
-    /// When the file is not there.
+    /// When there is no bootstrap, or its file is not there.
     pub(crate) fn config(self) -> anyhow::Result<EnvoyConfig> {
-        std::fs::metadata(&self.config_path)
-            .with_context(|| self.config_path.display().to_string())?;
-        if self.disable_hot_restart {
+        if let Some(path) = &self.config_path {
+            std::fs::metadata(path).with_context(|| path.display().to_string())?;
+        } else if self.config_yaml.is_empty() {
+            bail!("a bootstrap is needed: --config-path or --config-yaml");
+        }
+        let restarts = self.disable_hot_restart || self.use_dynamic_base_id;
+        if restarts || self.base_id > 0 || self.parent_shutdown_time_s > 0 {
             tracing::debug!("--disable-hot-restart changes nothing: there is no hot restart");
+        }
+        if self.restart_epoch > 0 {
+            bail!("--restart-epoch is not supported: there is no hot restart");
         }
         Ok(EnvoyConfig {
             bootstrap: self.config_path,
+            text: self.config_yaml,
+            mode: self.mode,
+            node: [self.service_node, self.service_cluster, self.service_zone],
+            admin_address: self.admin_address_path,
+            allow_quit: self.allow_quit,
+            log_level: self.log_level,
             workers: workers(Some(self.concurrency).filter(|count| *count > 0)),
             drain: Duration::from_secs(self.drain_time_s),
             strategy: self.drain_strategy,
@@ -382,6 +454,7 @@ mod tests {
             "request --debug-port=15020 POST drain",
             "request GET config_dump?include_eds",
             "envoy -c bootstrap.yaml --concurrency 1 --log-level warning",
+            "envoy --config-yaml x --mode validate --service-node a --log-path l --disable-hot-restart",
             "version",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());

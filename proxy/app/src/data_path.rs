@@ -156,9 +156,19 @@ impl Drop for DataPath {
 impl DrainHandle for Control {
     fn drain(&self) {
         self.phase.send_if_modified(|phase| {
-            let first = *phase == Phase::Serving;
+            let first = *phase < Phase::Draining;
             if first {
                 *phase = Phase::Draining;
+            }
+            first
+        });
+    }
+
+    fn drain_inbound(&self) {
+        self.phase.send_if_modified(|phase| {
+            let first = *phase == Phase::Serving;
+            if first {
+                *phase = Phase::DrainingInbound;
             }
             first
         });

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::OpenOptions;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -13,6 +15,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -30,6 +33,8 @@ pub(crate) struct LogOptions {
     pub(crate) agent: String,
     /// Lines as JSON.
     pub(crate) json: bool,
+    /// File to append to, in place of standard error.
+    pub(crate) path: Option<PathBuf>,
 }
 
 /// The levels in force; the admin page `logging` shows and changes them.
@@ -75,16 +80,16 @@ const ALIASES: [(&str, &str); 14] = [
 const OF_AGENT: [&str; 2] = ["agent", "main"];
 
 impl LogControl {
-    /// Starts logging to standard error.
+    /// Starts logging to standard error or a file.
     ///
     /// # Errors
-    /// Names a level or component that is not known.
+    /// Names the file that cannot be opened, or a level or component that is not known.
     pub(crate) fn start(options: &LogOptions) -> anyhow::Result<Self> {
         let (levels, unknown) = initial(options)?;
         let (filter, handle) = reload::Layer::new(targets(&levels));
         let registry = tracing_subscriber::registry().with(filter);
         let layer = tracing_subscriber::fmt::layer()
-            .with_writer(io::stderr)
+            .with_writer(writer(options.path.as_ref())?)
             .with_ansi(false);
         let started = if options.json {
             registry.with(layer.event_format(JsonLines)).try_init()
@@ -149,6 +154,15 @@ impl LogControl {
         let targets = targets(&levels);
         self.handle.reload(targets).context("change log levels")
     }
+}
+
+fn writer(path: Option<&PathBuf>) -> anyhow::Result<BoxMakeWriter> {
+    let Some(path) = path else {
+        return Ok(BoxMakeWriter::new(io::stderr));
+    };
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let file = file.with_context(|| path.display().to_string())?;
+    Ok(BoxMakeWriter::new(Mutex::new(file)))
 }
 
 /// Levels by component.
@@ -319,6 +333,7 @@ mod tests {
             components: components.into(),
             agent: agent.into(),
             json: false,
+            path: None,
         };
         let (levels, unknown) = initial(&options(
             "misc:error,http:debug,jwt:trace,wasm:info",

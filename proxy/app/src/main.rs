@@ -12,6 +12,7 @@ mod logs;
 mod network;
 mod overload;
 mod run;
+mod standalone;
 mod tcp;
 mod worker;
 

@@ -1,20 +1,18 @@
 //! Running: what `proxy` and `envoy` build, in which order it starts, and how it ends.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use lateen_proxy_agent::{Ask, DrainHandle, Signals, until_end};
 use lateen_proxy_relay::http::Shedding;
 use lateen_proxy_state::LastGood;
-use lateen_proxy_sync::{Client, ClientConfig, ControlPlane, Roots, Security};
-use serde_json::Value;
+use lateen_proxy_sync::{Bootstrap, Client, ClientConfig, ControlPlane, Roots, Security};
 use tokio::sync::mpsc;
 
 use crate::child;
-use crate::chores::{Core, chores_runtime, local_peer};
-use crate::config::{EnvoyConfig, ProxyConfig, VERSION};
+use crate::chores::{AdminSettings, Core, chores_runtime, local_peer};
+use crate::config::{EnvoyConfig, Mode, ProxyConfig, VERSION};
 use crate::data_path::{DataPath, DataPathConfig};
 use crate::logging::LogControl;
 use crate::logs::LogTable;
@@ -41,11 +39,10 @@ pub(crate) fn pod(config: &ProxyConfig, log: Arc<LogControl>) -> anyhow::Result<
     })
 }
 
-/// Runs an Envoy bootstrap until a signal ends it.
+/// Runs an Envoy bootstrap until a signal ends it, or says what is wrong with it.
 pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::Result<()> {
-    let file = config.bootstrap.display();
-    let text = std::fs::read_to_string(&config.bootstrap).with_context(|| file.to_string())?;
-    let bootstrap = child::bootstrap(&text).with_context(|| file.to_string())?;
+    let (message, shown) = crate::standalone::message(config)?;
+    let (bootstrap, faults) = Bootstrap::read(message);
     let core = Core::for_bootstrap(log);
     core.state.set_runtime(bootstrap.runtime_keys());
     let logs = LogTable::new(Arc::clone(&core.logs));
@@ -63,23 +60,39 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
         };
         let mut client = Client::new(Arc::clone(&core.state), logs.clone(), settings);
         client.read_files_by(Arc::new(child::resources));
-        client
-            .apply_static(bootstrap.resources)
-            .with_context(|| file.to_string())?;
+        let mut faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        faults.extend(client.static_faults(bootstrap.resources));
+        if config.mode == Mode::Validate {
+            return crate::standalone::verdict(config, &faults);
+        }
+        if let Some(first) = faults.into_iter().next() {
+            bail!("{}: {first}", crate::standalone::place(config));
+        }
         let (data_path, mut failed) = DataPath::start(&core, logs, data_path)?;
         let drain: Arc<dyn DrainHandle> = data_path.control();
         core.start_keeper();
+        let (asks, asked) = mpsc::channel::<Ask>(1);
         if let Some(address) = bootstrap.admin {
-            start_admin(&core, address, config, &text, Arc::clone(&drain))?;
+            let quit = config.allow_quit.then(|| asks.clone());
+            let settings = AdminSettings {
+                bootstrap: shown,
+                options: crate::standalone::options(config),
+                runtime: bootstrap.runtime,
+                drain_time: config.drain,
+                quit,
+            };
+            let bound = core.start_admin(address, settings, Arc::clone(&drain))?;
+            if let Some(path) = &config.admin_address {
+                std::fs::write(path, bound.to_string())
+                    .with_context(|| path.display().to_string())?;
+            }
         }
         tokio::spawn(client.run_bootstrap());
-        // Nobody asks over HTTP: only signals end the process, or a socket that cannot be bound.
-        let (_asks, asked) = mpsc::channel::<Ask>(1);
         tokio::select! {
             () = until_end(config.drain_settings(), drain, asked, signals) => {}
             Some(failure) = failed.recv() => return Err(failure.into()),
         }
-        drop(data_path);
+        drop((data_path, asks));
         core.logs.flush();
         Ok(())
     })
@@ -150,25 +163,6 @@ fn control_plane(core: &Core, config: &ProxyConfig) -> ControlPlane {
         cluster_id: Some(settings.cluster_id.clone()),
         state: Arc::clone(&core.state),
     }
-}
-
-fn start_admin(
-    core: &Core,
-    address: SocketAddr,
-    config: &EnvoyConfig,
-    text: &str,
-    drain: Arc<dyn DrainHandle>,
-) -> anyhow::Result<()> {
-    let documents = lateen_api::yaml::parse(text).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let bootstrap = documents
-        .first()
-        .and_then(|document| lateen_api::yaml::read::<Value>(&document.root).ok());
-    core.start_admin(
-        address,
-        bootstrap.unwrap_or_default(),
-        config.workers.get(),
-        drain,
-    )
 }
 
 /// A pod's proxy lives on without a listener whose port is taken: the others serve.

@@ -30,6 +30,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) enum Phase {
     /// Serve.
     Serving,
+    /// Serve on, but ask connections of inbound listeners to end.
+    DrainingInbound,
     /// Serve on, but ask connections to end.
     Draining,
     /// Another process has taken the sockets over: accept no more, and end what there is.
@@ -116,6 +118,15 @@ impl Drop for Bound {
     }
 }
 
+/// Whether connections of a listener are asked to end.
+fn asks_to_end(phase: Phase, direction: TrafficDirection) -> bool {
+    match phase {
+        Phase::Serving => false,
+        Phase::DrainingInbound => direction == TrafficDirection::Inbound,
+        Phase::Draining | Phase::Handing | Phase::Ending => true,
+    }
+}
+
 /// Runs a worker on the calling thread until the phase says that it ends.
 pub(crate) fn run(
     blueprint: Blueprint,
@@ -180,7 +191,8 @@ impl Worker {
             return known.view.clone();
         }
         let (trigger, view) = drain();
-        if *self.blueprint.phase.borrow() >= Phase::Draining {
+        let phase = *self.blueprint.phase.borrow();
+        if asks_to_end(phase, listener.direction) {
             trigger.start();
         }
         if !self.is_current(&listener.name, chain) {
@@ -267,12 +279,25 @@ impl Worker {
                     if changed.is_err() || now == Phase::Ending {
                         return;
                     }
-                    self.drains.borrow().values().for_each(|one| one.trigger.start());
+                    self.drain(now);
                     if now == Phase::Handing {
                         // Another process accepts from the same sockets now.
                         bound.clear();
                     }
                 }
+            }
+        }
+    }
+
+    fn drain(&self, phase: Phase) {
+        let listeners = self.blueprint.state.listeners();
+        for one in self.drains.borrow().values() {
+            let direction = listeners
+                .named(&one.listener)
+                .map(|listener| listener.direction);
+            // A listener that is gone drains anyway.
+            if direction.is_none_or(|direction| asks_to_end(phase, direction)) {
+                one.trigger.start();
             }
         }
     }

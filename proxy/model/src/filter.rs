@@ -3,10 +3,12 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use crate::health_filter::HealthFilter;
 use crate::listener::StatsFilter;
 use crate::local_rate_limit::LocalRateLimit;
 use crate::rbac::RbacFilter;
 use crate::route::{CorsPolicy, Fault};
+use crate::slot::Slot;
 
 /// One filter of a connection manager's chain, which runs in the order given.
 #[derive(Clone, Debug)]
@@ -45,6 +47,10 @@ pub enum HttpFilter {
     },
     /// `istio.stats`.
     Stats(StatsFilter),
+    /// Answers health checks of the proxy itself.
+    HealthCheck(Arc<HealthFilter>),
+    /// A filter that comes by itself; none while its settings are missing, which ends requests with 500.
+    Discovered(Arc<Slot<HttpFilter>>),
     /// gRPC-Web, which gateways of the mesh always carry. It is not translated: such a request is answered 501 here
     /// and never sent on as something it is not. All other requests pass.
     GrpcWeb,
@@ -82,7 +88,12 @@ impl HttpFilter {
     /// of the connection manager, wherever they stand.
     pub fn acts(&self) -> bool {
         match self {
-            Self::Fault(_) | Self::Cors | Self::Rbac(_) | Self::LocalRateLimit(_) => true,
+            Self::Fault(_)
+            | Self::Cors
+            | Self::Rbac(_)
+            | Self::LocalRateLimit(_)
+            | Self::HealthCheck(_)
+            | Self::Discovered(_) => true,
             Self::GrpcStats
             | Self::IstioAlpn
             | Self::PeerMetadata { .. }

@@ -15,6 +15,7 @@ mod endpoint;
 mod facts;
 mod filter;
 mod filter_stats;
+mod health_filter;
 mod listener;
 mod listener_filters;
 mod local_rate_limit;
@@ -56,6 +57,7 @@ pub use endpoint::{
 pub use facts::{DynamicMetadata, NoFacts, PeerView, RequestFacts};
 pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, Overrides};
 pub use filter_stats::{CounterTable, FilterStats};
+pub use health_filter::HealthFilter;
 pub use listener::{
     AccessLogRef, ChainTable, Exemptions, FilterChain, ForwardClientCert, HttpManager, Listener,
     ListenerBind, NetworkFilter, PathNormalization, Reporter, RouteSource, StatsFilter, TcpProxy,

@@ -65,6 +65,7 @@ pub struct Readiness {
     facts: watch::Sender<ReadyFacts>,
     counts: [Counts; ResourceKind::ALL.len()],
     connected: AtomicBool,
+    failing: Arc<AtomicBool>,
     control_plane: Mutex<ControlPlaneFacts>,
     waiting: Mutex<Vec<(ResourceKind, Arc<str>)>>,
 }
@@ -75,6 +76,7 @@ impl Default for Readiness {
             facts: watch::Sender::new(ReadyFacts::default()),
             counts: Default::default(),
             connected: AtomicBool::new(false),
+            failing: Arc::default(),
             control_plane: Mutex::default(),
             waiting: Mutex::default(),
         }
@@ -138,6 +140,18 @@ impl Readiness {
             attempt: of(Update::Attempt),
             failure: of(Update::Failure),
             timeout: of(Update::Timeout),
+        }
+    }
+
+    /// Whether health checks of this proxy are made to fail.
+    pub fn failing(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.failing)
+    }
+
+    /// Forgets the counts.
+    pub fn reset_counts(&self) {
+        for counter in self.counts.iter().flatten() {
+            counter.store(0, Ordering::Relaxed);
         }
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
-use lateen_proxy_model::{Cluster, EndpointSet, Listener, LocalityEndpoints, Prepare, RouteTable};
+use lateen_proxy_model::{
+    Cluster, EndpointSet, HttpFilter, Listener, LocalityEndpoints, Prepare, RouteTable,
+};
 use tokio::sync::watch;
 
 use crate::endpoints::merge;
@@ -24,6 +26,8 @@ pub struct State {
     endpoints: Table<EndpointSet>,
     routes: Table<RouteTable>,
     secrets: SecretStore,
+    extensions: Table<HttpFilter>,
+    own_cluster: OnceLock<Box<str>>,
     listeners: ArcSwap<ListenerSet>,
     listener_changes: watch::Sender<Arc<ListenerSet>>,
     writing: Mutex<()>,
@@ -43,6 +47,8 @@ impl Default for State {
             endpoints: Table::default(),
             routes: Table::default(),
             secrets: SecretStore::default(),
+            extensions: Table::default(),
+            own_cluster: OnceLock::new(),
             listeners: ArcSwap::new(Arc::clone(&none)),
             listener_changes: watch::Sender::new(none),
             writing: Mutex::default(),
@@ -82,6 +88,21 @@ impl State {
     /// Route tables by RDS name.
     pub fn routes(&self) -> &Table<RouteTable> {
         &self.routes
+    }
+
+    /// HTTP filters that come by themselves, by what they are known by.
+    pub fn extensions(&self) -> &Table<HttpFilter> {
+        &self.extensions
+    }
+
+    /// The cluster that this proxy says it is of; empty where it says none.
+    pub fn own_cluster(&self) -> &str {
+        self.own_cluster.get().map_or("", |name| name)
+    }
+
+    /// Says which cluster this proxy is of; the first word counts.
+    pub fn set_own_cluster(&self, name: &str) {
+        let _ = self.own_cluster.set(name.into());
     }
 
     /// Secrets by name.
@@ -200,6 +221,7 @@ impl State {
         self.clusters.sweep();
         self.endpoints.sweep();
         self.secrets.sweep();
+        self.extensions.sweep();
     }
 }
 

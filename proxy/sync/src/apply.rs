@@ -167,11 +167,6 @@ impl Applier {
         }
     }
 
-    /// Whether all resources of a kind have been given once.
-    pub(crate) fn is_answered(&self, kind: ResourceKind) -> bool {
-        self.answered.contains(&kind)
-    }
-
     /// Whether [`wanted`](Self::wanted) may be another since the last call.
     pub(crate) fn take_wanted_changed(&mut self) -> bool {
         std::mem::take(&mut self.wanted_changed)
@@ -422,7 +417,9 @@ impl Applier {
             if self.is_known(place.0, &place.1) || self.given_up.contains(&place) {
                 continue;
             }
-            if let Some(longest) = wait.longest {
+            if wait.longest == Some(Duration::ZERO) {
+                self.given_up.insert(place);
+            } else if let Some(longest) = wait.longest {
                 self.waits.entry(place).or_insert(now + longest);
             }
         }
@@ -507,8 +504,15 @@ impl Applier {
             ResourceKind::Endpoint => self.settle_empty(kind, name),
             // Likewise; a table goes with the last listener that names it.
             ResourceKind::Route => self.settle_empty(kind, name),
-            // A single resource that others refer to goes with those alone; who waits for it goes on without.
-            ResourceKind::Secret | ResourceKind::Extension => self.settle_empty(kind, name),
+            // A secret that others refer to goes with those alone; who waits for it goes on without.
+            ResourceKind::Secret => self.settle_empty(kind, name),
+            ResourceKind::Extension => {
+                if resources.accepted(kind, name).is_some() {
+                    resources.remove(kind, name);
+                    wire::extension::reset(&self.context(), name);
+                }
+                self.settle_empty(kind, name);
+            }
         }
     }
 
@@ -605,6 +609,22 @@ impl Applier {
         };
         self.given_up.retain(needed);
         self.waits.retain(|place, _| needed(place));
+        for kind in [ResourceKind::Secret, ResourceKind::Extension] {
+            for (name, one) in resources.all(kind) {
+                let place = (kind, name);
+                if one.is_static || needed(&place) {
+                    continue;
+                }
+                resources.remove(kind, &place.1);
+                if kind == ResourceKind::Secret {
+                    self.state.secrets().remove(&place.1);
+                } else {
+                    self.state.extensions().remove(&place.1);
+                    self.sources.forget(&place.1);
+                }
+                self.to_sweep = true;
+            }
+        }
         for name in known {
             if !routes.contains(&name) {
                 self.tables.remove(&name);

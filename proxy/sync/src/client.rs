@@ -99,6 +99,7 @@ enum Protocol {
 impl Client {
     /// A client that writes to `state`. Must be made on a tokio runtime when static resources hold DNS clusters.
     pub fn new(state: Arc<State>, logs: Arc<dyn AccessLogs>, config: ClientConfig) -> Self {
+        state.set_own_cluster(&config.node.cluster);
         let wake = Arc::new(Notify::new());
         let resolvers = Resolvers::new(Arc::clone(&wake));
         let of_pod = config.dynamic.is_none();

@@ -4,10 +4,12 @@
 //! elsewhere, so that two files may each have a table `local`.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::wire::extension::Expected;
 use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 
 /// Most sources that configuration may name in the life of a process.
@@ -43,7 +45,7 @@ pub(crate) struct PathSource {
 
 /// Which form of the protocol a stream has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Variant {
+pub(crate) enum Variant {
     /// Changes alone.
     Delta,
     /// The state of the world.
@@ -52,7 +54,7 @@ pub enum Variant {
 
 /// A gRPC service that gives resources.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ApiSource {
+pub(crate) struct ApiSource {
     /// Form of the protocol.
     pub(crate) variant: Variant,
     /// Servers; the next one is tried when one fails.
@@ -94,6 +96,7 @@ pub(crate) struct Sources {
     known: Mutex<Vec<Arc<Source>>>,
     ads: bool,
     agent: bool,
+    expected: Mutex<HashMap<Arc<str>, Expected>>,
 }
 
 impl Sources {
@@ -103,12 +106,31 @@ impl Sources {
             known: Mutex::new(vec![Arc::new(Source::Ads)]),
             ads,
             agent,
+            expected: Mutex::default(),
         }
     }
 
     /// Whether this process has the pod's own certificates.
     pub(crate) fn has_agent(&self) -> bool {
         self.agent
+    }
+
+    /// Says what may fill the place of a discovered filter.
+    pub(crate) fn expect(&self, key: &str, expected: Expected) {
+        let mut known = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(key.into(), expected);
+    }
+
+    /// What may fill the place of a discovered filter.
+    pub(crate) fn expected(&self, key: &str) -> Expected {
+        let known = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(key).cloned().unwrap_or_default()
+    }
+
+    /// Forgets a discovered filter.
+    pub(crate) fn forget(&self, key: &str) {
+        let mut known = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(key);
     }
 
     /// Whether there is an aggregated stream.

@@ -86,6 +86,8 @@ impl Flags {
     pub const DOWNSTREAM_PROTOCOL: Self = Self(1 << 18);
     /// UMSDR: the upstream stream reached its longest duration.
     pub const UPSTREAM_MAX_DURATION: Self = Self(1 << 19);
+    /// NFCF: the settings of a discovered filter are missing.
+    pub const NO_FILTER_CONFIG: Self = Self(1 << 21);
     /// DT: the exchange took longer than allowed.
     pub const DURATION_TIMEOUT: Self = Self(1 << 22);
     /// UPE: the upstream broke the protocol.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::histogram::{Histogram, bump};
 use crate::labels::{self, LabelSet, RequestProtocol, SeriesKey, SeriesRef};
 use crate::metrics::{HttpSeries, MessageSeries, Metrics, Shard, TcpSeries};
-use crate::{Exchange, HttpRecord, Service, Stats, TcpRecord};
+use crate::{Exchange, HttpRecord, Service, TcpRecord};
 
 /// How often an open TCP connection reports its bytes (contract/telemetry.md §1).
 pub const TCP_REPORT_INTERVAL: Duration = Duration::from_secs(5);

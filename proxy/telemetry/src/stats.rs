@@ -121,6 +121,23 @@ impl Stats {
         Gauge(self.tagged(group, tag, name, Kind::Gauge))
     }
 
+    /// Sets all counters to zero.
+    pub fn reset_counters(&self) {
+        for stat in self.table.lock().values() {
+            if matches!(stat.kind, Kind::Counter) {
+                stat.value.store(0, Relaxed);
+            }
+        }
+    }
+
+    /// Whether the statistic of this name goes up and down.
+    pub fn is_gauge(&self, name: &str) -> bool {
+        let table = self.table.lock();
+        table
+            .get(name)
+            .is_some_and(|stat| matches!(stat.kind, Kind::Gauge))
+    }
+
     /// Appends `name: value` lines, sorted, as the admin page `stats` shows them.
     pub fn render_plain(&self, out: &mut String) {
         for (name, stat) in &*self.table.lock() {

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::child;
 
+use super::dump_part::{Part, Refusal};
 use super::{Admin, secrets, timestamp};
 
 const PREFIX: &str = "type.googleapis.com/";
@@ -24,6 +25,9 @@ pub(super) struct Snapshot {
     bootstrap: Value,
     secrets: Value,
     include_eds: bool,
+    part: Part,
+    /// Keys of what is not visible yet, by kind.
+    waiting: Vec<(ResourceKind, String)>,
     accepted: [Named; ResourceKind::ALL.len()],
     rejected: [Vec<(Arc<str>, Arc<Rejection>)>; ResourceKind::ALL.len()],
 }
@@ -41,12 +45,17 @@ pub(crate) enum DumpError {
 
 impl Snapshot {
     /// What is in use now.
-    pub(super) fn take(admin: &Admin, include_eds: bool) -> Self {
+    pub(super) fn take(admin: &Admin, include_eds: bool, part: Part) -> Self {
         let resources = admin.state.resources();
+        let waiting = admin.state.readiness().waiting().into_iter();
         Self {
             bootstrap: json!({ "bootstrap": admin.bootstrap, "last_updated": timestamp(admin.started.1) }),
             secrets: secrets::dump(admin.state.secrets()),
             include_eds,
+            part,
+            waiting: waiting
+                .map(|(kind, name)| (kind, name.to_string()))
+                .collect(),
             // Secrets have keys in their bytes: they are shown from the store, never from here.
             accepted: ResourceKind::ALL.map(|kind| {
                 if kind == ResourceKind::Secret {
@@ -60,11 +69,15 @@ impl Snapshot {
     }
 
     /// The page as JSON text, made by a child process.
-    pub(super) fn page(&self, program: &str) -> anyhow::Result<Vec<u8>> {
-        match child::run(program, child::RENDER_DUMP, &self.encode())? {
-            Some(page) => Ok(page),
-            None => Ok(self.render()?),
-        }
+    pub(super) fn page(&self, program: &str) -> anyhow::Result<Result<Vec<u8>, Refusal>> {
+        let page = match child::run(program, child::RENDER_DUMP, &self.encode())? {
+            Some(page) => page,
+            None => self.render()?,
+        };
+        Ok(match page.split_first() {
+            Some((b'!', refusal)) => Err(refused(refusal)),
+            _ => Ok(page),
+        })
     }
 
     fn render(&self) -> Result<Vec<u8>, DumpError> {
@@ -74,12 +87,25 @@ impl Snapshot {
         if self.include_eds {
             configs.push(part("EndpointsConfigDump", self.endpoints(&codec)?));
         }
-        configs.push(part("ListenersConfigDump", self.listeners(&codec)?));
+        let filters = self.filters(&codec)?;
+        if !filters.is_empty() {
+            configs.push(part("EcdsConfigDump", json!({ "ecds_filters": filters })));
+        }
+        let listeners = self.listeners(&codec)?;
+        let inline = inline_tables(&listeners);
+        configs.push(part("ListenersConfigDump", listeners));
         configs.push(part("ScopedRoutesConfigDump", json!({})));
-        configs.push(part("RoutesConfigDump", self.routes(&codec)?));
+        configs.push(part("RoutesConfigDump", self.routes(&codec, inline)?));
         configs.push(part("SecretsConfigDump", self.secrets.clone()));
-        let mut text = serde_json::to_vec_pretty(&json!({ "configs": configs }))
-            .map_err(|_| DumpError::Malformed)?;
+        let page = match self.part.of(configs) {
+            Ok(configs) if configs.is_empty() => json!({}),
+            Ok(configs) => json!({ "configs": configs }),
+            Err(refusal) => {
+                let text = format!("!{}{}", refusal.status, refusal.reason);
+                return Ok(text.into_bytes());
+            }
+        };
+        let mut text = serde_json::to_vec_pretty(&page).map_err(|_| DumpError::Malformed)?;
         text.push(b'\n');
         Ok(text)
     }
@@ -165,6 +191,10 @@ impl Snapshot {
     fn clusters(&self, codec: &Codec) -> Result<Value, JsonError> {
         let (fixed, dynamic) = self.split(ResourceKind::Cluster);
         let kind = ("envoy.config.cluster.v3.Cluster", "cluster");
+        let version = newest_version(&dynamic);
+        let (warming, dynamic): (Named, Named) = dynamic
+            .into_iter()
+            .partition(|(name, _)| self.is_waiting(ResourceKind::Cluster, name));
         let mut active = entries(codec, kind, &dynamic)?;
         attach_failures(
             &mut active,
@@ -172,11 +202,15 @@ impl Snapshot {
             self.failures(ResourceKind::Cluster),
             "cluster",
         );
-        Ok(json!({
-            "version_info": newest_version(&dynamic),
+        let mut shown = json!({
+            "version_info": version,
             "static_clusters": entries(codec, kind, &fixed)?,
             "dynamic_active_clusters": active,
-        }))
+        });
+        if !warming.is_empty() {
+            shown["dynamic_warming_clusters"] = entries(codec, kind, &warming)?.into();
+        }
+        Ok(shown)
     }
 
     fn endpoints(&self, codec: &Codec) -> Result<Value, JsonError> {
@@ -198,7 +232,7 @@ impl Snapshot {
         }))
     }
 
-    fn routes(&self, codec: &Codec) -> Result<Value, JsonError> {
+    fn routes(&self, codec: &Codec, inline: Vec<Value>) -> Result<Value, JsonError> {
         let (fixed, dynamic) = self.split(ResourceKind::Route);
         let kind = ("envoy.config.route.v3.RouteConfiguration", "route_config");
         let mut active = entries(codec, kind, &dynamic)?;
@@ -208,10 +242,26 @@ impl Snapshot {
             self.failures(ResourceKind::Route),
             "route_config",
         );
+        let mut fixed = entries(codec, kind, &fixed)?;
+        fixed.extend(inline);
         Ok(json!({
-            "static_route_configs": entries(codec, kind, &fixed)?,
+            "static_route_configs": fixed,
             "dynamic_route_configs": active,
         }))
+    }
+
+    fn is_waiting(&self, kind: ResourceKind, name: &str) -> bool {
+        let mut waiting = self.waiting.iter();
+        waiting.any(|(of, waits)| *of == kind && waits == name)
+    }
+
+    fn filters(&self, codec: &Codec) -> Result<Vec<Value>, JsonError> {
+        let (_, dynamic) = self.split(ResourceKind::Extension);
+        let kind = ("envoy.config.core.v3.TypedExtensionConfig", "ecds_filter");
+        let mut shown = entries(codec, kind, &dynamic)?;
+        let failures = self.failures(ResourceKind::Extension);
+        attach_failures(&mut shown, &dynamic, failures, "ecds_filter");
+        Ok(shown)
     }
 
     fn listeners(&self, codec: &Codec) -> Result<Value, JsonError> {
@@ -220,8 +270,12 @@ impl Snapshot {
         let mut failures = self.failures(ResourceKind::Listener);
         let mut shown = Vec::with_capacity(dynamic.len());
         for (name, resource) in &dynamic {
+            let stage = match self.is_waiting(ResourceKind::Listener, name) {
+                true => "warming_state",
+                false => "active_state",
+            };
             let mut fields =
-                json!({ "name": **name, "active_state": entry(codec, kind.0, kind.1, resource)? });
+                json!({ "name": **name, stage: entry(codec, kind.0, kind.1, resource)? });
             if let Some(place) = failures.iter().position(|(failed, _)| failed == name) {
                 let (_, failure) = failures.swap_remove(place);
                 fields["error_state"] = failure;
@@ -241,7 +295,17 @@ impl Snapshot {
     /// Length-prefixed parts: a JSON head, then a count and the entries of each kind.
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let head = json!([self.bootstrap, self.secrets, self.include_eds]);
+        let waiting = self.waiting.iter();
+        let waiting: Vec<Value> = waiting
+            .map(|(kind, name)| json!([*kind as usize, name]))
+            .collect();
+        let head = json!([
+            self.bootstrap,
+            self.secrets,
+            self.include_eds,
+            self.part.to_json(),
+            waiting
+        ]);
         put(&mut out, head.to_string().as_bytes());
         for (accepted, rejected) in self.accepted.iter().zip(&self.rejected) {
             put_number(&mut out, accepted.len() as u64);
@@ -265,12 +329,14 @@ impl Snapshot {
 
     fn decode(mut bytes: Bytes) -> Option<Self> {
         let head: Value = serde_json::from_slice(&take(&mut bytes)?).ok()?;
-        let [bootstrap, secrets, include_eds] =
-            <[Value; 3]>::try_from(head.as_array()?.clone()).ok()?;
+        let [bootstrap, secrets, include_eds, part, waiting] =
+            <[Value; 5]>::try_from(head.as_array()?.clone()).ok()?;
         let mut snapshot = Self {
             bootstrap,
             secrets,
             include_eds: include_eds.as_bool()?,
+            part: Part::from_json(&part)?,
+            waiting: waiting.as_array()?.iter().filter_map(waits).collect(),
             accepted: Default::default(),
             rejected: Default::default(),
         };
@@ -301,6 +367,66 @@ impl Snapshot {
         }
         Some(snapshot)
     }
+}
+
+fn waits(value: &Value) -> Option<(ResourceKind, String)> {
+    let kind = usize::try_from(value.get(0)?.as_u64()?).ok()?;
+    let name = value.get(1)?.as_str()?.to_owned();
+    Some((*ResourceKind::ALL.get(kind)?, name))
+}
+
+/// What a rendering process says in place of a page: the status in three digits, then the text.
+fn refused(bytes: &[u8]) -> Refusal {
+    let text = String::from_utf8_lossy(bytes);
+    let (status, reason) = text.split_at_checked(3).unwrap_or(("500", &text));
+    Refusal {
+        status: status.parse().unwrap_or(500),
+        reason: reason.to_owned(),
+    }
+}
+
+/// Tables that connection managers of the listeners hold themselves.
+fn inline_tables(listeners: &Value) -> Vec<Value> {
+    let mut found = Vec::new();
+    for list in ["static_listeners", "dynamic_listeners"] {
+        for entry in listeners[list].as_array().into_iter().flatten() {
+            let state = entry.get("active_state").unwrap_or(entry);
+            let updated = &state["last_updated"];
+            tables_below(&state["listener"], updated, &mut found);
+        }
+    }
+    found
+}
+
+fn tables_below(value: &Value, updated: &Value, found: &mut Vec<Value>) {
+    match value {
+        Value::Object(fields) => {
+            let kind = fields.get("@type").and_then(Value::as_str);
+            let manager = kind.is_some_and(|kind| kind.ends_with(".HttpConnectionManager"));
+            if let Some(Value::Object(table)) = fields.get("route_config").filter(|_| manager) {
+                let mut shown = Map::new();
+                let kind = format!("{PREFIX}envoy.config.route.v3.RouteConfiguration");
+                shown.insert("@type".to_owned(), kind.into());
+                shown.extend(table.clone());
+                found.push(json!({ "route_config": shown, "last_updated": updated }));
+                return;
+            }
+            for inner in fields.values() {
+                tables_below(inner, updated, found);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                tables_below(item, updated, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The name that a resource has in its source.
+fn plain(key: &str) -> &str {
+    key.split('\0').next().unwrap_or_default()
 }
 
 fn newest_version(resources: &[(Arc<str>, Arc<Resource>)]) -> String {
@@ -357,7 +483,9 @@ fn attach_failures(
         let place = resources.iter().position(|(known, _)| *known == name);
         match place.and_then(|place| entries.get_mut(place)) {
             Some(entry) => entry["error_state"] = failure,
-            None => entries.push(json!({ field: { "name": *name }, "error_state": failure })),
+            None => {
+                entries.push(json!({ field: { "name": plain(&name) }, "error_state": failure }))
+            }
         }
     }
 }
@@ -401,6 +529,8 @@ mod tests {
             bootstrap: serde_json::json!({}),
             secrets: serde_json::json!({}),
             include_eds: false,
+            part: Default::default(),
+            waiting: vec![(super::ResourceKind::Cluster, "a".to_owned())],
             accepted: Default::default(),
             rejected: Default::default(),
         };

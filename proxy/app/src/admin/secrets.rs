@@ -24,7 +24,7 @@ pub(super) fn dump(secrets: &SecretStore) -> Value {
             "private_key": { "inline_bytes": REDACTED },
         });
         active.push(entry(
-            &name,
+            plain(&name),
             "tls_certificate",
             content,
             issued(&identity.chain),
@@ -33,7 +33,7 @@ pub(super) fn dump(secrets: &SecretStore) -> Value {
     for (name, trust) in secrets.trusts() {
         let content = json!({ "trusted_ca": { "inline_bytes": inline(&trust.roots) } });
         active.push(entry(
-            &name,
+            plain(&name),
             "validation_context",
             content,
             issued(&trust.roots),
@@ -45,13 +45,18 @@ pub(super) fn dump(secrets: &SecretStore) -> Value {
         .chain(&trusts)
         .map(|name| {
             json!({
-                "name": **name,
+                "name": plain(name),
                 "version_info": "uninitialized",
-                "secret": { "@type": SECRET, "name": **name },
+                "secret": { "@type": SECRET, "name": plain(name) },
             })
         })
         .collect();
     json!({ "dynamic_active_secrets": active, "dynamic_warming_secrets": warming })
+}
+
+/// The name that a secret has in its source.
+fn plain(key: &str) -> &str {
+    key.split('\0').next().unwrap_or_default()
 }
 
 /// The page `certs`.

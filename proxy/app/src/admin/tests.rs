@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
@@ -14,7 +14,7 @@ use prost::Message;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use serde_json::{Value, json};
 
-use super::{Admin, Query};
+use super::Admin;
 use crate::logging::LogControl;
 
 struct Connections;
@@ -42,7 +42,14 @@ fn admin() -> Arc<Admin> {
         log: Arc::new(LogControl::detached()),
         drain: Arc::new(Connections),
         bootstrap: json!({ "node": { "id": "sidecar~10.1.0.7~a.b~b.svc.cluster.local" } }),
-        concurrency: 2,
+        options: json!({ "concurrency": 2 }),
+        runtime: vec![lateen_proxy_sync::Layer {
+            name: "base".into(),
+            is_admin: false,
+            values: [("a.b".to_owned(), "1".to_owned())].into(),
+        }],
+        drain_time: Duration::from_secs(600),
+        quit: None,
         started: (Instant::now(), SystemTime::UNIX_EPOCH),
         program: "/no/such/program",
     })
@@ -201,9 +208,11 @@ async fn endpoints_are_dumped_when_asked_for() {
     let kinds = |dump: &Value| dump["configs"].as_array().expect("configs").len();
     assert_eq!(kinds(&page(&admin, "/config_dump").await), 6);
     assert_eq!(kinds(&page(&admin, "/config_dump?include_eds").await), 7);
-    let (status, body) = ask(&admin, Method::GET, "/config_dump?mask=x").await;
+    let (status, body) = ask(&admin, Method::GET, "/config_dump?nope=x").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(body.contains("`mask`"), "{body}");
+    assert!(body.contains("`nope`"), "{body}");
+    let (status, _) = ask(&admin, Method::GET, "/config_dump?resource=nope").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
@@ -242,8 +251,12 @@ async fn what_changes_something_needs_post() {
         StatusCode::FORBIDDEN
     );
     assert_eq!(
-        ask(&admin, Method::POST, "/drain_listeners").await.0,
+        ask(&admin, Method::POST, "/drain_listeners?nope").await.0,
         StatusCode::BAD_REQUEST
+    );
+    assert_eq!(
+        ask(&admin, Method::POST, "/runtime_modify?a=b").await.0,
+        StatusCode::SERVICE_UNAVAILABLE
     );
     assert_eq!(
         ask(&admin, Method::POST, "/healthcheck/fail").await.0,
@@ -307,11 +320,56 @@ async fn statistics_come_in_three_shapes() {
     );
 }
 
-#[test]
-fn queries_are_decoded() {
-    let query = Query::parse("filter=a%2Eb%zz&x&y=1+2");
+#[tokio::test]
+async fn pages_about_the_process() {
+    let admin = admin();
+    let runtime = page(&admin, "/runtime").await;
     assert_eq!(
-        (query.value("filter"), query.value("x"), query.value("y")),
-        (Some("a.b%zz"), Some(""), Some("1 2"))
+        runtime,
+        json!({ "entries": { "a.b": { "layer_values": ["1"], "final_value": "1" } }, "layers": ["base"] })
     );
+    let memory = page(&admin, "/memory").await;
+    assert!(memory["total_physical_bytes"].is_string());
+    assert_eq!(page(&admin, "/init_dump").await, json!({}));
+    let waiting = vec![(ResourceKind::Cluster, "a".into())];
+    admin.state.readiness().set_waiting(waiting);
+    let dump = page(&admin, "/init_dump?mask=cluster").await;
+    assert_eq!(
+        dump["unready_targets_dumps"][0]["target_names"],
+        json!(["target Cluster a"])
+    );
+    let (_, index) = ask(&admin, Method::GET, "/").await;
+    assert!(index.contains("<form method=\"post\" action=\"healthcheck/fail\">"));
+    let (_, help) = ask(&admin, Method::GET, "/help").await;
+    assert!(help.contains("  /drain_listeners (POST): "));
+}
+
+#[tokio::test]
+async fn statistics_are_chosen_and_reset() {
+    let admin = admin();
+    admin.metrics.stats().counter("a.b").add(3);
+    let of = |path: &'static str| {
+        let admin = Arc::clone(&admin);
+        async move { ask(&admin, Method::GET, path).await }
+    };
+    let (_, text) = of("/stats?filter=^a%5C.&usedonly").await;
+    assert_eq!(text, "a.b: 3\n");
+    assert_eq!(of("/stats?filter=^a%5C.&type=Gauges").await.1, "");
+    let (_, text) = of("/stats/prometheus?filter=a.b").await;
+    assert!(
+        text.starts_with("# TYPE envoy_a_b counter\nenvoy_a_b 3\n"),
+        "{text}"
+    );
+    for path in [
+        "/stats?filter=(",
+        "/stats?type=x",
+        "/stats?format=x",
+        "/stats?histogram_buckets=x",
+    ] {
+        assert_eq!(of(path).await.0, StatusCode::BAD_REQUEST, "{path}");
+    }
+    let (_, text) = of("/stats?type=TextReadouts").await;
+    assert!(text.contains("control_plane.identifier: \"\""), "{text}");
+    let _ = ask(&admin, Method::POST, "/reset_counters").await;
+    assert_eq!(of("/stats?filter=^a%5C.").await.1, "a.b: 0\n");
 }

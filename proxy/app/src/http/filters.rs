@@ -1,11 +1,14 @@
 //! The filters of a connection manager, in the order of its chain.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Response, StatusCode};
-use lateen_proxy_admit::{Admission, inject, rate_limit_headers, rbac};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use lateen_proxy_admit::{Admission, HealthVerdict, health, inject, rate_limit_headers, rbac};
 use lateen_proxy_model::{
-    BucketView, CorsPolicy, Fault, FilterOverride, HttpFilter, Permit, RbacFilter, RouteAction,
+    BucketView, CorsPolicy, Fault, FilterOverride, HealthFilter, HttpFilter, Permit, RbacFilter,
+    RouteAction,
 };
 use lateen_proxy_relay::http::{ChainFilter, Exchange, LocalReply};
 use lateen_proxy_route::{Cors, CorsGrant, Found, choose_cluster, cors};
@@ -30,6 +33,11 @@ pub(crate) struct WayBack<'t> {
 enum Step<'t> {
     Cors(CorsGrant<'t>),
     Bucket(BucketView),
+    /// A health check of the proxy itself (its cluster), or any request while checks are made to fail.
+    Health {
+        own: Option<HeaderValue>,
+        failing: bool,
+    },
 }
 
 /// Walks the chain: each filter may change the request, hold it, or end it with an answer of its own. Without filters
@@ -45,6 +53,13 @@ pub(crate) async fn run<'t>(
     if !exchange.connection().chain.filters.is_empty() {
         let connection = exchange.connection().clone();
         for filter in &connection.chain.filters {
+            let filled;
+            let filter = if matches!(filter.entry.filter, HttpFilter::Discovered(_)) {
+                filled = connection.chain.discovered(filter);
+                filled.as_deref().ok_or_else(no_settings)?
+            } else {
+                filter
+            };
             let entry = &filter.entry;
             let Some(own) = entry.setting(found.overrides(random)) else {
                 continue;
@@ -81,8 +96,10 @@ pub(crate) async fn run<'t>(
                     back.steps.extend(bucket.map(Step::Bucket));
                     passed
                 }
+                HttpFilter::HealthCheck(own) => checked(exchange, parts, own, back),
                 // Not in the list: they do nothing here.
-                HttpFilter::GrpcStats
+                HttpFilter::Discovered(_)
+                | HttpFilter::GrpcStats
                 | HttpFilter::IstioAlpn
                 | HttpFilter::PeerMetadata { .. }
                 | HttpFilter::Stats(_)
@@ -100,6 +117,41 @@ fn aim(exchange: &mut Exchange, found: &Found<'_>, random: u64) {
         && let Some((slot, _)) = choose_cluster(&forward.cluster, random)
     {
         exchange.meant_for(slot);
+    }
+}
+
+/// A discovered filter whose settings have not come.
+fn no_settings() -> LocalReply {
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    LocalReply::new(status, "", Flags::NO_FILTER_CONFIG, "")
+}
+
+/// Checks of the proxy's own health end here, or are marked on their way back.
+fn checked(
+    exchange: &Exchange,
+    parts: &Parts,
+    filter: &HealthFilter,
+    back: &mut WayBack<'_>,
+) -> Result<(), LocalReply> {
+    let verdict = health(filter, &view(exchange, parts));
+    let failing = filter.failing.load(Ordering::Relaxed);
+    if verdict != HealthVerdict::Other || failing {
+        let own = (verdict != HealthVerdict::Other).then(|| filter.own_cluster.clone());
+        back.steps.push(Step::Health { own, failing });
+    }
+    let unwell = StatusCode::SERVICE_UNAVAILABLE;
+    match verdict {
+        HealthVerdict::Other | HealthVerdict::Pass => Ok(()),
+        HealthVerdict::Well(details) => {
+            Err(LocalReply::new(StatusCode::OK, "", Flags::NONE, details))
+        }
+        HealthVerdict::Unwell(details) => Err(LocalReply::new(unwell, "", Flags::NONE, details)),
+        HealthVerdict::Failing => Err(LocalReply::new(
+            unwell,
+            "",
+            Flags::LOCAL_HEALTH_CHECK,
+            "health_check_failed",
+        )),
     }
 }
 
@@ -215,6 +267,15 @@ impl Step<'_> {
         match self {
             Self::Cors(grant) => grant.apply(headers),
             Self::Bucket(bucket) => rate_limit_headers(bucket, headers),
+            Self::Health { own, failing } => {
+                if let Some(own) = own {
+                    headers.insert("x-envoy-upstream-healthchecked-cluster", own.clone());
+                }
+                if *failing {
+                    let value = HeaderValue::from_static("true");
+                    headers.insert("x-envoy-immediate-health-check-fail", value);
+                }
+            }
         }
     }
 }

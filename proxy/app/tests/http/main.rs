@@ -5,6 +5,8 @@
 
 #[path = "../../src/http/filters.rs"]
 mod filters;
+#[path = "../../src/http/rate_limits.rs"]
+mod rate_limits;
 #[path = "../../src/http/request.rs"]
 mod request;
 

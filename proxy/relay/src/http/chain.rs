@@ -1,6 +1,6 @@
 //! A filter chain's HTTP side, taken apart once: what a request asks for costs one look.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -44,6 +44,8 @@ pub struct ChainFilter {
     pub entry: FilterEntry,
     /// What it counts, in the order of [`HttpFilter::counters`].
     counters: Box<[Counter]>,
+    /// What fills the place of a discovered filter now, with its counters.
+    filled: RefCell<Option<(Arc<HttpFilter>, Rc<ChainFilter>)>>,
 }
 
 impl ChainFilter {
@@ -56,6 +58,7 @@ impl ChainFilter {
                 .iter()
                 .map(|name| stats.counter_of("http", tag, name))
                 .collect(),
+            filled: RefCell::default(),
         }
     }
 
@@ -117,6 +120,28 @@ impl HttpChain {
         chain
     }
 
+    /// What fills the place of a discovered filter now; `None` while its settings are missing.
+    pub fn discovered(&self, filter: &ChainFilter) -> Option<Rc<ChainFilter>> {
+        let HttpFilter::Discovered(slot) = &filter.entry.filter else {
+            return None;
+        };
+        let now = slot.load_full()?;
+        let mut filled = filter.filled.borrow_mut();
+        if let Some((known, made)) = &*filled
+            && Arc::ptr_eq(known, &now)
+        {
+            return Some(Rc::clone(made));
+        }
+        let entry = FilterEntry {
+            filter: (*now).clone(),
+            ..filter.entry.clone()
+        };
+        let stats = self.worker.recorder.stats();
+        let made = Rc::new(ChainFilter::new(&entry, &self.manager.stat_prefix, stats));
+        *filled = Some((now, Rc::clone(&made)));
+        Some(made)
+    }
+
     /// The inline table, counted on this thread only.
     pub fn inline_table(&self, table: &Arc<RouteTable>) -> Rc<KnownTable> {
         Rc::clone(
@@ -146,7 +171,9 @@ impl HttpChain {
             HttpFilter::Fault(_)
             | HttpFilter::Cors
             | HttpFilter::Rbac(_)
-            | HttpFilter::LocalRateLimit(_) => {}
+            | HttpFilter::LocalRateLimit(_)
+            | HttpFilter::HealthCheck(_)
+            | HttpFilter::Discovered(_) => {}
         }
     }
 }

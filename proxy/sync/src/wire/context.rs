@@ -178,9 +178,12 @@ impl<'a> Context<'a> {
     /// What a discovered filter is known by, noted as used.
     pub(crate) fn extension_key(&self, name: &str, from: Reference, warms: bool) -> Arc<str> {
         let key: Arc<str> = from.key(name).into();
-        if warms {
-            self.wait(ResourceKind::Extension, &key, from);
-        }
+        let wait = if warms {
+            from.wait
+        } else {
+            Some(Duration::ZERO)
+        };
+        self.wait(ResourceKind::Extension, &key, Reference { wait, ..from });
         self.uses.borrow_mut().extensions.insert(Arc::clone(&key));
         key
     }

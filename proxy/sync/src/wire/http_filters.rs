@@ -7,6 +7,7 @@ use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3::FilterConfig as GrpcStats;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
+use envoy_types::pb::envoy::extensions::filters::http::health_check::v3::HealthCheck;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::Rbac;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
@@ -20,7 +21,9 @@ use lateen_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::filter_c
 use super::at::{At, Refused, nothing_left};
 use super::common::{must_be_off, unpack};
 use super::context::Context;
-use super::{ignored, local_rate_limit, metadata_exchange, per_filter, rbac, stats};
+use super::{
+    extension, health_filter, ignored, local_rate_limit, metadata_exchange, per_filter, rbac, stats,
+};
 
 /// The filters before the router, which must come last.
 pub(super) fn read(
@@ -37,8 +40,15 @@ pub(super) fn read(
         }
         let packed = match filter.config_type {
             Some(ConfigType::TypedConfig(packed)) => packed,
-            Some(ConfigType::ConfigDiscovery(_)) => {
-                return Err(at.field("config_discovery").unsupported());
+            Some(ConfigType::ConfigDiscovery(source)) => {
+                let place = at.field("config_discovery");
+                let slot = extension::place(context, &place, &filter.name, source)?;
+                found.push(FilterEntry {
+                    name: filter.name.into(),
+                    filter: HttpFilter::Discovered(slot),
+                    disabled: filter.disabled,
+                });
+                continue;
             }
             None if filter.name == "envoy.filters.http.router" => any::pack(&Router::default()),
             None => return Err(at.field("typed_config").refuse("missing")),
@@ -77,13 +87,37 @@ pub(super) fn read(
     }
 }
 
+/// A filter that comes by itself: one that does something in its place of the chain.
+pub(super) fn acting(
+    context: &Context<'_>,
+    at: &At<'_>,
+    packed: &Any,
+) -> Result<HttpFilter, Refused> {
+    match one(context, at, packed)? {
+        Known::Filter(filter) if filter.acts() => Ok(filter),
+        _ => {
+            let kind = any::full_name(&packed.type_url);
+            Err(at.refuse(format!("{kind} cannot come by itself")))
+        }
+    }
+}
+
+/// Whether there is a filter with settings of this type; the settings may be malformed.
+pub(super) fn knows(context: &Context<'_>, name: &str) -> bool {
+    let nothing = Any {
+        type_url: name.to_owned(),
+        value: Vec::new(),
+    };
+    !matches!(one(context, &At::ROOT, &nothing), Ok(Known::Other))
+}
+
 enum Known {
     Router,
     Filter(HttpFilter),
     Other,
 }
 
-fn one(_context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refused> {
+fn one(context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refused> {
     if any::holds::<Router>(packed) {
         let mut router: Router = unpack(at, packed)?;
         ignored::router(&mut router);
@@ -93,6 +127,10 @@ fn one(_context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refus
     if any::holds::<HttpFault>(packed) {
         let fault = per_filter::faults(at, unpack(at, packed)?)?;
         return Ok(Known::Filter(HttpFilter::Fault(fault.map(Arc::new))));
+    }
+    if any::holds::<HealthCheck>(packed) {
+        let filter = health_filter::read(context, at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::HealthCheck(Arc::new(filter))));
     }
     if any::holds::<Cors>(packed) {
         return Ok(Known::Filter(HttpFilter::Cors));

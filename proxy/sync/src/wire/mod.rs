@@ -14,6 +14,7 @@ mod connection_manager;
 pub(crate) mod context;
 pub(crate) mod endpoint;
 pub(crate) mod extension;
+mod health_filter;
 mod http_filters;
 mod ignored;
 pub(crate) mod listener;

@@ -253,7 +253,7 @@ async fn what_does_not_come_is_not_waited_for_longer_than_said() {
     let mut client = configured(
         &state,
         Dynamic {
-            ads: Some(crate::source::ApiSource {
+            ads: Some(ApiSource {
                 variant: Variant::Delta,
                 servers: vec![crate::source::Server {
                     target: crate::source::Target::Address("127.0.0.1:1".into()),

@@ -1,0 +1,118 @@
+//! Pages about the process itself.
+
+use std::sync::Arc;
+
+use lateen_proxy_state::{ResourceKind, State};
+use lateen_proxy_sync::Layer;
+use serde_json::{Map, Value, json};
+
+use super::Admin;
+use crate::config::VERSION;
+
+impl Admin {
+    /// What the process is about, in Envoy's words.
+    pub(super) fn stage(&self) -> &'static str {
+        let failing = self.state.readiness().failing();
+        if failing.load(std::sync::atomic::Ordering::Relaxed) {
+            "DRAINING"
+        } else if self.readiness.check().is_ok() {
+            "LIVE"
+        } else {
+            "INITIALIZING"
+        }
+    }
+
+    /// `envoy.admin.v3.ServerInfo`.
+    pub(super) fn server_info(&self) -> Value {
+        let uptime = format!("{}s", self.started.0.elapsed().as_secs());
+        json!({
+            "version": format!("{VERSION}/lateen-proxy"),
+            "state": self.stage(),
+            "uptime_current_epoch": uptime,
+            "uptime_all_epochs": uptime,
+            "hot_restart_version": "disabled",
+            "command_line_options": self.options,
+            "node": self.bootstrap.get("node").cloned().unwrap_or_else(|| json!({})),
+        })
+    }
+}
+
+/// `envoy.admin.v3.Memory`, as the kernel counts it.
+pub(super) fn memory() -> Value {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bytes = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let kibibytes = line.and_then(|rest| rest.trim().split(' ').next()?.parse::<u64>().ok());
+        kibibytes.unwrap_or_default().saturating_mul(1024)
+    };
+    let (anonymous, data, resident) = (bytes("RssAnon:"), bytes("VmData:"), bytes("VmRSS:"));
+    json!({
+        "allocated": anonymous.to_string(),
+        "heap_size": data.to_string(),
+        "pageheap_unmapped": data.saturating_sub(anonymous).to_string(),
+        "pageheap_free": "0",
+        "total_thread_cache": "0",
+        "total_physical_bytes": resident.to_string(),
+    })
+}
+
+/// Runtime keys with their value in each layer.
+pub(super) fn runtime(layers: &[Layer]) -> Value {
+    let mut entries = Map::new();
+    let keys: std::collections::BTreeSet<&String> = layers
+        .iter()
+        .flat_map(|layer| layer.values.keys())
+        .collect();
+    for key in keys {
+        let values: Vec<&str> = layers
+            .iter()
+            .map(|layer| layer.values.get(key).map_or("", String::as_str))
+            .collect();
+        let last = values.iter().rev().find(|value| !value.is_empty());
+        let entry = json!({ "layer_values": values, "final_value": last });
+        entries.insert(key.clone(), entry);
+    }
+    let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    json!({ "entries": entries, "layers": names })
+}
+
+/// `envoy.admin.v3.UnreadyTargetsDumps`: what is not visible yet, and what it waits for.
+pub(super) fn init_dump(state: &State, mask: Option<&str>) -> Value {
+    let waiting = state.readiness().waiting();
+    let of = |kinds: &[ResourceKind]| -> Vec<String> {
+        let of_kind = waiting.iter().filter(|(kind, _)| kinds.contains(kind));
+        of_kind.map(|(kind, name)| target(*kind, name)).collect()
+    };
+    let clusters = of(&[ResourceKind::Cluster]);
+    let listeners = of(&[
+        ResourceKind::Listener,
+        ResourceKind::Route,
+        ResourceKind::Secret,
+        ResourceKind::Extension,
+    ]);
+    let mut dumps = Vec::new();
+    for (name, targets) in [("cluster", clusters), ("listener", listeners)] {
+        let wanted = mask.is_none_or(|mask| mask.split(',').any(|one| one == name));
+        if wanted && !targets.is_empty() {
+            let name = format!("init manager {name}");
+            dumps.push(json!({ "name": name, "target_names": targets }));
+        }
+    }
+    if dumps.is_empty() {
+        return json!({});
+    }
+    json!({ "unready_targets_dumps": dumps })
+}
+
+fn target(kind: ResourceKind, name: &Arc<str>) -> String {
+    let name = name.split('\0').next().unwrap_or_default();
+    let kind = match kind {
+        ResourceKind::Cluster => "Cluster",
+        ResourceKind::Endpoint => "EdsAssignment",
+        ResourceKind::Listener => "Listener",
+        ResourceKind::Route => "RdsRouteConfig",
+        ResourceKind::Secret => "SdsApi",
+        ResourceKind::Extension => "FilterConfig",
+    };
+    format!("target {kind} {name}")
+}
