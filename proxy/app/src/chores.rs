@@ -10,6 +10,7 @@ use lateen_proxy_agent::{
     listen_on,
 };
 use lateen_proxy_balance::Keeper;
+use lateen_proxy_dial::check_health;
 use lateen_proxy_state::State;
 use lateen_proxy_sync::Layer;
 use lateen_proxy_telemetry::{LogSinks, Metrics, MetricsConfig, Peer, PeerFields};
@@ -95,10 +96,11 @@ impl Core {
         }
     }
 
-    /// Looks after endpoints that are left out. Needs a runtime.
+    /// Looks after endpoints that are left out, and checks those that are to be checked. Needs a runtime.
     pub(crate) fn start_keeper(&self) {
         let keeper = Keeper::new(self.started.0);
         let state = Arc::clone(&self.state);
+        tokio::spawn(check_health(Arc::clone(&state), Arc::new(keeper)));
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP).await;

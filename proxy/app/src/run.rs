@@ -48,6 +48,7 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
     let logs = LogTable::new(Arc::clone(&core.logs));
     chores_runtime()?.block_on(async {
         let signals = Signals::listen().context("signal handlers")?;
+        bootstrap.place(&core.state);
         let service_cluster = bootstrap.node.cluster.as_str().into();
         let overload = bootstrap.overload;
         let overload = overload.map(|plan| overload::start(plan, Arc::clone(&core.metrics)));

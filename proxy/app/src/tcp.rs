@@ -10,7 +10,8 @@ use lateen_proxy_dial::{TcpUpstream, connect_tcp};
 use lateen_proxy_listen::Drain;
 use lateen_proxy_model::{
     Balance, Choice, Cluster, ClusterRef, FilterChain, Listener, NetworkFilter, OriginalDst,
-    Outcome, ResetReason, SendFailure, Target, TcpProxy, TrafficDirection, UpstreamConnection,
+    Outcome, ResetReason, SendFailure, SubsetCriteria, Target, TcpProxy, TrafficDirection,
+    UpstreamConnection,
 };
 use lateen_proxy_relay::exchange::{self, Turn, exchange, peer_of};
 use lateen_proxy_relay::http::{ConnectionFacts, KnownCluster};
@@ -177,9 +178,14 @@ impl Session {
     /// An upstream connection, after as many tries as the filter allows.
     async fn connect(&mut self, proxy: &TcpProxy, passed: &Passed) -> Option<TcpUpstream> {
         let chosen = match &passed.cluster {
-            Some(named) => named.as_ref(),
-            None => choose_cluster(&proxy.cluster, fastrand::u64(..)).map(|(slot, _)| slot),
+            Some(named) => named.as_ref().map(|slot| (slot, None)),
+            None => choose_cluster(&proxy.cluster, fastrand::u64(..)),
         };
+        let subset = match chosen.and_then(|(_, weighted)| weighted) {
+            Some(weighted) => weighted.subset.as_deref(),
+            None => proxy.subset.as_deref(),
+        };
+        let chosen = chosen.map(|(slot, _)| slot);
         let known = chosen.and_then(|slot| Some((slot, self.worker.http.cluster(slot)?)));
         let Some((slot, known)) = known else {
             self.flags = Flags::NO_CLUSTER;
@@ -190,7 +196,11 @@ impl Session {
         let attempts = proxy.max_connect_attempts.max(1);
         for attempt in 1..=attempts {
             match self
-                .try_once((slot, &known.cluster), &mut tried, proxy.hash_source)
+                .try_once(
+                    (slot, &known.cluster),
+                    &mut tried,
+                    (proxy.hash_source, subset),
+                )
                 .await
             {
                 Ok(upstream) => {
@@ -212,7 +222,7 @@ impl Session {
         &self,
         (slot, cluster): (&ClusterRef, &Arc<Cluster>),
         tried: &mut Vec<u64>,
-        hashed: bool,
+        (hashed, subset): (bool, Option<&SubsetCriteria>),
     ) -> Result<TcpUpstream, Option<SendFailure>> {
         let destination = self.facts.destination.0;
         let balancer = &self.worker.balancer;
@@ -221,6 +231,8 @@ impl Session {
             tried,
             selection_attempts: 3,
             hash: hashed.then(|| source_hash(self.facts.client.0.ip())),
+            subset,
+            headers: None,
         };
         let endpoint = balancer.choose(slot, cluster, &choice).ok_or(None)?;
         tried.push(endpoint.id);
@@ -232,6 +244,8 @@ impl Session {
             istio_alpn: false,
             host: self.facts.sni.as_deref(),
             downstream_addresses: Some((self.facts.client.0, destination)),
+            high: false,
+            connection: 0,
         };
         let connected = connect_tcp(target).await;
         let outcome = if connected.is_ok() {

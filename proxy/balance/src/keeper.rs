@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use lateen_proxy_model::{Cluster, Plan, Prepare};
+use lateen_proxy_model::{Cluster, Endpoint, Plan, Prepare};
 
-use crate::{eject, millis, plan};
+use crate::{eject, millis, plan, reported, zone};
 
 /// Makes plans, with the clock of the process's balancers.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +20,10 @@ impl Keeper {
         Self { origin }
     }
 
-    /// Whether a cluster must be looked after: its endpoints may be ejected.
+    /// Whether a cluster must be looked after: its endpoints may be ejected or weighed, or its callers may change.
     pub fn watches(cluster: &Cluster) -> bool {
-        cluster.outlier.is_some()
+        let balancing = &cluster.balancing;
+        cluster.outlier.is_some() || balancing.reported.is_some() || balancing.zone.is_some()
     }
 
     /// Looks after clusters that [`Keeper::watches`]; to be called every second or so.
@@ -42,6 +43,14 @@ impl Prepare for Keeper {
     fn prepare(&self, cluster: &Cluster) {
         plan::prepare(cluster, self.now());
     }
+
+    fn uneject(&self, cluster: &Cluster, endpoint: &Endpoint) {
+        let now = self.now();
+        if endpoint.ejection.is_out(now) {
+            endpoint.ejection.until.store(now, Ordering::Relaxed);
+            plan::prepare(cluster, now);
+        }
+    }
 }
 
 /// Brings the plan of a cluster up to date with what was ejected and came back.
@@ -53,16 +62,23 @@ pub(crate) fn sweep(cluster: &Cluster, now: u64) {
             eject::rates(cluster, detection, now);
         }
     }
+    let reweighed = reported::is_due(cluster, now);
     let known = cluster.plan.load();
-    if known
+    let stale = known
         .as_deref()
-        .is_none_or(|plan| is_stale(cluster, plan, now))
-    {
+        .is_none_or(|plan| is_stale(cluster, plan, now));
+    if reweighed || stale {
         plan::prepare(cluster, now);
     }
 }
 
 fn is_stale(cluster: &Cluster, plan: &Plan, now: u64) -> bool {
     let set = cluster.endpoints().and_then(|slot| slot.load_full());
-    set.is_some_and(|set| plan::ejections(&set, now) != (plan.expires, plan.ejected))
+    let local = cluster.balancing.zone.as_ref();
+    let local = local.and_then(|zone| zone::callers(zone));
+    let same = match (&local, &plan.local) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    !same || set.is_some_and(|set| plan::ejections(&set, now) != (plan.expires, plan.ejected))
 }

@@ -4,11 +4,16 @@
 //! destination. What workers must agree on (requests under way, ejections) are atomics on the endpoints. Shares of
 //! priorities, localities and endpoints are worked out when they change, by [`Keeper`], and kept at the cluster.
 
+mod bounded;
 mod eject;
 mod keeper;
+mod named;
 mod pick;
 mod plan;
+mod reported;
+mod subset;
 mod table;
+mod zone;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,7 +24,7 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use lateen_proxy_model::{
     Balance, Choice, Cluster, ClusterKind, ClusterRef, Endpoint, EndpointMetadata, Health,
-    LbPolicy, Outcome, Plan,
+    LbPolicy, LoadReport, Outcome, Plan, PlanLevel,
 };
 
 pub use keeper::Keeper;
@@ -71,13 +76,19 @@ impl Balance for Balancer {
         cluster: &Cluster,
         choice: &Choice<'_>,
     ) -> Option<Arc<Endpoint>> {
-        let mut state = self.state.borrow_mut();
-        if let ClusterKind::OriginalDst { port_override } = &cluster.kind {
-            let mut address = choice.original_dst?;
+        if let ClusterKind::OriginalDst {
+            port_override,
+            header,
+        } = &cluster.kind
+        {
+            let mut address = match header {
+                Some(name) => named::original(choice.headers?, name)?,
+                None => choice.original_dst?,
+            };
             if let Some(port) = port_override {
                 address.set_port(*port);
             }
-            return Some(state.original(slot.id(), address));
+            return Some(self.state.borrow_mut().original(slot.id(), address));
         }
         let known = cluster.plan.load();
         let made;
@@ -89,11 +100,22 @@ impl Balance for Balancer {
                 &made
             }
         };
+        if let Some(named) = &cluster.balancing.named
+            && let Some(endpoint) = named::find(named, plan, choice)
+        {
+            return Some(endpoint);
+        }
+        let (levels, name) = match &plan.subsets {
+            None => (&*plan.levels, 0),
+            Some(plans) => subset::find(cluster, plan, plans, choice.subset)?,
+        };
+        let mut state = self.state.borrow_mut();
         let mut last = None;
         let hash = choice.hash.filter(|_| cluster.lb.is_hashed());
         let drawn = hash.unwrap_or_else(|| state.random.u64(..));
+        let of = (cluster, levels, plan.warm, slot.id() ^ name);
         for attempt in 0..=choice.selection_attempts {
-            let endpoint = self.pick((slot, cluster), plan, (drawn, attempt), &mut state)?;
+            let endpoint = self.pick(of, (drawn, attempt), &mut state)?;
             if !choice.tried.contains(&endpoint.id) {
                 return Some(Arc::clone(endpoint));
             }
@@ -107,13 +129,22 @@ impl Balance for Balancer {
             eject::report(cluster, detection, endpoint, outcome, (self.clock)());
         }
     }
+
+    fn failed(&self, cluster: &Cluster) {
+        plan::prepare(cluster, (self.clock)());
+    }
+
+    fn load(&self, cluster: &Cluster, endpoint: &Endpoint, report: &LoadReport) {
+        if let Some(settings) = &cluster.balancing.reported {
+            reported::take(settings, endpoint, report, (self.clock)());
+        }
+    }
 }
 
 impl Balancer {
     fn pick<'p>(
         &self,
-        (slot, cluster): (&ClusterRef, &Cluster),
-        plan: &'p Plan,
+        (cluster, levels, warm, cursor): (&Cluster, &'p [PlanLevel], u64, u64),
         (drawn, attempt): (u64, u32),
         state: &mut State,
     ) -> Option<&'p Arc<Endpoint>> {
@@ -124,12 +155,16 @@ impl Balancer {
         } else {
             state.random.u64(..)
         };
-        let (level, healthy) = pick::level(plan, draw)?;
+        let (level, healthy) = pick::level(levels, draw)?;
         if level.panics && cluster.balancing.fail_on_panic {
             return None;
         }
         if hashed {
-            return table::pick(level.table.as_ref()?, drawn, attempt);
+            let table = level.table.as_ref()?;
+            return match cluster.balancing.hash_balance {
+                Some(factor) => bounded::pick(table, factor, drawn, attempt),
+                None => table::pick(table, drawn, attempt),
+            };
         }
         let pool = if healthy || level.panics {
             &level.healthy
@@ -141,14 +176,14 @@ impl Balancer {
         let mut unused = 0;
         let cursor = match cluster.lb {
             LbPolicy::RoundRobin => {
-                let place = state.cursors.entry(slot.id());
+                let place = state.cursors.entry(cursor);
                 place.or_insert_with(|| random.u64(..))
             }
             _ => &mut unused,
         };
         let warming = cluster.balancing.slow_start.as_ref();
         let warming = warming.map(|slow| (slow, (self.clock)()));
-        let warming = warming.filter(|(_, now)| plan.warm > *now);
+        let warming = warming.filter(|(_, now)| warm > *now);
         pick::pick(
             (cluster.lb, &cluster.balancing),
             part,

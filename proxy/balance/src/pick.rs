@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
-use lateen_proxy_model::{Balancing, Endpoint, LbPolicy, Part, Plan, PlanLevel, Pool, SlowStart};
+use lateen_proxy_model::{Balancing, Endpoint, LbPolicy, Part, PlanLevel, Pool, SlowStart};
 
 /// Step of a weighted cursor: the golden ratio of the 64-bit circle spreads its visits most evenly.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -13,27 +13,27 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 const MAX_CHOICES: u32 = 16;
 
 /// The priority that a number from anywhere falls on, and whether its healthy endpoints are meant.
-pub(crate) fn level(plan: &Plan, draw: u64) -> Option<(&PlanLevel, bool)> {
-    if let [only] = &*plan.levels
+pub(crate) fn level(levels: &[PlanLevel], draw: u64) -> Option<(&PlanLevel, bool)> {
+    if let [only] = levels
         && only.healthy_load >= 100
     {
         return Some((only, true));
     }
     let draw = u32::try_from(draw % 100).unwrap_or_default() + 1;
     let mut sum = 0;
-    for level in &plan.levels {
+    for level in levels {
         sum += level.healthy_load;
         if draw <= sum {
             return Some((level, true));
         }
     }
-    for level in &plan.levels {
+    for level in levels {
         sum += level.degraded_load;
         if draw <= sum {
             return Some((level, false));
         }
     }
-    plan.levels.first().map(|level| (level, true))
+    levels.first().map(|level| (level, true))
 }
 
 /// The locality that is drawn by weight.

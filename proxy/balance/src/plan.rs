@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use lateen_proxy_model::{
-    Cluster, Endpoint, EndpointSet, HashTable, Health, LbPolicy, Locality, Part, Plan, PlanLevel,
-    Pool,
+    ActiveHealth, Cluster, Endpoint, EndpointSet, HashTable, Health, LbPolicy, Locality,
+    LocalityEndpoints, Part, Plan, PlanLevel, Pool,
 };
 
 use crate::table::{self, Share};
+use crate::{reported, subset, zone};
 
 /// A priority counts as whole while `100 / 1.4` percent of it are healthy.
 const OVERPROVISION_PERCENT: usize = 140;
@@ -24,30 +25,36 @@ pub(crate) fn prepare(cluster: &Cluster, now: u64) -> Arc<Plan> {
     let plan = Arc::new(match endpoints {
         Some(set) => make(cluster, &set, now),
         None => Plan {
-            levels: Box::default(),
             expires: u64::MAX,
-            ejected: 0,
-            warm: 0,
+            ..Plan::default()
         },
     });
     cluster.plan.store(Arc::clone(&plan));
     plan
 }
 
+/// What a plan shares out: endpoints of one locality at one priority, all or those of a subset.
+pub(crate) struct Slice<'a> {
+    pub(crate) of: &'a LocalityEndpoints,
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    /// Weight of the locality.
+    pub(crate) weight: u32,
+}
+
 /// Endpoints of one locality of a priority.
 #[derive(Default)]
-struct Group {
-    weight: u32,
-    all: Vec<Arc<Endpoint>>,
+pub(crate) struct Group {
+    pub(crate) weight: u32,
+    pub(crate) all: Vec<Arc<Endpoint>>,
 }
 
 /// One priority while its share is worked out.
 #[derive(Default)]
-struct Draft {
+pub(crate) struct Draft {
     /// In the order given.
-    all: Vec<Arc<Endpoint>>,
+    pub(crate) all: Vec<Arc<Endpoint>>,
     /// Sorted, as the order decides how rounding falls.
-    localities: BTreeMap<Locality, Group>,
+    pub(crate) localities: BTreeMap<Locality, Group>,
     healthy: usize,
     degraded: usize,
     /// Endpoints that count for the share of healthy ones.
@@ -58,18 +65,60 @@ struct Draft {
 }
 
 fn make(cluster: &Cluster, set: &EndpointSet, now: u64) -> Plan {
-    let mut drafts = drafts(cluster, set, now);
-    share_out(&mut drafts, cluster.panic_threshold as usize);
+    if cluster.health_check.is_some() {
+        meet(set);
+    }
+    let whole: Vec<Slice<'_>> = set
+        .localities
+        .iter()
+        .map(|of| Slice {
+            of,
+            endpoints: of.endpoints.clone(),
+            weight: of.weight,
+        })
+        .collect();
     let (expires, ejected) = ejections(set, now);
+    let zone = cluster.balancing.zone.as_ref();
     Plan {
-        levels: drafts
-            .iter()
-            .map(|draft| level(cluster, draft, now))
-            .collect(),
+        levels: levels(cluster, &whole, now),
         expires,
         ejected,
         warm: warm(cluster, set, now),
+        subsets: cluster
+            .subsets
+            .as_ref()
+            .map(|subsets| Box::new(subset::plans(cluster, subsets, set, now))),
+        local: zone.and_then(|zone| zone::callers(zone)),
+        by_address: cluster.balancing.named.is_some().then(|| {
+            let usable = set.iter().filter(|one| {
+                !matches!(
+                    health(cluster, one, now),
+                    Health::Unhealthy | Health::Draining
+                )
+            });
+            usable.map(|one| (one.address, Arc::clone(one))).collect()
+        }),
     }
+}
+
+/// Endpoints that checks have not seen wait for their first one.
+fn meet(set: &EndpointSet) {
+    for endpoint in set.iter() {
+        if endpoint.check.as_ref().is_none_or(|check| !check.disabled) {
+            endpoint.found.meet();
+        }
+    }
+}
+
+/// The shares of priorities, and what is in each.
+pub(crate) fn levels(cluster: &Cluster, slices: &[Slice<'_>], now: u64) -> Box<[PlanLevel]> {
+    let mut drafts = drafts(cluster, slices, now);
+    share_out(&mut drafts, cluster.panic_threshold as usize);
+    drafts
+        .iter()
+        .enumerate()
+        .map(|(priority, draft)| level(cluster, draft, priority, now))
+        .collect()
 }
 
 /// When the first ejection ends, and a number that is another one when others are ejected.
@@ -100,9 +149,11 @@ fn warm(cluster: &Cluster, set: &EndpointSet, now: u64) -> u64 {
         .unwrap_or(0)
 }
 
-fn drafts(cluster: &Cluster, set: &EndpointSet, now: u64) -> Vec<Draft> {
+fn drafts(cluster: &Cluster, slices: &[Slice<'_>], now: u64) -> Vec<Draft> {
+    let by_locality = cluster.balancing.locality_weighted || cluster.balancing.zone.is_some();
     let mut drafts: Vec<Draft> = Vec::new();
-    for locality in &set.localities {
+    for slice in slices {
+        let locality = slice.of;
         let priority = (locality.priority as usize).min(PRIORITIES - 1);
         if drafts.len() <= priority {
             drafts.resize_with(priority + 1, Draft::default);
@@ -110,40 +161,71 @@ fn drafts(cluster: &Cluster, set: &EndpointSet, now: u64) -> Vec<Draft> {
         let Some(draft) = drafts.get_mut(priority) else {
             continue;
         };
-        for endpoint in &locality.endpoints {
-            match state(endpoint, now) {
+        for endpoint in &slice.endpoints {
+            match health(cluster, endpoint, now) {
                 Health::Healthy => draft.healthy += 1,
                 Health::Degraded => draft.degraded += 1,
                 Health::Unhealthy | Health::Draining => {}
             }
-            draft.counted += usize::from(endpoint.health != Health::Draining);
+            draft.counted += usize::from(counts(cluster, endpoint));
         }
-        draft.all.extend(locality.endpoints.iter().cloned());
-        if cluster.balancing.locality_weighted {
+        draft.all.extend(slice.endpoints.iter().cloned());
+        if by_locality {
             let group = draft
                 .localities
                 .entry(locality.locality.clone())
                 .or_default();
-            group.weight = locality.weight;
-            group.all.extend(locality.endpoints.iter().cloned());
+            group.weight = slice.weight;
+            group.all.extend(slice.endpoints.iter().cloned());
         }
     }
     drafts
 }
 
 /// Health as given and as found.
-fn state(endpoint: &Endpoint, now: u64) -> Health {
+pub(crate) fn health(cluster: &Cluster, endpoint: &Endpoint, now: u64) -> Health {
     if endpoint.ejection.is_out(now) {
+        return Health::Unhealthy;
+    }
+    if cluster.health_check.is_none() || endpoint.health == Health::Draining {
+        return endpoint.health;
+    }
+    let found = endpoint.found.bits();
+    if found & (ActiveHealth::FAILED | ActiveHealth::EXCLUDED) != 0 {
         Health::Unhealthy
+    } else if found & ActiveHealth::DEGRADED != 0 && endpoint.health == Health::Healthy {
+        Health::Degraded
     } else {
         endpoint.health
     }
 }
 
-fn of(endpoints: &[Arc<Endpoint>], health: Health, now: u64) -> Vec<Arc<Endpoint>> {
+/// Whether an endpoint counts for the share of healthy ones.
+fn counts(cluster: &Cluster, endpoint: &Endpoint) -> bool {
+    if endpoint.health == Health::Draining {
+        return false;
+    }
+    let Some(_) = cluster.health_check else {
+        return true;
+    };
+    let unchecked = if cluster.balancing.ignore_unchecked {
+        ActiveHealth::PENDING
+    } else {
+        0
+    };
+    !endpoint.found.has(ActiveHealth::EXCLUDED | unchecked)
+}
+
+/// The endpoints in this state of health.
+pub(crate) fn of(
+    cluster: &Cluster,
+    endpoints: &[Arc<Endpoint>],
+    wanted: Health,
+    now: u64,
+) -> Vec<Arc<Endpoint>> {
     endpoints
         .iter()
-        .filter(|endpoint| state(endpoint, now) == health)
+        .filter(|endpoint| health(cluster, endpoint, now) == wanted)
         .cloned()
         .collect()
 }
@@ -219,7 +301,7 @@ fn add(drafts: &mut [Draft], index: usize, change: impl FnOnce(&mut Draft)) {
     }
 }
 
-fn level(cluster: &Cluster, draft: &Draft, now: u64) -> PlanLevel {
+fn level(cluster: &Cluster, draft: &Draft, priority: usize, now: u64) -> PlanLevel {
     let percent = |load: usize| u32::try_from(load).unwrap_or(100);
     let mut made = PlanLevel {
         healthy_load: percent(draft.healthy_load),
@@ -231,85 +313,86 @@ fn level(cluster: &Cluster, draft: &Draft, now: u64) -> PlanLevel {
         LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } => {
             made.table = table(cluster, draft, now);
         }
-        _ if draft.panics => made.healthy = Pool::single(draft.all.clone()),
+        _ if draft.panics => made.healthy = single(cluster, draft.all.clone()),
         _ => {
-            made.healthy = pool(draft, Health::Healthy, now);
-            made.degraded = pool(draft, Health::Degraded, now);
+            let of = |health| {
+                zone::pool(cluster, draft, (priority, health), now)
+                    .unwrap_or_else(|| pool(cluster, draft, health, now))
+            };
+            made.healthy = of(Health::Healthy);
+            made.degraded = of(Health::Degraded);
         }
     }
     made
 }
 
 /// Endpoints by locality where localities have weights; a locality gives away what its sick endpoints leave.
-fn pool(draft: &Draft, health: Health, now: u64) -> Pool {
+fn pool(cluster: &Cluster, draft: &Draft, health: Health, now: u64) -> Pool {
+    let mut parts = Vec::new();
+    if cluster.balancing.locality_weighted {
+        for group in draft.localities.values() {
+            let counted = group.all.iter().filter(|one| counts(cluster, one)).count();
+            let able = of(cluster, &group.all, health, now);
+            let ratio = (able.len() as f64 * 1.4 / counted.max(1) as f64).min(1.0);
+            // Sixteen binary digits behind the point.
+            let share = (f64::from(group.weight) * ratio * 65536.0) as u64;
+            parts.push((share, able));
+        }
+    }
+    weighted(cluster, parts)
+        .unwrap_or_else(|| single(cluster, of(cluster, &draft.all, health, now)))
+}
+
+/// Parts by weight; `None` when none has both weight and endpoints.
+pub(crate) fn weighted(cluster: &Cluster, given: Vec<(u64, Vec<Arc<Endpoint>>)>) -> Option<Pool> {
     let mut sum = 0u64;
     let (mut parts, mut sums) = (Vec::new(), Vec::new());
-    for group in draft.localities.values() {
-        let counted = |endpoint: &&Arc<Endpoint>| endpoint.health != Health::Draining;
-        let counted = group.all.iter().filter(counted).count();
-        let able = of(&group.all, health, now);
-        let ratio = (able.len() as f64 * 1.4 / counted.max(1) as f64).min(1.0);
-        // Sixteen binary digits behind the point.
-        let share = (f64::from(group.weight) * ratio * 65536.0) as u64;
-        if share > 0 && !able.is_empty() {
+    for (share, endpoints) in given {
+        if share > 0 && !endpoints.is_empty() {
             sum = sum.saturating_add(share);
             sums.push(sum);
-            parts.push(Part::of(able));
+            parts.push(part(cluster, endpoints));
         }
     }
-    match parts.len() {
-        0 => Pool::single(of(&draft.all, health, now)),
-        1 => Pool {
-            parts: parts.into(),
-            sums: Box::default(),
-        },
-        _ => Pool {
-            parts: parts.into(),
-            sums: sums.into(),
-        },
+    if parts.len() < 2 {
+        sums.clear();
     }
+    (!parts.is_empty()).then(|| Pool {
+        parts: parts.into(),
+        sums: sums.into(),
+    })
 }
 
-trait Single {
-    fn single(endpoints: Vec<Arc<Endpoint>>) -> Self;
-}
-
-impl Single for Pool {
-    fn single(endpoints: Vec<Arc<Endpoint>>) -> Self {
-        if endpoints.is_empty() {
-            return Self::default();
-        }
-        Self {
-            parts: [Part::of(endpoints)].into(),
-            sums: Box::default(),
-        }
+fn single(cluster: &Cluster, endpoints: Vec<Arc<Endpoint>>) -> Pool {
+    if endpoints.is_empty() {
+        return Pool::default();
+    }
+    Pool {
+        parts: [part(cluster, endpoints)].into(),
+        sums: Box::default(),
     }
 }
 
-trait Of {
-    fn of(endpoints: Vec<Arc<Endpoint>>) -> Self;
-}
-
-impl Of for Part {
-    fn of(endpoints: Vec<Arc<Endpoint>>) -> Self {
-        let first = endpoints.first().map(|endpoint| endpoint.weight);
-        let equal = endpoints.iter().all(|one| Some(one.weight) == first);
-        let mut sum = 0u64;
-        let sums = if equal {
-            Box::default()
-        } else {
-            endpoints
-                .iter()
-                .map(|endpoint| {
-                    sum += u64::from(endpoint.weight);
-                    sum
-                })
-                .collect()
-        };
-        Self {
-            endpoints: endpoints.into(),
-            sums,
-        }
+fn part(cluster: &Cluster, endpoints: Vec<Arc<Endpoint>>) -> Part {
+    let weights = match &cluster.balancing.reported {
+        Some(_) => reported::weights(&endpoints),
+        None => endpoints.iter().map(|one| u64::from(one.weight)).collect(),
+    };
+    let first = weights.first().copied();
+    let equal = weights.iter().all(|one| Some(*one) == first);
+    let mut sum = 0u64;
+    let sums = if equal {
+        Box::default()
+    } else {
+        let running = weights.into_iter().map(|weight| {
+            sum = sum.saturating_add(weight);
+            sum
+        });
+        running.collect()
+    };
+    Part {
+        endpoints: endpoints.into(),
+        sums,
     }
 }
 
@@ -318,7 +401,7 @@ fn table(cluster: &Cluster, draft: &Draft, now: u64) -> Option<HashTable> {
         if draft.panics {
             endpoints.to_vec()
         } else {
-            of(endpoints, Health::Healthy, now)
+            of(cluster, endpoints, Health::Healthy, now)
         }
     };
     let mut shares = Vec::new();
@@ -339,11 +422,19 @@ fn table(cluster: &Cluster, draft: &Draft, now: u64) -> Option<HashTable> {
         share(able(&draft.all), 1.0, &mut shares);
     }
     let hostnames = cluster.balancing.hash_hostnames;
-    match cluster.lb {
+    let bounded = cluster.balancing.hash_balance.is_some();
+    let kept = if bounded {
+        shares.iter().map(|(_, share)| *share).collect()
+    } else {
+        Box::default()
+    };
+    let mut made = match cluster.lb {
         LbPolicy::RingHash { min, max } => table::ring(shares, (min, max), hostnames),
         LbPolicy::Maglev { size } => table::maglev(shares, size, hostnames),
         _ => None,
-    }
+    }?;
+    made.shares = kept;
+    Some(made)
 }
 
 /// The endpoints' shares of `whole`, by weight.

@@ -41,6 +41,7 @@ pub(crate) fn ring(
     let (points, owners): (Vec<u64>, Vec<u32>) = ring.into_iter().unzip();
     Some(HashTable {
         endpoints: shares.into_iter().map(|(endpoint, _)| endpoint).collect(),
+        shares: Box::default(),
         kind: HashTableKind::Ring {
             points: points.into(),
             owners: owners.into(),
@@ -95,6 +96,7 @@ pub(crate) fn maglev(shares: Vec<Share>, size: u32, hostnames: bool) -> Option<H
     }
     Some(HashTable {
         endpoints: shares.into_iter().map(|(endpoint, _)| endpoint).collect(),
+        shares: Box::default(),
         kind: HashTableKind::Maglev(table.into()),
     })
 }
@@ -137,7 +139,8 @@ pub(crate) fn pick(table: &HashTable, hash: u64, attempt: u32) -> Option<&Arc<En
 
 /// What names an endpoint in a table: its own key, its host name, or its address.
 fn key(endpoint: &Endpoint, hostnames: bool) -> String {
-    if let Some(own) = endpoint.metadata.labels.get("hash_key")
+    let own = endpoint.metadata.labels.get("hash_key");
+    if let Some(own) = own.and_then(|own| own.text())
         && !own.is_empty()
     {
         return own.to_string();

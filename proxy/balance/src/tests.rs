@@ -4,14 +4,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lateen_proxy_model::{
-    CircuitBreakers, EndpointSet, HttpProtocol, LbPolicy, Locality, LocalityEndpoints,
-    OutlierDetection, Slot,
+    EndpointSet, InARow, LbPolicy, Locality, LocalityEndpoints, OutlierDetection, Slot,
 };
 use proptest::prelude::*;
 
 use super::*;
 
 mod hashed;
+mod placed;
 mod shares;
 
 fn endpoint(port: u16, weight: u32, health: Health) -> Arc<Endpoint> {
@@ -35,29 +35,11 @@ fn level(priority: u32, endpoints: Vec<Arc<Endpoint>>) -> LocalityEndpoints {
 
 fn cluster(lb: LbPolicy, levels: Vec<LocalityEndpoints>) -> Cluster {
     let set = Arc::new(EndpointSet::new(levels));
+    let kind = ClusterKind::Endpoints(Slot::filled("c", set));
     Cluster {
-        name: "c".into(),
-        kind: ClusterKind::Endpoints(Slot::filled("c", set)),
         lb,
-        balancing: Default::default(),
         panic_threshold: 0,
-        connect_timeout: Duration::from_secs(1),
-        http: HttpProtocol::Http1,
-        idle_timeout: None,
-        max_requests_per_connection: None,
-        max_concurrent_streams: None,
-        codec: Default::default(),
-        transports: Vec::new(),
-        limits: CircuitBreakers::default(),
-        outlier: None,
-        keepalive: None,
-        bind: None,
-        proxy_protocol: None,
-        alpn_override_off: false,
-        metadata_exchange: false,
-        service: Default::default(),
-        shared: Arc::default(),
-        plan: Default::default(),
+        ..Cluster::new("c", kind)
     }
 }
 
@@ -190,19 +172,30 @@ fn sick_endpoints_serve_only_in_panic() {
     );
 }
 
+fn in_a_row(limit: u32) -> InARow {
+    InARow {
+        limit,
+        enforcing: 100,
+    }
+}
+
 fn detection() -> OutlierDetection {
     OutlierDetection {
-        consecutive_5xx: 2,
-        consecutive_gateway_errors: 0,
+        consecutive_5xx: in_a_row(2),
+        consecutive_gateway: InARow::default(),
         split_local: false,
-        consecutive_local_failures: 0,
+        consecutive_local: InARow::default(),
         success_rate: None,
         failure_percentage: None,
+        local_success_rate: None,
+        local_failure_percentage: None,
         interval: Duration::from_secs(10),
         base_ejection_time: Duration::from_secs(30),
         max_ejection_time: Duration::from_secs(300),
+        jitter: Duration::ZERO,
         max_ejection_percent: 50,
         always_eject_one: false,
+        uneject_by_check: true,
     }
 }
 
@@ -253,7 +246,7 @@ fn failures_without_an_answer_count_by_themselves_where_they_are_told_apart() {
         let mut cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
         cluster.outlier = Some(OutlierDetection {
             split_local: split,
-            consecutive_local_failures: 3,
+            consecutive_local: in_a_row(3),
             ..detection()
         });
         let (balancer, _) = clock(1);
@@ -295,7 +288,7 @@ fn endpoints_that_fail_far_more_than_others_are_ejected() {
                 enforcing: 100,
             });
             cluster.outlier = Some(OutlierDetection {
-                consecutive_5xx: 0,
+                consecutive_5xx: InARow::default(),
                 success_rate: detector.filter(|_| by_rate),
                 failure_percentage: detector.filter(|_| !by_rate),
                 ..detection()
@@ -345,7 +338,7 @@ fn how_many_may_be_ejected_is_as_in_envoy() {
         let all = endpoints.clone();
         let mut cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
         cluster.outlier = Some(OutlierDetection {
-            consecutive_5xx: 1,
+            consecutive_5xx: in_a_row(1),
             max_ejection_percent: percent,
             always_eject_one: always,
             ..detection()
@@ -364,6 +357,7 @@ fn the_original_destination_keeps_its_endpoint() {
     let mut cluster = cluster(LbPolicy::ClusterProvided, Vec::new());
     cluster.kind = ClusterKind::OriginalDst {
         port_override: Some(8080),
+        header: None,
     };
     let (balancer, _) = clock(1);
     let slot = Slot::new("c");

@@ -2,17 +2,21 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use http::Version;
 use lateen_proxy_model::{
-    Cluster, Endpoint, ResetReason, SendFailure, Target, TcpKeepalive, UpstreamConnection,
+    ClientTls, Cluster, Endpoint, HealthCheck, ResetReason, SendFailure, Target, TcpKeepalive,
+    UpstreamConnection, UpstreamOption,
 };
 use lateen_proxy_tls::TlsError;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::proxy_protocol;
 use crate::stream::UpstreamStream;
@@ -41,9 +45,27 @@ pub(crate) struct Plan {
     pub(crate) istio_alpn: bool,
     pub(crate) host: Option<Box<str>>,
     pub(crate) downstream: Option<(SocketAddr, SocketAddr)>,
+    /// Address in place of the endpoint's own, for health checks.
+    pub(crate) address: Option<SocketAddr>,
+    /// Protocols offered in place of those of the settings.
+    pub(crate) alpn: Option<Vec<Vec<u8>>>,
+    /// Texts that choose the transport in place of the endpoint's own.
+    pub(crate) criteria: Option<Arc<HealthCheck>>,
 }
 
 impl Plan {
+    fn transport(&self) -> (usize, Option<&Arc<ClientTls>>) {
+        let given = self.criteria.as_ref().and_then(|it| it.transport.as_ref());
+        let Some(given) = given else {
+            return self.cluster.transport(&self.endpoint.metadata);
+        };
+        self.cluster.transport_of(|wanted| {
+            let mut texts = given.iter();
+            let found = texts.find(|(key, _)| **key == *wanted);
+            found.map(|(_, value)| &**value)
+        })
+    }
+
     /// What the connection for a request must be; `version` `None` is TCP.
     pub(crate) fn new(target: &Target<'_>, version: Option<Version>) -> Self {
         Self {
@@ -53,6 +75,9 @@ impl Plan {
             istio_alpn: target.istio_alpn,
             host: target.host.map(Into::into),
             downstream: target.downstream_addresses,
+            address: None,
+            alpn: None,
+            criteria: None,
         }
     }
 }
@@ -67,11 +92,14 @@ pub(crate) async fn connect(
         started: false,
         connection: None,
     };
-    match tokio::time::timeout(plan.cluster.connect_timeout, establish(plan)).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(fail(ResetReason::ConnectFailure, Some(error.text()))),
-        Err(_) => Err(fail(ResetReason::ConnectTimeout, None)),
-    }
+    let failure = match tokio::time::timeout(plan.cluster.connect_timeout, establish(plan)).await {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(error)) => fail(ResetReason::ConnectFailure, Some(error.text())),
+        Err(_) => fail(ResetReason::ConnectTimeout, None),
+    };
+    let stats = &plan.endpoint.stats;
+    stats.cx_connect_fail.fetch_add(1, Ordering::Relaxed);
+    Err(failure)
 }
 
 /// Why there is no connection.
@@ -94,7 +122,7 @@ impl ConnectError {
 }
 
 async fn establish(plan: &Plan) -> Result<(UpstreamStream, UpstreamConnection), ConnectError> {
-    let mut stream = open(&plan.cluster, plan.endpoint.address).await?;
+    let (mut stream, remote) = first_open(plan).await?;
     if let (Some(version), Some((client, destination))) =
         (plan.cluster.proxy_protocol, plan.downstream)
     {
@@ -103,23 +131,61 @@ async fn establish(plan: &Plan) -> Result<(UpstreamStream, UpstreamConnection), 
     }
     let mut connection = UpstreamConnection {
         local: stream.local_addr().ok(),
-        remote: plan.endpoint.address,
+        remote,
         peer: None,
         tls: false,
         alpn: None,
         version: plan.version.unwrap_or(Version::HTTP_11),
     };
-    let (_, Some(tls)) = plan.cluster.transport(&plan.endpoint.metadata) else {
+    let (_, Some(tls)) = plan.transport() else {
         return Ok((UpstreamStream::Plain(stream), connection));
     };
-    let alpn = alpn_override(plan);
-    let address = plan.endpoint.address.ip();
-    let host = plan.host.as_deref();
+    let alpn = plan.alpn.as_deref().or_else(|| alpn_override(plan));
+    let address = remote.ip();
+    let host = match &plan.endpoint.hostname {
+        Some(name) if tls.host_sni => Some(&**name),
+        _ => plan.host.as_deref(),
+    };
     let (stream, peer) = lateen_proxy_tls::connect(tls, alpn, host, address, stream).await?;
     connection.tls = true;
     connection.peer = peer.and_then(|peer| peer.identity);
     connection.alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
     Ok((UpstreamStream::Tls(Box::new(stream)), connection))
+}
+
+/// Longest wait for one of several addresses before the next is tried too.
+const HEAD_START: Duration = Duration::from_millis(300);
+
+/// A connection to the first address of the endpoint that answers; each has a head start over the next.
+async fn first_open(plan: &Plan) -> io::Result<(TcpStream, SocketAddr)> {
+    let address = plan.address.unwrap_or(plan.endpoint.address);
+    let others = match plan.address {
+        None => &*plan.endpoint.additional,
+        Some(_) => &[],
+    };
+    let mut rest = others.iter().copied();
+    let mut attempts = JoinSet::new();
+    let start = |attempts: &mut JoinSet<_>, address: SocketAddr| {
+        let cluster = Arc::clone(&plan.cluster);
+        attempts.spawn(async move { open(&cluster, address).await.map(|it| (it, address)) });
+    };
+    if others.is_empty() {
+        return open(&plan.cluster, address).await.map(|it| (it, address));
+    }
+    start(&mut attempts, address);
+    let mut last = io::Error::from(io::ErrorKind::ConnectionRefused);
+    loop {
+        let ended = tokio::time::timeout(HEAD_START, attempts.join_next()).await;
+        match ended {
+            Ok(Some(Ok(Ok(done)))) => return Ok(done),
+            Ok(Some(Ok(Err(error)))) => last = error,
+            Ok(Some(Err(_))) | Err(_) => {}
+            Ok(None) => return Err(last),
+        }
+        if let Some(next) = rest.next() {
+            start(&mut attempts, next);
+        }
+    }
 }
 
 fn alpn_override(plan: &Plan) -> Option<&'static [Vec<u8>]> {
@@ -138,18 +204,48 @@ async fn open(cluster: &Cluster, address: SocketAddr) -> io::Result<TcpStream> {
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
     socket.set_nodelay(true)?;
+    socket_options(&socket, cluster, address.is_ipv4())?;
     if let Some(keepalive) = &cluster.keepalive {
         keep_alive(&socket, keepalive)?;
     }
-    if let Some(bind) = cluster
-        .bind
-        .filter(|bind| bind.is_ipv4() == address.is_ipv4())
+    let local = cluster.bind.iter().chain(&cluster.options.extra_bind);
+    if let Some(bind) = local
+        .copied()
+        .find(|one| one.is_ipv4() == address.is_ipv4())
     {
-        // The port is left to connect(), which knows that only the four-tuple must be free.
-        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-        socket.bind(SocketAddr::new(bind, 0))?;
+        let port = cluster.options.bind_port;
+        if port == 0 {
+            // The port is left to connect(), which knows that only the four-tuple must be free.
+            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+        } else {
+            socket.set_reuseaddr(true)?;
+        }
+        if cluster.options.freebind {
+            SockRef::from(&socket).set_freebind_v4(true)?;
+        }
+        socket.bind(SocketAddr::new(bind, port))?;
     }
     socket.connect(address).await
+}
+
+fn socket_options(socket: &TcpSocket, cluster: &Cluster, v4: bool) -> io::Result<()> {
+    let raw = SockRef::from(socket);
+    for option in &cluster.options.socket {
+        match *option {
+            UpstreamOption::Mark(mark) => raw.set_mark(mark)?,
+            UpstreamOption::Tos(tos) if v4 => raw.set_tos_v4(tos)?,
+            UpstreamOption::Tos(tos) => raw.set_tclass_v6(tos)?,
+            UpstreamOption::SendBuffer(size) => raw.set_send_buffer_size(size as usize)?,
+            UpstreamOption::ReceiveBuffer(size) => raw.set_recv_buffer_size(size as usize)?,
+            UpstreamOption::KeepAlive(on) => raw.set_keepalive(on)?,
+            UpstreamOption::NoDelay(on) => raw.set_tcp_nodelay(on)?,
+            UpstreamOption::ReuseAddress(on) => raw.set_reuse_address(on)?,
+            UpstreamOption::UserTimeout(time) => {
+                raw.set_tcp_user_timeout(Some(Duration::from_millis(time.into())))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn keep_alive(socket: &TcpSocket, keepalive: &TcpKeepalive) -> io::Result<()> {

@@ -1,53 +1,80 @@
 //! Entries in a cluster's counters that end by themselves.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use lateen_proxy_model::{Cluster, ClusterShared};
+use lateen_proxy_model::{Cluster, ClusterShared, Endpoint};
 
 /// One open connection of a cluster.
 #[derive(Debug)]
-pub struct ConnectionGuard(Arc<ClusterShared>);
+pub struct ConnectionGuard(Arc<ClusterShared>, bool, Arc<Endpoint>);
 
 /// One request that waits for a connection.
-pub(crate) struct PendingGuard(Arc<ClusterShared>);
+pub(crate) struct PendingGuard(Arc<ClusterShared>, bool);
 
 /// One request under way.
-pub(crate) struct RequestGuard(Arc<ClusterShared>);
+pub(crate) struct RequestGuard(Arc<ClusterShared>, bool);
+
+/// One pool of a cluster.
+pub(crate) struct PoolGuard(Arc<ClusterShared>, bool);
 
 impl ConnectionGuard {
     /// Counts a connection, unless the limit is reached; `first` is the worker's first one to its endpoint, which is
     /// always allowed: requests could wait for ever otherwise.
-    pub(crate) fn enter(cluster: &Cluster, first: bool) -> Option<Self> {
-        if !cluster
-            .shared
-            .connections
-            .enter(cluster.limits.max_connections)
-        {
+    pub(crate) fn enter(
+        cluster: &Cluster,
+        endpoint: &Arc<Endpoint>,
+        high: bool,
+        first: bool,
+    ) -> Option<Self> {
+        let connections = &cluster.shared.of(high).connections;
+        let open = &endpoint.stats.cx_active;
+        let full = |most: u32| open.load(Ordering::Relaxed) >= most;
+        if !first && cluster.max_connections_per_host.is_some_and(full) {
+            return None;
+        }
+        if !connections.enter(cluster.limits_of(high).max_connections) {
             if !first {
                 return None;
             }
-            cluster.shared.connections.enter_anyway();
+            connections.enter_anyway();
         }
-        Some(Self(Arc::clone(&cluster.shared)))
+        open.fetch_add(1, Ordering::Relaxed);
+        endpoint.stats.cx_total.fetch_add(1, Ordering::Relaxed);
+        Some(Self(
+            Arc::clone(&cluster.shared),
+            high,
+            Arc::clone(endpoint),
+        ))
     }
 }
 
 impl PendingGuard {
-    pub(crate) fn enter(cluster: &Cluster) -> Option<Self> {
-        let granted = cluster.shared.pending.enter(cluster.limits.max_pending);
-        granted.then(|| Self(Arc::clone(&cluster.shared)))
+    pub(crate) fn enter(cluster: &Cluster, high: bool) -> Option<Self> {
+        let limit = cluster.limits_of(high).max_pending;
+        let granted = cluster.shared.of(high).pending.enter(limit);
+        granted.then(|| Self(Arc::clone(&cluster.shared), high))
+    }
+}
+
+impl PoolGuard {
+    pub(crate) fn enter(cluster: &Cluster, high: bool) -> Option<Self> {
+        let limit = cluster.limits_of(high).max_pools;
+        let granted = cluster.shared.of(high).pools.enter(limit);
+        granted.then(|| Self(Arc::clone(&cluster.shared), high))
     }
 }
 
 impl RequestGuard {
-    /// `Ok(None)` without a limit: then nothing is counted, so that workers do not fight for the counter.
-    pub(crate) fn enter(cluster: &Cluster) -> Result<Option<Self>, ()> {
-        let limit = cluster.limits.max_requests;
-        if limit == u32::MAX {
+    /// `Ok(None)` where nobody asks how many there are: then nothing is counted, so that workers do not fight for the
+    /// counter.
+    pub(crate) fn enter(cluster: &Cluster, high: bool) -> Result<Option<Self>, ()> {
+        let limits = cluster.limits_of(high);
+        if limits.max_requests == u32::MAX && limits.retry_budget.is_none() {
             return Ok(None);
         }
-        match cluster.shared.requests.enter(limit) {
-            true => Ok(Some(Self(Arc::clone(&cluster.shared)))),
+        match cluster.shared.of(high).requests.enter(limits.max_requests) {
+            true => Ok(Some(Self(Arc::clone(&cluster.shared), high))),
             false => Err(()),
         }
     }
@@ -55,18 +82,25 @@ impl RequestGuard {
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.0.connections.leave();
+        self.0.of(self.1).connections.leave();
+        self.2.stats.cx_active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Drop for PendingGuard {
     fn drop(&mut self) {
-        self.0.pending.leave();
+        self.0.of(self.1).pending.leave();
     }
 }
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.0.requests.leave();
+        self.0.of(self.1).requests.leave();
+    }
+}
+
+impl Drop for PoolGuard {
+    fn drop(&mut self) {
+        self.0.of(self.1).pools.leave();
     }
 }

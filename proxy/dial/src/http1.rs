@@ -26,6 +26,7 @@ pub(crate) struct Http1<B> {
     connection: Arc<UpstreamConnection>,
     generation: u64,
     requests: u32,
+    until: Option<Instant>,
     pub(crate) since: Instant,
 }
 
@@ -102,6 +103,10 @@ impl<B> Http1<B> {
     pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
+
+    pub(crate) fn is_old(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
 }
 
 impl<B: 'static> Http1<B> {
@@ -123,7 +128,8 @@ impl<B> Pool<B> {
     fn take_idle(&self) -> Option<Http1<B>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(entry) = idle.pop() {
-            if !entry.is_closed() {
+            let old = entry.until.is_some() && entry.is_old(Instant::now());
+            if !entry.is_closed() && !old {
                 return Some(entry);
             }
         }
@@ -184,7 +190,7 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let Some(_pending) = PendingGuard::enter(target.cluster) else {
+    let Some(_pending) = PendingGuard::enter(target.cluster, target.high) else {
         return Err(overflow());
     };
     loop {
@@ -192,9 +198,11 @@ where
             return Ok(idle);
         }
         let first = pool.open.get() == 0;
-        if let Some(guard) = ConnectionGuard::enter(target.cluster, first) {
+        let guard = ConnectionGuard::enter(target.cluster, target.endpoint, target.high, first);
+        if let Some(guard) = guard {
             pool.open.set(pool.open.get().saturating_add(1));
             let plan = Plan::new(target, Some(Version::HTTP_11));
+            preconnect(pool, &plan);
             return open(&plan, Open(Rc::clone(pool), guard)).await;
         }
         let (free, waiting) = oneshot::channel();
@@ -202,6 +210,35 @@ where
         if let Ok(Some(conn)) = waiting.await {
             return Ok(conn);
         }
+    }
+}
+
+/// Opens connections ahead of need, as far as the cluster asks for it and its limits allow.
+fn preconnect<B>(pool: &Rc<Pool<B>>, plan: &Plan)
+where
+    B: Body + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let ratio = plan.cluster.options.preconnect;
+    if ratio <= 1.0 {
+        return;
+    }
+    let idle = pool.idle.borrow().len();
+    let busy = (pool.open.get() as usize).saturating_sub(idle);
+    let wanted = (busy as f64 * ratio).ceil() as usize;
+    for _ in (pool.open.get() as usize)..wanted {
+        let guard = ConnectionGuard::enter(&plan.cluster, &plan.endpoint, pool.high, false);
+        let Some(guard) = guard else {
+            return;
+        };
+        pool.open.set(pool.open.get().saturating_add(1));
+        let (pool, plan) = (Rc::clone(pool), plan.clone());
+        tokio::task::spawn_local(async move {
+            if let Ok(conn) = open(&plan, Open(Rc::clone(&pool), guard)).await {
+                pool.put(conn);
+            }
+        });
     }
 }
 
@@ -228,6 +265,7 @@ where
         connection: Some(Arc::clone(&connection)),
     })?;
     let generation = open.0.generation.get();
+    let until = open.0.until();
     tokio::task::spawn_local(async move {
         let _open = open;
         if let Err(error) = driver.with_upgrades().await {
@@ -239,6 +277,7 @@ where
         connection,
         generation,
         requests: 0,
+        until,
         since: Instant::now(),
     })
 }

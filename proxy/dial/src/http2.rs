@@ -11,8 +11,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, hea
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper::ext::Protocol;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use lateen_proxy_model::{Keepalive, ResetReason, SendFailure, Target, UpstreamConnection};
 use tokio::sync::oneshot;
 
@@ -43,6 +43,7 @@ pub(crate) struct Http2<B> {
     connection: Arc<UpstreamConnection>,
     streams: Cell<u32>,
     requests: Cell<u32>,
+    until: Option<Instant>,
     pub(crate) since: Cell<Instant>,
 }
 
@@ -116,6 +117,10 @@ impl<B> Http2<B> {
         self.sender.borrow().is_closed()
     }
 
+    pub(crate) fn is_old(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
     pub(crate) fn is_busy(&self) -> bool {
         self.streams.get() > 0
     }
@@ -147,7 +152,10 @@ impl<B> Pool<B> {
         let streams = cluster.max_concurrent_streams.unwrap_or(MAX_STREAMS);
         let requests = cluster.max_requests_per_connection.unwrap_or(u32::MAX);
         let mut shared = self.shared.borrow_mut();
-        shared.retain(|conn| !conn.is_closed() && conn.requests.get() < requests);
+        shared.retain(|conn| {
+            let old = conn.until.is_some() && conn.is_old(Instant::now());
+            !conn.is_closed() && !old && conn.requests.get() < requests
+        });
         let conn = shared.iter().find(|conn| conn.streams.get() < streams)?;
         Some(Stream::on(Rc::clone(conn)))
     }
@@ -167,7 +175,7 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let Some(_pending) = PendingGuard::enter(target.cluster) else {
+    let Some(_pending) = PendingGuard::enter(target.cluster, target.high) else {
         return Err(overflow());
     };
     let (done, waiting) = oneshot::channel();
@@ -205,7 +213,8 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let first = pool.open.get() == 0;
-    let Some(guard) = ConnectionGuard::enter(&plan.cluster, first) else {
+    let guard = ConnectionGuard::enter(&plan.cluster, &plan.endpoint, pool.high, first);
+    let Some(guard) = guard else {
         return Err(overflow());
     };
     let generation = pool.generation.get();
@@ -218,9 +227,7 @@ where
         .timer(TokioTimer::new())
         .max_header_list_size(codec.max_headers_bytes)
         .initial_stream_window_size(two.initial_stream_window.unwrap_or(STREAM_WINDOW))
-        .initial_connection_window_size(
-            two.initial_connection_window.unwrap_or(CONNECTION_WINDOW),
-        )
+        .initial_connection_window_size(two.initial_connection_window.unwrap_or(CONNECTION_WINDOW))
         .header_table_size(two.header_table_size.unwrap_or(HEADER_TABLE))
         .keep_alive_interval(keepalive.interval)
         .keep_alive_timeout(keepalive.timeout)
@@ -247,6 +254,7 @@ where
             connection,
             streams: Cell::new(0),
             requests: Cell::new(0),
+            until: pool.until(),
             since: Cell::new(Instant::now()),
         }));
     }

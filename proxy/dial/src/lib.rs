@@ -9,6 +9,7 @@ mod connect;
 mod exec;
 mod failure;
 mod guard;
+mod health;
 mod http1;
 mod http2;
 mod pool;
@@ -19,6 +20,7 @@ mod tcp;
 
 pub use body::ResponseBody;
 pub use guard::ConnectionGuard;
+pub use health::check_health;
 pub use pool::Pools;
 pub use stream::UpstreamStream;
 pub use tcp::{TcpUpstream, connect_tcp};

@@ -7,19 +7,20 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use ahash::RandomState;
 use http::{Request, Response, Version};
 use http_body::Body;
 use lateen_proxy_model::{
-    Cluster, ClusterRef, Dial, Endpoint, EndpointSet, HttpProtocol, ResetReason, SendFailure,
-    Target, UpstreamConnection,
+    ActiveHealth, Cluster, ClusterRef, Dial, Endpoint, EndpointSet, HttpProtocol, ResetReason,
+    SendFailure, Target, UpstreamConnection,
 };
 use tokio::sync::oneshot;
 
 use crate::body::ResponseBody;
-use crate::guard::RequestGuard;
+use crate::guard::{PoolGuard, RequestGuard};
 use crate::http1::{self, Http1};
 use crate::http2::{self, Http2};
 use crate::sweep;
@@ -46,6 +47,9 @@ pub(crate) struct Key {
     host: Option<Box<str>>,
     /// Only where the PROXY protocol says who the client is.
     downstream: Option<(SocketAddr, SocketAddr)>,
+    high: bool,
+    /// Only where every downstream connection has its own.
+    connection: u64,
 }
 
 /// Tells a request that waits for an HTTP/2 connection how it went.
@@ -70,6 +74,9 @@ pub(crate) struct Pool<B> {
     pub(crate) shared: RefCell<Vec<Rc<Http2<B>>>>,
     /// Requests that wait for the HTTP/2 connection under way, which exists while this is `Some`.
     pub(crate) joining: RefCell<Option<Vec<Joining>>>,
+    /// For requests of high priority.
+    pub(crate) high: bool,
+    _counted: PoolGuard,
 }
 
 impl<B> Default for Pools<B> {
@@ -104,11 +111,14 @@ where
         target: Target<'_>,
         request: Request<B>,
     ) -> Result<(Response<ResponseBody<B>>, Arc<UpstreamConnection>), SendFailure> {
-        let Ok(counted) = RequestGuard::enter(target.cluster) else {
+        let Ok(counted) = RequestGuard::enter(target.cluster, target.high) else {
             return Err(overflow());
         };
         let version = upstream_version(&target);
-        let pool = self.pool(&target, version);
+        let Some(pool) = self.pool(&target, version) else {
+            return Err(overflow());
+        };
+        note_use(&target);
         match version {
             Version::HTTP_2 => http2::send(pool, target, request, counted).await,
             _ => http1::send(pool, target, request, counted).await,
@@ -123,7 +133,8 @@ impl<B: 'static> Pools<B> {
         pools.values().map(|pool| pool.open.get() as usize).sum()
     }
 
-    fn pool(&self, target: &Target<'_>, version: Version) -> Rc<Pool<B>> {
+    /// `None` when there are too many pools.
+    fn pool(&self, target: &Target<'_>, version: Version) -> Option<Rc<Pool<B>>> {
         let (transport, tls) = target.cluster.transport(&target.endpoint.metadata);
         let named = tls.is_some_and(|tls| tls.auto_sni || tls.auto_san);
         let key = Key {
@@ -134,11 +145,17 @@ impl<B: 'static> Pools<B> {
             istio_alpn: target.istio_alpn,
             host: target.host.filter(|_| named).map(Into::into),
             downstream: (target.cluster.proxy_protocol).and(target.downstream_addresses),
+            high: target.high,
+            connection: match target.cluster.options.per_downstream {
+                true => target.connection,
+                false => 0,
+            },
         };
         if let Some(pool) = self.inner.pools.borrow().get(&key) {
             pool.renew(target.cluster);
-            return Rc::clone(pool);
+            return Some(Rc::clone(pool));
         }
+        let counted = PoolGuard::enter(target.cluster, target.high)?;
         let pool = Rc::new(Pool {
             slot: Arc::clone(target.slot),
             endpoint: Arc::clone(target.endpoint),
@@ -150,10 +167,12 @@ impl<B: 'static> Pools<B> {
             waiting: RefCell::default(),
             shared: RefCell::default(),
             joining: RefCell::default(),
+            high: target.high,
+            _counted: counted,
         });
         self.inner.pools.borrow_mut().insert(key, Rc::clone(&pool));
         sweep::start(&self.inner);
-        pool
+        Some(pool)
     }
 }
 
@@ -175,18 +194,46 @@ impl<B> Pool<B> {
         drop((idle, shared));
     }
 
+    /// Active checks fail, and connections are to end then.
+    fn has_failed(&self) -> bool {
+        self.cluster.borrow().options.close_on_failure
+            && self.endpoint.found.has(ActiveHealth::FAILED)
+    }
+
+    /// When a connection made now takes no more requests.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        let cluster = self.cluster.borrow();
+        let longest = cluster.options.max_duration?;
+        let more = cluster.options.max_duration_jitter / 100.0 * fastrand::f64();
+        Some(Instant::now() + longest + longest.mul_f64(more))
+    }
+
     /// Closes what has been idle for too long, and what the other side closed.
     pub(crate) fn expire(&self, now: Instant) {
         let limit = self.cluster.borrow().idle_timeout;
+        if self.has_failed() {
+            self.clear();
+        }
         let fresh = |since: Instant| limit.is_none_or(|limit| now.duration_since(since) < limit);
         let mut idle = self.idle.take();
-        idle.retain(|entry| !entry.is_closed() && fresh(entry.since));
+        idle.retain(|entry| !entry.is_closed() && !entry.is_old(now) && fresh(entry.since));
         idle.append(&mut self.idle.borrow_mut());
         self.idle.replace(idle);
         let mut shared = self.shared.take();
-        shared.retain(|entry| !entry.is_closed() && (entry.is_busy() || fresh(entry.since.get())));
+        shared.retain(|entry| {
+            let usable = !entry.is_closed() && !entry.is_old(now);
+            usable && (entry.is_busy() || fresh(entry.since.get()))
+        });
         shared.append(&mut self.shared.borrow_mut());
         self.shared.replace(shared);
+    }
+}
+
+/// A cluster that is used is checked more often; a plain load first, as the line is shared.
+fn note_use(target: &Target<'_>) {
+    let shared = &target.cluster.shared;
+    if shared.used.load(Ordering::Relaxed) == 0 {
+        shared.used.store(1, Ordering::Relaxed);
     }
 }
 

@@ -25,10 +25,11 @@ pub struct TcpUpstream {
 /// Opens a connection of its own to the target, with the cluster's TLS, limits and timeouts. The PROXY protocol's header
 /// is sent where the cluster asks for it.
 pub async fn connect_tcp(target: Target<'_>) -> Result<TcpUpstream, SendFailure> {
-    let Some(guard) = ConnectionGuard::enter(target.cluster, false) else {
+    let Some(guard) = ConnectionGuard::enter(target.cluster, target.endpoint, target.high, false)
+    else {
         return Err(overflow());
     };
-    let Some(_pending) = PendingGuard::enter(target.cluster) else {
+    let Some(_pending) = PendingGuard::enter(target.cluster, target.high) else {
         return Err(overflow());
     };
     let plan = Plan::new(&target, None);

@@ -1,14 +1,19 @@
 //! Clusters: who can be called and how.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::HeaderName;
+
+use crate::breakers::{CircuitBreakers, ClusterShared};
 use crate::codec::UpstreamCodec;
-use crate::endpoint::{Endpoint, EndpointMetadata, EndpointsRef, Locality};
+use crate::endpoint::{EndpointMetadata, EndpointsRef, Locality};
+use crate::health_check::{EndpointCheck, HealthCheck};
+use crate::outlier::OutlierDetection;
 use crate::plan::{Balancing, PlanSlot};
 use crate::slot::Slot;
+use crate::subset::Subsets;
 use crate::tls::ClientTls;
 
 /// The slot of a cluster; routes and TCP proxies hold it.
@@ -27,16 +32,52 @@ pub enum ClusterKind {
         hosts: Arc<[DnsHost]>,
         /// STRICT_DNS, not LOGICAL_DNS.
         strict: bool,
-        /// Time between look-ups.
-        refresh: Duration,
-        /// Addresses that are used.
-        family: DnsFamily,
+        /// How they are looked up.
+        dns: DnsSettings,
     },
     /// The connection's original destination is the endpoint; with a port override it replaces the port.
     OriginalDst {
         /// Port to use in place of the original one.
         port_override: Option<u16>,
+        /// Request header that names the endpoint before the connection does.
+        header: Option<HeaderName>,
     },
+}
+
+/// How host names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsSettings {
+    /// Time between look-ups.
+    pub refresh: Duration,
+    /// Most that is added to it.
+    pub jitter: Duration,
+    /// Time until a failed look-up is tried again: at first, and at most.
+    pub failure: Option<(Duration, Duration)>,
+    /// The answer's time to live takes the place of `refresh`, but not less than `min_refresh`.
+    pub respect_ttl: bool,
+    /// Least time between look-ups by an answer's time to live.
+    pub min_refresh: Duration,
+    /// Addresses that are used.
+    pub family: DnsFamily,
+    /// Servers that are asked; empty is the system's resolver.
+    pub servers: Arc<[SocketAddr]>,
+    /// All addresses of a name are one endpoint.
+    pub one_endpoint: bool,
+}
+
+impl Default for DnsSettings {
+    fn default() -> Self {
+        Self {
+            refresh: Duration::from_secs(5),
+            jitter: Duration::ZERO,
+            failure: None,
+            respect_ttl: false,
+            min_refresh: Duration::from_secs(5),
+            family: DnsFamily::Auto,
+            servers: Arc::default(),
+            one_endpoint: false,
+        }
+    }
 }
 
 /// A host name of a DNS cluster.
@@ -50,6 +91,10 @@ pub struct DnsHost {
     pub weight: u32,
     /// Metadata of each of its addresses.
     pub metadata: EndpointMetadata,
+    /// Host name that the endpoints have in place of `host`.
+    pub hostname: Option<Arc<str>>,
+    /// What it says of active health checks.
+    pub check: Option<Arc<EndpointCheck>>,
     /// Where it runs.
     pub locality: Locality,
     /// Priority of the locality.
@@ -119,71 +164,6 @@ impl LbPolicy {
     }
 }
 
-/// Limits of one cluster, shared by all workers. `u32::MAX` is no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CircuitBreakers {
-    /// Connections.
-    pub max_connections: u32,
-    /// Requests that wait for a connection.
-    pub max_pending: u32,
-    /// Requests under way.
-    pub max_requests: u32,
-    /// Retries under way.
-    pub max_retries: u32,
-}
-
-impl Default for CircuitBreakers {
-    fn default() -> Self {
-        Self {
-            max_connections: u32::MAX,
-            max_pending: u32::MAX,
-            max_requests: u32::MAX,
-            max_retries: u32::MAX,
-        }
-    }
-}
-
-/// Passive health checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutlierDetection {
-    /// 5xx answers in a row that eject; 0 turns the detector off.
-    pub consecutive_5xx: u32,
-    /// 502, 503, 504 or connection failures in a row that eject; 0 turns the detector off.
-    pub consecutive_gateway_errors: u32,
-    /// Failures without an answer count in a row of their own, and not as gateway errors.
-    pub split_local: bool,
-    /// Failures without an answer in a row that eject, where they are told apart; 0 turns the detector off.
-    pub consecutive_local_failures: u32,
-    /// Ejects endpoints whose success rate is far below the mean; `bound` is the distance in thousandths of the standard
-    /// deviation.
-    pub success_rate: Option<RateDetector>,
-    /// Ejects endpoints of whose requests at least `bound` percent fail.
-    pub failure_percentage: Option<RateDetector>,
-    /// Time between sweeps.
-    pub interval: Duration,
-    /// Ejection time of the first ejection; grows with each.
-    pub base_ejection_time: Duration,
-    /// Longest ejection, unless the base time is longer.
-    pub max_ejection_time: Duration,
-    /// Most of the cluster's endpoints that may be ejected, in percent.
-    pub max_ejection_percent: u32,
-    /// One endpoint may be ejected whatever the percentage.
-    pub always_eject_one: bool,
-}
-
-/// A detector that looks at the requests of one interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateDetector {
-    /// Endpoints with enough requests that it takes.
-    pub min_hosts: u32,
-    /// Requests of an endpoint that are enough.
-    pub volume: u32,
-    /// Where ejection begins.
-    pub bound: u32,
-    /// Percent of due ejections that are made.
-    pub enforcing: u32,
-}
-
 /// TCP keep-alive of upstream connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpKeepalive {
@@ -219,6 +199,52 @@ pub struct ServiceInfo {
     pub external: bool,
 }
 
+/// Settings of upstream connections that few clusters have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConnectionOptions {
+    /// Age after which a connection takes no more requests.
+    pub max_duration: Option<Duration>,
+    /// Most that is added to the age, in percent of it.
+    pub max_duration_jitter: f64,
+    /// Connections ahead of need, for each that is needed; at most 3.
+    pub preconnect: f64,
+    /// Every downstream connection has upstream connections of its own.
+    pub per_downstream: bool,
+    /// Connections of an endpoint end when active checks find it unhealthy.
+    pub close_on_failure: bool,
+    /// Local addresses beside `bind`, for other families.
+    pub extra_bind: Vec<IpAddr>,
+    /// Port that connections come from.
+    pub bind_port: u16,
+    /// Binding to an address that is not there is allowed.
+    pub freebind: bool,
+    /// Options set on each socket.
+    pub socket: Vec<UpstreamOption>,
+    /// Header that gives the server's name in place of the host.
+    pub sni_header: Option<HeaderName>,
+}
+
+/// An option of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamOption {
+    /// `SO_MARK`.
+    Mark(u32),
+    /// `IP_TOS` or `IPV6_TCLASS`.
+    Tos(u32),
+    /// `SO_SNDBUF`.
+    SendBuffer(u32),
+    /// `SO_RCVBUF`.
+    ReceiveBuffer(u32),
+    /// `SO_KEEPALIVE`.
+    KeepAlive(bool),
+    /// `TCP_NODELAY`.
+    NoDelay(bool),
+    /// `SO_REUSEADDR`.
+    ReuseAddress(bool),
+    /// `TCP_USER_TIMEOUT`, milliseconds.
+    UserTimeout(u32),
+}
+
 /// One cluster, compiled.
 #[derive(Debug)]
 pub struct Cluster {
@@ -246,8 +272,20 @@ pub struct Cluster {
     pub codec: UpstreamCodec,
     /// Transport sockets in order of preference; empty is plain text.
     pub transports: Vec<TransportMatch>,
-    /// Limits.
+    /// Limits of requests of default priority.
     pub limits: CircuitBreakers,
+    /// Limits of requests of high priority.
+    pub high: CircuitBreakers,
+    /// Connections to one endpoint.
+    pub max_connections_per_host: Option<u32>,
+    /// Active health checks.
+    pub health_check: Option<Arc<HealthCheck>>,
+    /// Endpoints go when discovery says so, well or not.
+    pub remove_healthy: bool,
+    /// Division by metadata.
+    pub subsets: Option<Arc<Subsets>>,
+    /// Further settings of connections.
+    pub options: ConnectionOptions,
     /// Passive health checks.
     pub outlier: Option<OutlierDetection>,
     /// TCP keep-alive.
@@ -269,17 +307,57 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// A cluster with Envoy's defaults, except that nothing is limited.
+    pub fn new(name: impl Into<Arc<str>>, kind: ClusterKind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            lb: LbPolicy::RoundRobin,
+            balancing: Balancing::default(),
+            panic_threshold: 50,
+            connect_timeout: Duration::from_secs(5),
+            http: HttpProtocol::Http1,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_requests_per_connection: None,
+            max_concurrent_streams: None,
+            codec: UpstreamCodec::default(),
+            transports: Vec::new(),
+            limits: CircuitBreakers::default(),
+            high: CircuitBreakers::default(),
+            max_connections_per_host: None,
+            health_check: None,
+            remove_healthy: true,
+            subsets: None,
+            options: ConnectionOptions::default(),
+            outlier: None,
+            keepalive: None,
+            bind: None,
+            proxy_protocol: None,
+            alpn_override_off: false,
+            metadata_exchange: false,
+            service: ServiceInfo::default(),
+            shared: Arc::default(),
+            plan: PlanSlot::default(),
+        }
+    }
+
     /// The TLS settings for an endpoint with this metadata: the first transport whose criteria it meets. The index names
     /// the choice in pools; `None` is plain text.
     pub fn transport(&self, metadata: &EndpointMetadata) -> (usize, Option<&Arc<ClientTls>>) {
+        self.transport_of(|key| metadata.transport.get(key).map(|value| &**value))
+    }
+
+    /// The same for texts from anywhere.
+    pub fn transport_of<'m>(
+        &self,
+        text: impl Fn(&str) -> Option<&'m str>,
+    ) -> (usize, Option<&Arc<ClientTls>>) {
         self.transports
             .iter()
             .enumerate()
             .find(|(_, entry)| {
-                entry
-                    .criteria
-                    .iter()
-                    .all(|(key, value)| metadata.transport.get(key) == Some(value))
+                let mut criteria = entry.criteria.iter();
+                criteria.all(|(key, value)| text(key) == Some(&**value))
             })
             .map_or((usize::MAX, None), |(index, entry)| {
                 (index, entry.tls.as_ref())
@@ -296,73 +374,22 @@ impl Cluster {
             ClusterKind::OriginalDst { .. } => None,
         }
     }
-}
 
-/// What all workers share of one cluster, kept over updates of the cluster.
-#[derive(Debug, Default)]
-pub struct ClusterShared {
-    /// Connections open.
-    pub connections: Gauge,
-    /// Requests waiting for a connection.
-    pub pending: Gauge,
-    /// Requests under way.
-    pub requests: Gauge,
-    /// Retries under way.
-    pub retries: Gauge,
-    /// When rates were last looked at, in milliseconds of the balancer's clock.
-    pub swept: AtomicU64,
-}
-
-/// A number of things under way, with a limit checked on entry.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicU32);
-
-impl Gauge {
-    /// Counts one more unless `limit` is reached; the entry ends with [`Gauge::leave`].
-    pub fn enter(&self, limit: u32) -> bool {
-        let before = self.0.fetch_add(1, Ordering::Relaxed);
-        if before >= limit {
-            self.0.fetch_sub(1, Ordering::Relaxed);
-            return false;
-        }
-        true
+    /// The limits of a priority.
+    pub fn limits_of(&self, high: bool) -> &CircuitBreakers {
+        if high { &self.high } else { &self.limits }
     }
 
-    /// Counts one more without asking for a limit.
-    pub fn enter_anyway(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Ends an entry that [`Gauge::enter`] granted.
-    pub fn leave(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// How many are under way.
-    pub fn now(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Counts a request on an endpoint for as long as it lives.
-#[derive(Debug)]
-pub struct ActiveRequest(Arc<Endpoint>);
-
-impl ActiveRequest {
-    /// Starts counting.
-    pub fn on(endpoint: Arc<Endpoint>) -> Self {
-        endpoint.active.fetch_add(1, Ordering::Relaxed);
-        Self(endpoint)
-    }
-
-    /// The endpoint counted on.
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
-    }
-}
-
-impl Drop for ActiveRequest {
-    fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    /// Retries that may be under way together.
+    pub fn max_retries(&self, high: bool) -> u32 {
+        let limits = self.limits_of(high);
+        let Some(budget) = &limits.retry_budget else {
+            return limits.max_retries;
+        };
+        let now = self.shared.of(high);
+        let under_way = f64::from(now.requests.now()) + f64::from(now.pending.now());
+        // Rounding down is what a share of requests means.
+        let share = (under_way * budget.percent / 100.0) as u32;
+        share.max(budget.min_concurrency)
     }
 }

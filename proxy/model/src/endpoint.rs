@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::health_check::{ActiveHealth, EndpointCheck};
 use crate::peer::PeerMetadata;
 use crate::slot::Slot;
+use crate::subset::LabelValue;
 
 /// The slot of a cluster's endpoints.
 pub type EndpointsRef = Arc<Slot<EndpointSet>>;
@@ -42,8 +44,8 @@ pub struct EndpointMetadata {
     pub transport: BTreeMap<Box<str>, Box<str>>,
     /// `istio.workload` taken apart: the peer when it says nothing itself.
     pub workload: Option<Arc<PeerMetadata>>,
-    /// `envoy.lb`: text values for subset selection.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    /// `envoy.lb`: values for subset selection.
+    pub labels: BTreeMap<Box<str>, LabelValue>,
 }
 
 /// One endpoint. The same value is kept over updates that do not change it, so its counters survive.
@@ -61,12 +63,66 @@ pub struct Endpoint {
     pub metadata: EndpointMetadata,
     /// Host name, where the address came from one.
     pub hostname: Option<Arc<str>>,
+    /// Other addresses of it, tried after the first.
+    pub additional: Arc<[SocketAddr]>,
+    /// What it says of active health checks.
+    pub check: Option<Arc<EndpointCheck>>,
     /// Requests or connections under way from all workers, for least request.
     pub active: AtomicU32,
+    /// Totals of all workers.
+    pub stats: EndpointStats,
+    /// What active health checks found.
+    pub found: ActiveHealth,
     /// What passive health checks found.
     pub ejection: Ejection,
     /// When it was first seen, in milliseconds of the balancer's clock; 0 when it was not yet. For slow start.
     pub since: AtomicU64,
+}
+
+/// Totals of one endpoint, as the admin page shows them.
+#[derive(Debug, Default)]
+pub struct EndpointStats {
+    /// Connections open.
+    pub cx_active: AtomicU32,
+    /// Connections that could not be made.
+    pub cx_connect_fail: AtomicU64,
+    /// Connections begun.
+    pub cx_total: AtomicU64,
+    /// Requests that failed: a 5xx or no answer.
+    pub rq_error: AtomicU64,
+    /// Requests answered below 500.
+    pub rq_success: AtomicU64,
+    /// Requests that took too long.
+    pub rq_timeout: AtomicU64,
+    /// Requests sent.
+    pub rq_total: AtomicU64,
+    /// Weight by its own load reports, as the bits of a float; 0 while there is none.
+    pub reported_weight: AtomicU64,
+    /// The weight by load reports that is in use, in millionths; 0 while there is none.
+    pub used_weight: AtomicU64,
+    /// When load reports began, in milliseconds of the balancer's clock.
+    pub reported_since: AtomicU64,
+    /// When the last load report came.
+    pub reported_at: AtomicU64,
+}
+
+impl EndpointStats {
+    /// Takes over the totals of the same endpoint before it was described anew.
+    pub fn carry(&self, before: &Self) {
+        let copy = |to: &AtomicU64, from: &AtomicU64| {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        };
+        copy(&self.cx_connect_fail, &before.cx_connect_fail);
+        copy(&self.cx_total, &before.cx_total);
+        copy(&self.rq_error, &before.rq_error);
+        copy(&self.rq_success, &before.rq_success);
+        copy(&self.rq_timeout, &before.rq_timeout);
+        copy(&self.rq_total, &before.rq_total);
+        copy(&self.reported_weight, &before.reported_weight);
+        copy(&self.used_weight, &before.used_weight);
+        copy(&self.reported_since, &before.reported_since);
+        copy(&self.reported_at, &before.reported_at);
+    }
 }
 
 /// Passive health of one endpoint, shared by all workers. Times are milliseconds of the balancer's clock.
@@ -78,6 +134,8 @@ pub struct Ejection {
     pub consecutive_gateway: AtomicU32,
     /// Failures without an answer in a row, where they are told apart.
     pub consecutive_local: AtomicU32,
+    /// Tries without an answer since the last sweep, where they are told apart: failed ones in the upper half.
+    pub local: AtomicU64,
     /// Answers and failures since the last sweep, where rates are looked at.
     pub requests: AtomicU32,
     /// How many of `requests` failed.
@@ -112,7 +170,11 @@ impl Endpoint {
             health,
             metadata,
             hostname: None,
+            additional: Arc::default(),
+            check: None,
             active: AtomicU32::new(0),
+            stats: EndpointStats::default(),
+            found: ActiveHealth::default(),
             ejection: Ejection::default(),
             since: AtomicU64::new(0),
         }
@@ -124,6 +186,8 @@ impl Endpoint {
             && self.weight == other.weight
             && self.health == other.health
             && self.hostname == other.hostname
+            && self.additional == other.additional
+            && self.check == other.check
             && self.metadata == other.metadata
     }
 }
@@ -152,6 +216,17 @@ impl EndpointSet {
     /// The set of these localities.
     pub fn new(localities: Vec<LocalityEndpoints>) -> Self {
         Self { localities }
+    }
+
+    /// How many endpoints there are.
+    pub fn len(&self) -> usize {
+        let endpoints = self.localities.iter().map(|one| one.endpoints.len());
+        endpoints.sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.localities.iter().all(|one| one.endpoints.is_empty())
     }
 
     /// Every endpoint, eligible or not.

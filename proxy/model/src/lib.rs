@@ -6,6 +6,7 @@
 //! endpoints) are joined by [`Slot`]s, so that a change of one never rebuilds the other.
 
 mod address;
+mod breakers;
 mod call;
 pub mod cel;
 mod chain;
@@ -15,6 +16,7 @@ mod endpoint;
 mod facts;
 mod filter;
 mod filter_stats;
+mod health_check;
 mod health_filter;
 mod listener;
 mod listener_filters;
@@ -24,6 +26,7 @@ mod matcher;
 mod metadata_matcher;
 mod mutation;
 mod network;
+mod outlier;
 mod overload;
 mod peer;
 mod permit;
@@ -33,30 +36,35 @@ mod rbac;
 mod route;
 mod slot;
 mod socket;
+mod subset;
 mod tls;
 mod upstream;
 
 pub use address::{ClientAddr, LocalAddr, OriginalDst};
+pub use breakers::{ActiveRequest, Breakers, CircuitBreakers, ClusterShared, Gauge, RetryBudget};
 pub use call::{
     ANSWER_LIMIT, Call, CallAnswer, CallFailure, CallStream, GrpcFailure, GrpcSettings, Received,
     grpc_call, grpc_frame, grpc_head, grpc_outcome, take_grpc_message,
 };
 pub use chain::{ChainMatch, Connection, NO_ADDRESS, Overlap, SourceType, Transport};
 pub use cluster::{
-    ActiveRequest, CircuitBreakers, Cluster, ClusterKind, ClusterRef, ClusterShared, DnsFamily,
-    DnsHost, Gauge, HttpProtocol, LbPolicy, OutlierDetection, RateDetector, ServiceInfo,
-    TcpKeepalive, TransportMatch,
+    Cluster, ClusterKind, ClusterRef, ConnectionOptions, DnsFamily, DnsHost, DnsSettings,
+    HttpProtocol, LbPolicy, ServiceInfo, TcpKeepalive, TransportMatch, UpstreamOption,
 };
 pub use codec::{
     CodecType, FloodLimits, HeaderCase, Http1Options, Http2Options, Keepalive, UpstreamCodec,
 };
 pub use endpoint::{
-    Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointsRef, Health, Locality,
-    LocalityEndpoints,
+    Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointStats, EndpointsRef, Health,
+    Locality, LocalityEndpoints,
 };
 pub use facts::{DynamicMetadata, NoFacts, PeerView, RequestFacts};
 pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, Overrides};
 pub use filter_stats::{CounterTable, FilterStats};
+pub use health_check::{
+    ActiveHealth, CheckKind, CheckStats, CheckTimes, EndpointCheck, GrpcCheck, HealthCheck,
+    HttpCheck, TcpCheck,
+};
 pub use health_filter::HealthFilter;
 pub use listener::{
     AccessLogRef, ChainTable, Exemptions, FilterChain, ForwardClientCert, HttpManager, Listener,
@@ -77,6 +85,7 @@ pub use matcher::{
 pub use metadata_matcher::{MetadataMatcher, ValueMatcher};
 pub use mutation::HeaderMutations;
 pub use network::{ConnectionFilter, ConnectionLimit, ConnectionPermit, NetworkFilterEntry};
+pub use outlier::{Detector, InARow, OutlierDetection, OutlierStats, RateDetector};
 pub use overload::{
     LeastTime, Overload, OverloadAction, OverloadPlan, Resource, ScaledTime, ShedPoint, Trigger,
     TriggerRule,
@@ -84,7 +93,8 @@ pub use overload::{
 pub use peer::{PeerIdentity, PeerMetadata};
 pub use permit::Permit;
 pub use plan::{
-    Balancing, HashTable, HashTableKind, Part, Plan, PlanLevel, PlanSlot, Pool, Prepare, SlowStart,
+    Balancing, HashTable, HashTableKind, NamedEndpoint, Part, Plan, PlanLevel, PlanSlot, Pool,
+    Prepare, ReportedWeights, SlowStart, SubsetPlan, SubsetPlans, ZoneAware,
 };
 pub use rate_limit::{
     Descriptor, FixedEntry, HitsAddend, LimitOverride, LimitSource, MetadataPath, RateLimit,
@@ -99,10 +109,15 @@ pub use route::{
 };
 pub use slot::Slot;
 pub use socket::{BACKLOG, ListenSocket, Pipe, SocketOption};
+pub use subset::{
+    LabelValue, SelectorFallback, SubsetCriteria, SubsetFallback, SubsetRef, SubsetSelector,
+    SubsetStats, Subsets,
+};
 pub use tls::{
     ClientTls, CompiledClient, CompiledServer, Identity, IdentityRef, SanMatcher, ServerTls,
     TrustBundle, TrustRef,
 };
 pub use upstream::{
-    Balance, Choice, Dial, Outcome, ResetReason, SendFailure, Target, UpstreamConnection,
+    Balance, Choice, Dial, LoadReport, Outcome, ResetReason, SendFailure, Target,
+    UpstreamConnection,
 };

@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::chain::{ChainLookup, ChainMatch, Connection, Overlap};
 use crate::cluster::ClusterRef;
 use crate::codec::{CodecType, Http1Options, Http2Options};
-use crate::endpoint::EndpointMetadata;
 use crate::filter::FilterEntry;
 use crate::listener_filters::ListenerFilters;
 use crate::network::{ConnectionLimit, NetworkFilterEntry};
 use crate::route::{ClusterChoice, RouteTable, RouteTableRef};
 use crate::socket::ListenSocket;
+use crate::subset::SubsetRef;
 use crate::tls::ServerTls;
 
 /// Which way a listener's traffic flows, as its xDS says.
@@ -159,8 +159,8 @@ pub struct TcpProxy {
     pub max_connect_attempts: u32,
     /// Access logs.
     pub access_log: Vec<AccessLogRef>,
-    /// Endpoint metadata that must match, for subsets.
-    pub metadata_match: EndpointMetadata,
+    /// Labels that the endpoint must have, for clusters with subsets.
+    pub subset: Option<SubsetRef>,
     /// Clusters that balance by hash get that of the client's address.
     pub hash_source: bool,
 }

@@ -3,14 +3,16 @@
 //! A [`Plan`] is made whenever endpoints, their health or the cluster's settings change, so that choosing an endpoint
 //! computes shares of nothing and allocates nothing.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
 
-use crate::cluster::Cluster;
-use crate::endpoint::Endpoint;
+use crate::cluster::{Cluster, ClusterRef};
+use crate::endpoint::{Endpoint, EndpointSet, Locality};
+use crate::subset::SubsetCriteria;
 
 /// Settings of balancing beside the policy.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +29,61 @@ pub struct Balancing {
     pub slow_start: Option<SlowStart>,
     /// Hash tables are made of host names in place of addresses.
     pub hash_hostnames: bool,
+    /// Requests under way that a hashed endpoint may have, in percent of the mean of all.
+    pub hash_balance: Option<u32>,
+    /// Endpoints that were never checked do not count for panic.
+    pub ignore_unchecked: bool,
+    /// Requests stay in their zone as far as it can take them.
+    pub zone: Option<Arc<ZoneAware>>,
+    /// Weights follow the load that endpoints report.
+    pub reported: Option<Arc<ReportedWeights>>,
+    /// The request may name the endpoint.
+    pub named: Option<Arc<NamedEndpoint>>,
+}
+
+/// Zone-aware routing.
+#[derive(Clone, Debug)]
+pub struct ZoneAware {
+    /// Where this proxy runs.
+    pub locality: Locality,
+    /// The cluster of proxies like this one, which says how many callers each zone has.
+    pub local: ClusterRef,
+    /// Percent of requests it applies to.
+    pub enabled: f64,
+    /// Healthy endpoints that are needed.
+    pub min_cluster_size: u64,
+    /// All requests stay in the zone when it has this many healthy endpoints.
+    pub force_local_min: Option<u32>,
+    /// Zones count by the weights of their endpoints.
+    pub by_weight: bool,
+}
+
+impl PartialEq for ZoneAware {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.local, &other.local) && self.locality == other.locality
+    }
+}
+
+/// Weights from load reports (ORCA).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportedWeights {
+    /// An endpoint's reports count after this time.
+    pub blackout: Duration,
+    /// Reports that are older do not count.
+    pub expiration: Duration,
+    /// Time between updates of weights.
+    pub update: Duration,
+    /// How much errors weigh.
+    pub error_penalty: f64,
+    /// Metrics that are used as utilisation when there is no application utilisation; the largest counts.
+    pub metrics: Box<[Box<str>]>,
+}
+
+/// The endpoint that a request names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedEndpoint {
+    /// Headers that may hold `address:port`, several by comma; the first that is there counts.
+    pub headers: Box<[http::HeaderName]>,
 }
 
 impl Default for Balancing {
@@ -38,6 +95,11 @@ impl Default for Balancing {
             full_scan: false,
             slow_start: None,
             hash_hostnames: false,
+            hash_balance: None,
+            ignore_unchecked: false,
+            zone: None,
+            reported: None,
+            named: None,
         }
     }
 }
@@ -57,10 +119,13 @@ pub struct SlowStart {
 pub trait Prepare: fmt::Debug + Send + Sync {
     /// Makes the plan of `cluster` anew.
     fn prepare(&self, cluster: &Cluster);
+
+    /// Ends an ejection, if there is one, as the endpoint was found well otherwise.
+    fn uneject(&self, _cluster: &Cluster, _endpoint: &Endpoint) {}
 }
 
 /// Shares of one moment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Plan {
     /// By priority.
     pub levels: Box<[PlanLevel]>,
@@ -70,6 +135,39 @@ pub struct Plan {
     pub ejected: u64,
     /// When the last new endpoint has its full weight, in milliseconds of the balancer's clock; 0 when all have it.
     pub warm: u64,
+    /// Shares within subsets, where there are any.
+    pub subsets: Option<Box<SubsetPlans>>,
+    /// The callers by zone that were taken into account.
+    pub local: Option<Arc<EndpointSet>>,
+    /// Endpoints by address, where requests may name them.
+    pub by_address: Option<HashMap<std::net::SocketAddr, Arc<Endpoint>>>,
+}
+
+/// Shares within subsets.
+#[derive(Debug, Default)]
+pub struct SubsetPlans {
+    /// By hash of the criteria.
+    pub by_hash: HashMap<u64, Vec<SubsetPlan>>,
+    /// The default subset.
+    pub default: Option<Box<[PlanLevel]>>,
+}
+
+/// Shares within one subset.
+#[derive(Debug)]
+pub struct SubsetPlan {
+    /// What names it.
+    pub criteria: SubsetCriteria,
+    /// By priority.
+    pub levels: Box<[PlanLevel]>,
+}
+
+impl SubsetPlans {
+    /// The subset of these criteria.
+    pub fn find(&self, criteria: &SubsetCriteria) -> Option<&[PlanLevel]> {
+        let same = self.by_hash.get(&criteria.hash())?;
+        let one = same.iter().find(|one| one.criteria == *criteria)?;
+        Some(&one.levels)
+    }
 }
 
 /// Shares of one priority.
@@ -112,6 +210,8 @@ pub struct Part {
 pub struct HashTable {
     /// The endpoints.
     pub endpoints: Box<[Arc<Endpoint>]>,
+    /// Their shares of the whole, where the load of each is bounded.
+    pub shares: Box<[f64]>,
     /// Which of them a hash gets.
     pub kind: HashTableKind,
 }

@@ -17,6 +17,7 @@ use crate::matcher::{HeaderMatcher, QueryMatcher, StringMatcher};
 use crate::mutation::HeaderMutations;
 use crate::rate_limit::RouteRateLimits;
 use crate::slot::Slot;
+use crate::subset::SubsetRef;
 
 /// The slot of a route table, filled by RDS or inline.
 pub type RouteTableRef = Arc<Slot<RouteTable>>;
@@ -185,6 +186,10 @@ pub struct RouteForward {
     pub hash: Vec<HashPolicy>,
     /// What rate limits count its requests by; boxed, as few routes have any.
     pub rate_limits: Option<Box<RouteRateLimits>>,
+    /// Labels that the endpoint must have, for clusters with subsets.
+    pub subset: Option<SubsetRef>,
+    /// Requests count against the limits of high priority.
+    pub high: bool,
     /// Upgrades allowed on this route beside the connection manager's, lower case.
     pub upgrades: Vec<Box<str>>,
 }
@@ -210,6 +215,8 @@ pub struct WeightedCluster {
     pub cluster: ClusterRef,
     /// Share of the total.
     pub weight: u32,
+    /// Labels that the endpoint must have, with those of the route.
+    pub subset: Option<SubsetRef>,
     /// Header changes of the request.
     pub request_headers: HeaderMutations,
     /// Header changes of the answer.

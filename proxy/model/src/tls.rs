@@ -58,6 +58,8 @@ pub struct ClientTls {
     pub sni: Option<Box<str>>,
     /// The request's host is sent as server name.
     pub auto_sni: bool,
+    /// The endpoint's host name takes the place of the request's host.
+    pub host_sni: bool,
     /// Protocols offered, in order.
     pub alpn: Vec<Vec<u8>>,
     /// Certificate to show.

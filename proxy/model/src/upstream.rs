@@ -12,6 +12,7 @@ use http::Version;
 use crate::cluster::{Cluster, ClusterRef};
 use crate::endpoint::Endpoint;
 use crate::peer::PeerIdentity;
+use crate::subset::SubsetCriteria;
 
 /// What is asked of the balancer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,6 +25,10 @@ pub struct Choice<'a> {
     pub selection_attempts: u32,
     /// Hash of the request, for clusters that balance by it; without one the choice is random.
     pub hash: Option<u64>,
+    /// Labels that the endpoint must have, for clusters with subsets.
+    pub subset: Option<&'a SubsetCriteria>,
+    /// Headers of the request, where the cluster may be told its endpoint by one.
+    pub headers: Option<&'a http::HeaderMap>,
 }
 
 /// How a request to an endpoint ended, for passive health checks.
@@ -39,6 +44,21 @@ pub enum Outcome {
     LocalFailure,
 }
 
+/// The load of an endpoint, as it says in an answer (ORCA).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadReport {
+    /// Share of the application's capacity in use.
+    pub application: f64,
+    /// Share of the processor in use.
+    pub cpu: f64,
+    /// Requests a second.
+    pub rps: f64,
+    /// Errors a second.
+    pub eps: f64,
+    /// Other figures by name, such as `named_metrics.x` and `utilization.y`.
+    pub metrics: Vec<(String, f64)>,
+}
+
 /// Chooses endpoints of clusters.
 pub trait Balance {
     /// An endpoint of `cluster` (the value of `slot`), or `None` when none may be chosen.
@@ -51,6 +71,12 @@ pub trait Balance {
 
     /// Tells how a request to `endpoint` ended.
     fn report(&self, cluster: &Cluster, endpoint: &Endpoint, outcome: Outcome);
+
+    /// Tells that an endpoint of `cluster` failed at once, by what it said itself.
+    fn failed(&self, cluster: &Cluster);
+
+    /// Tells of the load that `endpoint` reported; only asked where weights follow it.
+    fn load(&self, cluster: &Cluster, endpoint: &Endpoint, report: &LoadReport);
 }
 
 /// Where a request or connection is sent.
@@ -70,6 +96,10 @@ pub struct Target<'a> {
     pub host: Option<&'a str>,
     /// Client and destination of the downstream connection, for the PROXY protocol.
     pub downstream_addresses: Option<(SocketAddr, SocketAddr)>,
+    /// The request has high priority.
+    pub high: bool,
+    /// A number that no other downstream connection of this worker has.
+    pub connection: u64,
 }
 
 /// What is known of an upstream connection.

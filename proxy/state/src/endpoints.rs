@@ -1,13 +1,13 @@
 //! Updates of endpoints that keep what did not change.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 use ahash::RandomState;
-use lateen_proxy_model::{Ejection, Endpoint, EndpointSet, LocalityEndpoints};
+use lateen_proxy_model::{ActiveHealth, Ejection, Endpoint, EndpointSet, LocalityEndpoints};
 
 /// The set of `localities`, with the endpoints of `old` that are still the same, so that their counters and the pools
 /// of the workers survive. An endpoint whose weight, health or labels changed keeps its id, and with it its pools.
@@ -28,16 +28,65 @@ pub(crate) fn merge(
             continue;
         };
         if before.same_as(endpoint) {
+            before.found.clear(ActiveHealth::LEAVING);
             *endpoint = Arc::clone(before);
         } else if before.hostname == endpoint.hostname
             && let Some(fresh) = Arc::get_mut(endpoint)
         {
             fresh.id = before.id;
             fresh.since.store(before.since.load(Relaxed), Relaxed);
+            fresh.found.carry(&before.found);
+            fresh.stats.carry(&before.stats);
             carry_ejection(&fresh.ejection, &before.ejection);
         }
     }
     EndpointSet::new(localities)
+}
+
+/// Keeps endpoints of `old` that discovery does not know any more, for as long as their checks succeed.
+pub(crate) fn keep_healthy(old: Option<&EndpointSet>, next: &mut EndpointSet) {
+    let known: HashSet<SocketAddr, RandomState> = next.iter().map(|one| one.address).collect();
+    for locality in old.into_iter().flat_map(|old| &old.localities) {
+        let left: Vec<Arc<Endpoint>> = locality
+            .endpoints
+            .iter()
+            .filter(|one| !known.contains(&one.address))
+            .filter(|one| one.found.has(ActiveHealth::KNOWN))
+            .filter(|one| !one.found.has(ActiveHealth::FAILED))
+            .cloned()
+            .collect();
+        if left.is_empty() {
+            continue;
+        }
+        for endpoint in &left {
+            endpoint.found.set(ActiveHealth::LEAVING);
+        }
+        let same = |one: &&mut LocalityEndpoints| {
+            one.locality == locality.locality && one.priority == locality.priority
+        };
+        match next.localities.iter_mut().find(same) {
+            Some(of) => of.endpoints.extend(left),
+            None => next.localities.push(LocalityEndpoints {
+                endpoints: left,
+                ..locality.clone()
+            }),
+        }
+    }
+}
+
+/// The set without endpoints that discovery gave up and that fail; `None` when there is none.
+pub(crate) fn without_left(set: &EndpointSet) -> Option<EndpointSet> {
+    let gone = |one: &Arc<Endpoint>| {
+        one.found.has(ActiveHealth::LEAVING) && one.found.has(ActiveHealth::FAILED)
+    };
+    if !set.iter().any(gone) {
+        return None;
+    }
+    let mut fewer = set.clone();
+    for locality in &mut fewer.localities {
+        locality.endpoints.retain(|one| !gone(one));
+    }
+    Some(fewer)
 }
 
 fn carry_ejection(fresh: &Ejection, before: &Ejection) {

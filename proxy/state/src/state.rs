@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use lateen_proxy_model::{
-    Cluster, EndpointSet, HttpFilter, Listener, LocalityEndpoints, Prepare, RouteTable,
+    Cluster, ClusterRef, EndpointSet, HttpFilter, Listener, Locality, LocalityEndpoints, Prepare,
+    RouteTable,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::endpoints::merge;
+use crate::endpoints::{keep_healthy, merge, without_left};
 use crate::listeners::{ListenerSet, ListenerWatch};
 use crate::lock;
 use crate::ready::Readiness;
@@ -37,6 +38,12 @@ pub struct State {
     runtime: OnceLock<Runtime>,
     /// Clusters whose endpoints have another name, by that name.
     borrowers: Mutex<BTreeMap<Arc<str>, Vec<Arc<str>>>>,
+    /// Where this proxy runs, and the cluster of proxies like it.
+    local: OnceLock<(Locality, ClusterRef)>,
+    /// Told when clusters or endpoints change.
+    changed: Notify,
+    /// Told when endpoints were checked that others wait for.
+    checked: Arc<Notify>,
 }
 
 impl Default for State {
@@ -57,6 +64,9 @@ impl Default for State {
             prepare: None,
             runtime: OnceLock::new(),
             borrowers: Mutex::default(),
+            local: OnceLock::new(),
+            changed: Notify::new(),
+            checked: Arc::default(),
         }
     }
 }
@@ -140,6 +150,51 @@ impl State {
         ListenerWatch::new(self.listener_changes.subscribe())
     }
 
+    /// Says where this proxy runs and which cluster its like are; once.
+    pub fn set_local(&self, locality: Locality, cluster: &str) {
+        // Only a bootstrap says so, and there is one.
+        let _ = self.local.set((locality, self.clusters.slot(cluster)));
+    }
+
+    /// Where this proxy runs, and the cluster of proxies like it.
+    pub fn local(&self) -> Option<&(Locality, ClusterRef)> {
+        self.local.get()
+    }
+
+    /// Told when clusters or endpoints change, for health checkers.
+    pub fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    /// To be told when endpoints got their first check.
+    pub fn checked(&self) -> &Arc<Notify> {
+        &self.checked
+    }
+
+    /// Whether no endpoint of a cluster waits for its first check.
+    pub fn is_checked(&self, cluster: &str) -> bool {
+        let Some(cluster) = self.clusters.value(cluster) else {
+            return true;
+        };
+        let set = cluster.endpoints().and_then(|slot| slot.load_full());
+        let pending = |set: Arc<EndpointSet>| {
+            let mut endpoints = set.iter();
+            endpoints.any(|one| one.found.has(lateen_proxy_model::ActiveHealth::PENDING))
+        };
+        cluster.health_check.is_none() || !set.is_some_and(pending)
+    }
+
+    /// Drops endpoints that discovery gave up and that fail their checks now.
+    pub fn drop_left(&self, cluster: &Cluster) {
+        let Some(slot) = cluster.endpoints() else {
+            return;
+        };
+        if let Some(fewer) = slot.load().as_deref().and_then(without_left) {
+            slot.store(Some(Arc::new(fewer)));
+            self.prepare_all(slot.name());
+        }
+    }
+
     /// Stores a cluster; the counters of the value before are carried over.
     pub fn set_cluster(&self, mut cluster: Cluster) {
         let slot = self.clusters.slot(&cluster.name);
@@ -151,6 +206,7 @@ impl State {
             prepare.prepare(&cluster);
         }
         slot.store(Some(Arc::new(cluster)));
+        self.changed.notify_one();
     }
 
     fn note_borrower(&self, cluster: &Cluster) {
@@ -170,23 +226,40 @@ impl State {
     /// Stores endpoints; those that did not change stay the same values.
     pub fn set_endpoints(&self, name: &str, localities: Vec<LocalityEndpoints>) {
         let slot = self.endpoints.slot(name);
-        let merged = merge(slot.load().as_deref(), localities);
+        let mut merged = merge(slot.load().as_deref(), localities);
+        let users = self.users(name);
+        if users
+            .iter()
+            .any(|one| one.health_check.is_some() && !one.remove_healthy)
+        {
+            keep_healthy(slot.load().as_deref(), &mut merged);
+        }
         slot.store(Some(Arc::new(merged)));
-        let Some(prepare) = &self.prepare else {
-            return;
-        };
+        self.prepare_all(name);
+        self.changed.notify_one();
+    }
+
+    /// The clusters that use endpoints of this name.
+    fn users(&self, name: &str) -> Vec<Arc<Cluster>> {
+        let slot = self.endpoints.slot(name);
         let borrowers = lock(&self.borrowers).get(name).cloned();
         let own = self.clusters.value(name);
         let others = borrowers.iter().flatten();
         let others = others.filter_map(|other| self.clusters.value(other));
-        for cluster in own.into_iter().chain(others) {
-            // The name may be that of other endpoints by now.
-            if cluster
-                .endpoints()
-                .is_some_and(|used| Arc::ptr_eq(used, &slot))
-            {
-                prepare.prepare(&cluster);
-            }
+        // The name may be that of other endpoints by now.
+        let uses = |cluster: &Arc<Cluster>| {
+            let used = cluster.endpoints();
+            used.is_some_and(|used| Arc::ptr_eq(used, &slot))
+        };
+        own.into_iter().chain(others).filter(uses).collect()
+    }
+
+    fn prepare_all(&self, name: &str) {
+        let Some(prepare) = &self.prepare else {
+            return;
+        };
+        for cluster in self.users(name) {
+            prepare.prepare(&cluster);
         }
     }
 

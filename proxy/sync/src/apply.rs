@@ -554,11 +554,9 @@ impl Applier {
 
     /// Whether no cluster that is referred to is still waiting.
     fn is_warm(&self, uses: &Uses) -> bool {
-        self.warming.is_empty()
-            || !uses
-                .clusters
-                .iter()
-                .any(|name| self.warming.contains_key(name))
+        let waits =
+            |name: &Arc<str>| self.warming.contains_key(name) || !self.state.is_checked(name);
+        !uses.clusters.iter().any(waits)
     }
 
     fn warm_listeners(&mut self) {

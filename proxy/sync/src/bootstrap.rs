@@ -11,8 +11,8 @@ use envoy_types::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier
 use envoy_types::pb::envoy::config::core::v3::{ConfigSource, Node};
 use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind;
-use lateen_proxy_model::OverloadPlan;
-use lateen_proxy_state::{ResourceKind, Runtime};
+use lateen_proxy_model::{Locality, OverloadPlan};
+use lateen_proxy_state::{ResourceKind, Runtime, State};
 use lateen_xds::json;
 use prost::Message;
 
@@ -61,6 +61,8 @@ pub struct Bootstrap {
     pub dynamic: Dynamic,
     /// What is done when the process runs short of something.
     pub overload: Option<OverloadPlan>,
+    /// Cluster of proxies like this one, for zone-aware routing; may be empty.
+    pub local_cluster: String,
     /// Resources, for [`Client::apply_static`](crate::Client::apply_static).
     pub resources: StaticResources,
 }
@@ -184,6 +186,8 @@ impl Bootstrap {
             &mut faults,
         );
         let node = message.node.take().unwrap_or_default();
+        let local_cluster = local_cluster(&at.field("cluster_manager"), &mut message);
+        let local_cluster = kept(local_cluster, &mut faults);
         kept(nothing_left(&at, &message), &mut faults);
         let made = Self {
             node,
@@ -192,9 +196,33 @@ impl Bootstrap {
             runtime,
             dynamic,
             overload,
+            local_cluster,
             resources,
         };
         (made, faults)
+    }
+}
+
+fn local_cluster(at: &At<'_>, message: &mut wire::Bootstrap) -> Result<String, Refused> {
+    let mut manager = message.cluster_manager.take().unwrap_or_default();
+    let name = take(&mut manager.local_cluster_name);
+    nothing_left(at, &manager)?;
+    Ok(name)
+}
+
+impl Bootstrap {
+    /// Tells the state where the proxy runs. Before resources are applied.
+    pub fn place(&self, state: &State) {
+        if self.local_cluster.is_empty() {
+            return;
+        }
+        let place = self.node.locality.clone().unwrap_or_default();
+        let locality = Locality {
+            region: place.region.into(),
+            zone: place.zone.into(),
+            sub_zone: place.sub_zone.into(),
+        };
+        state.set_local(locality, &self.local_cluster);
     }
 }
 

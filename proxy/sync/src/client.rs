@@ -100,7 +100,7 @@ impl Client {
     /// A client that writes to `state`. Must be made on a tokio runtime when static resources hold DNS clusters.
     pub fn new(state: Arc<State>, logs: Arc<dyn AccessLogs>, config: ClientConfig) -> Self {
         state.set_own_cluster(&config.node.cluster);
-        let wake = Arc::new(Notify::new());
+        let wake = Arc::clone(state.checked());
         let resolvers = Resolvers::new(Arc::clone(&wake));
         let of_pod = config.dynamic.is_none();
         let dynamic = config.dynamic.unwrap_or_else(Dynamic::of_pod);

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lateen_proxy_model::{
-    Cluster, ClusterKind, DnsFamily, DnsHost, Endpoint, Health, LocalityEndpoints,
+    Cluster, ClusterKind, DnsFamily, DnsHost, DnsSettings, Endpoint, Health, LocalityEndpoints,
 };
 use lateen_proxy_state::State;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+
+use crate::query;
 
 /// Least and most time until a failed look-up is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -29,8 +31,7 @@ struct Job {
     name: Arc<str>,
     hosts: Arc<[DnsHost]>,
     strict: bool,
-    refresh: Duration,
-    family: DnsFamily,
+    dns: DnsSettings,
 }
 
 impl Resolvers {
@@ -46,11 +47,7 @@ impl Resolvers {
     pub(crate) fn follow(&self, state: &Arc<State>, cluster: &Cluster) {
         self.stop(&cluster.name);
         let ClusterKind::Dns {
-            hosts,
-            strict,
-            refresh,
-            family,
-            ..
+            hosts, strict, dns, ..
         } = &cluster.kind
         else {
             return;
@@ -59,8 +56,7 @@ impl Resolvers {
             name: Arc::clone(&cluster.name),
             hosts: Arc::clone(hosts),
             strict: *strict,
-            refresh: *refresh,
-            family: *family,
+            dns: dns.clone(),
         };
         let name = Arc::clone(&cluster.name);
         let task = tokio::spawn(run(job, Arc::clone(state), Arc::clone(&self.changed)));
@@ -92,15 +88,19 @@ async fn run(job: Job, state: Arc<State>, changed: Arc<Notify>) {
     loop {
         let first = state.endpoints().value(&job.name).is_none();
         let wait = match look_up(&job).await {
-            Some(localities) => {
+            Some((localities, ttl)) => {
                 failures = 0;
                 state.set_endpoints(&job.name, localities);
-                job.refresh
+                let wait = if job.dns.respect_ttl && ttl < Duration::MAX {
+                    ttl.max(job.dns.min_refresh)
+                } else {
+                    job.dns.refresh
+                };
+                wait + part_of(job.dns.jitter)
             }
             None => {
                 failures = failures.saturating_add(1);
-                let grown = RETRY.0.saturating_mul(1 << failures.min(5));
-                grown.min(RETRY.1).min(job.refresh.max(RETRY.0))
+                failed(&job.dns, failures)
             }
         };
         if first {
@@ -109,25 +109,39 @@ async fn run(job: Job, state: Arc<State>, changed: Arc<Notify>) {
             }
             changed.notify_one();
         }
-        tokio::time::sleep(spread(wait)).await;
+        tokio::time::sleep(wait).await;
     }
 }
 
-/// Up to a tenth more, so that proxies do not ask all at once.
-fn spread(wait: Duration) -> Duration {
-    wait + wait.mul_f64(fastrand::f64() / 10.0)
+/// The wait after so many failures: as the cluster says, or growing up to its usual time.
+fn failed(dns: &DnsSettings, failures: u32) -> Duration {
+    if let Some((base, most)) = dns.failure {
+        let factor = (1u32 << failures.min(16)).saturating_sub(1);
+        return part_of(base.saturating_mul(factor)).clamp(Duration::from_millis(1), most);
+    }
+    let grown = RETRY.0.saturating_mul(1 << failures.min(5));
+    let wait = grown.min(RETRY.1).min(dns.refresh.max(RETRY.0));
+    wait + part_of(wait / 10)
 }
 
-/// Endpoints of all hosts; `None` when a host could not be looked up, so that the last addresses stay.
-async fn look_up(job: &Job) -> Option<Vec<LocalityEndpoints>> {
+fn part_of(time: Duration) -> Duration {
+    time.mul_f64(fastrand::f64())
+}
+
+/// Endpoints of all hosts and the least time to live; `None` when a host could not be looked up, so that the last
+/// addresses stay.
+async fn look_up(job: &Job) -> Option<(Vec<LocalityEndpoints>, Duration)> {
     let mut localities: Vec<LocalityEndpoints> = Vec::new();
+    let mut least = Duration::MAX;
     for host in &*job.hosts {
-        let addresses = addresses(host, job.family).await?;
+        let (addresses, ttl) = addresses(host, &job.dns).await?;
+        least = least.min(ttl);
         let used = if job.strict { addresses.len() } else { 1 };
+        let others: Arc<[SocketAddr]> = addresses.iter().skip(used).copied().collect();
         let endpoints = addresses
             .into_iter()
             .take(used)
-            .map(|address| Arc::new(endpoint(host, address)));
+            .map(|address| Arc::new(endpoint(host, address, &others)));
         localities.push(LocalityEndpoints {
             locality: host.locality.clone(),
             priority: host.priority,
@@ -135,20 +149,40 @@ async fn look_up(job: &Job) -> Option<Vec<LocalityEndpoints>> {
             endpoints: endpoints.collect(),
         });
     }
-    Some(localities)
+    Some((localities, least))
 }
 
-async fn addresses(host: &DnsHost, family: DnsFamily) -> Option<Vec<SocketAddr>> {
+async fn addresses(host: &DnsHost, dns: &DnsSettings) -> Option<(Vec<SocketAddr>, Duration)> {
+    if dns.servers.is_empty() && !dns.respect_ttl {
+        let found = system_addresses(host).await?;
+        return Some((of_family(found, dns.family), Duration::MAX));
+    }
+    let own;
+    let servers = if dns.servers.is_empty() {
+        own = query::system();
+        &*own
+    } else {
+        &*dns.servers
+    };
+    let families = (
+        dns.family != DnsFamily::V6Only,
+        dns.family != DnsFamily::V4Only,
+    );
+    let (found, ttl) = query::ask(servers, &host.host, families).await?;
+    let found = found.into_iter().map(|ip| SocketAddr::new(ip, host.port));
+    Some((of_family(found.collect(), dns.family), ttl))
+}
+
+async fn system_addresses(host: &DnsHost) -> Option<Vec<SocketAddr>> {
     let lookup = tokio::net::lookup_host((&*host.host, host.port));
-    let found = match tokio::time::timeout(LOOKUP, lookup).await {
-        Ok(Ok(found)) => found.collect::<Vec<_>>(),
+    match tokio::time::timeout(LOOKUP, lookup).await {
+        Ok(Ok(found)) => Some(found.collect()),
         Ok(Err(error)) => {
             tracing::debug!("looking up {}: {error}", host.host);
-            return None;
+            None
         }
-        Err(_) => return None,
-    };
-    Some(of_family(found, family))
+        Err(_) => None,
+    }
 }
 
 fn of_family(mut found: Vec<SocketAddr>, family: DnsFamily) -> Vec<SocketAddr> {
@@ -166,9 +200,12 @@ fn of_family(mut found: Vec<SocketAddr>, family: DnsFamily) -> Vec<SocketAddr> {
     found
 }
 
-fn endpoint(host: &DnsHost, address: SocketAddr) -> Endpoint {
+fn endpoint(host: &DnsHost, address: SocketAddr, others: &Arc<[SocketAddr]>) -> Endpoint {
     let mut made = Endpoint::new(address, host.weight, Health::Healthy, host.metadata.clone());
-    made.hostname = Some((&*host.host).into());
+    let own = host.hostname.clone();
+    made.hostname = Some(own.unwrap_or_else(|| (&*host.host).into()));
+    made.check.clone_from(&host.check);
+    made.additional = Arc::clone(others);
     made
 }
 

@@ -14,6 +14,7 @@ mod delta;
 mod dns;
 mod files;
 mod grpc_target;
+mod query;
 mod session;
 mod sotw;
 mod source;

@@ -3,8 +3,11 @@
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use lateen_proxy_model::{Cluster, Endpoint, Health, LocalityEndpoints};
+use lateen_proxy_model::{
+    ActiveHealth, CircuitBreakers, Cluster, Endpoint, Health, LocalityEndpoints,
+};
 use lateen_proxy_state::{ResourceKind, State};
 use serde_json::{Map, Value, json};
 
@@ -14,16 +17,11 @@ use super::socket_address;
 pub(super) fn as_text(state: &State, now: u64) -> String {
     let mut out = String::new();
     for (name, cluster) in state.clusters().values() {
-        let limits = &cluster.limits;
-        let facts = [
-            ("max_connections", limits.max_connections),
-            ("max_pending_requests", limits.max_pending),
-            ("max_requests", limits.max_requests),
-            ("max_retries", limits.max_retries),
-        ];
         let _ = writeln!(out, "{name}::observability_name::{name}");
-        for (fact, value) in facts {
-            let _ = writeln!(out, "{name}::default_priority::{fact}::{value}");
+        for (priority, high) in [("default_priority", false), ("high_priority", true)] {
+            for (fact, value) in limits(cluster.limits_of(high)) {
+                let _ = writeln!(out, "{name}::{priority}::{fact}::{value}");
+            }
         }
         let _ = writeln!(out, "{name}::added_via_api::{}", !is_static(state, &name));
         for (locality, endpoint) in endpoints(&cluster) {
@@ -44,17 +42,25 @@ pub(super) fn as_json(state: &State, now: u64) -> Value {
                 .iter()
                 .map(|(locality, endpoint)| host(locality, endpoint, now))
                 .collect();
-            let limits = &cluster.limits;
+            let thresholds = |(name, high): (&str, bool)| {
+                let facts = limits(cluster.limits_of(high));
+                let mut one: Map<String, Value> = facts
+                    .into_iter()
+                    .map(|(fact, value)| (fact.to_owned(), value.into()))
+                    .collect();
+                if high {
+                    one.insert("priority".to_owned(), name.into());
+                }
+                Value::from(one)
+            };
+            let thresholds = [("DEFAULT", false), ("HIGH", true)].map(thresholds);
             let mut status = json!({
                 "name": **name,
                 "added_via_api": !is_static(state, name),
                 "observability_name": **name,
-                "circuit_breakers": { "thresholds": [{
-                    "max_connections": limits.max_connections,
-                    "max_pending_requests": limits.max_pending,
-                    "max_requests": limits.max_requests,
-                    "max_retries": limits.max_retries,
-                }] },
+                "circuit_breakers": {
+                    "thresholds": thresholds,
+                },
             });
             if !hosts.is_empty() {
                 status["host_statuses"] = hosts.into();
@@ -98,8 +104,10 @@ fn endpoint_lines(
 ) {
     let address = endpoint.address;
     let place = &locality.locality;
+    for (fact, _, value) in totals(endpoint) {
+        let _ = writeln!(out, "{cluster}::{address}::{fact}::{value}");
+    }
     let facts = [
-        ("rq_active", endpoint.active.load(Relaxed).to_string()),
         (
             "hostname",
             endpoint.hostname.as_deref().unwrap_or_default().to_owned(),
@@ -111,6 +119,8 @@ fn endpoint_lines(
         ("sub_zone", place.sub_zone.to_string()),
         ("canary", "false".to_owned()),
         ("priority", locality.priority.to_string()),
+        ("success_rate", "-1".to_owned()),
+        ("local_origin_success_rate", "-1".to_owned()),
     ];
     for (fact, value) in facts {
         let _ = writeln!(out, "{cluster}::{address}::{fact}::{value}");
@@ -127,9 +137,31 @@ fn host(locality: &LocalityEndpoints, endpoint: &Endpoint, now: u64) -> Value {
     if endpoint.ejection.is_out(now) {
         health.insert("failed_outlier_check".to_owned(), true.into());
     }
+    let found = endpoint.found.bits();
+    for (bit, name) in [
+        (ActiveHealth::FAILED, "failed_active_health_check"),
+        (ActiveHealth::DEGRADED, "failed_active_degraded_check"),
+        (ActiveHealth::LEAVING, "pending_dynamic_removal"),
+        (ActiveHealth::PENDING, "pending_active_hc"),
+        (ActiveHealth::EXCLUDED, "excluded_via_immediate_hc_fail"),
+        (ActiveHealth::TIMED_OUT, "active_hc_timeout"),
+    ] {
+        if found & bit != 0 {
+            health.insert(name.to_owned(), true.into());
+        }
+    }
+    let stats: Vec<Value> = totals(endpoint)
+        .into_iter()
+        .map(|(name, kind, value)| match (kind, value) {
+            // As Envoy's JSON, a zero counter has no value.
+            ("COUNTER", 0) => json!({ "name": name }),
+            ("COUNTER", value) => json!({ "name": name, "value": value.to_string() }),
+            (kind, value) => json!({ "type": kind, "name": name, "value": value.to_string() }),
+        })
+        .collect();
     let mut fields = json!({
         "address": socket_address(endpoint.address),
-        "stats": [{ "type": "GAUGE", "name": "rq_active", "value": endpoint.active.load(Relaxed).to_string() }],
+        "stats": stats,
         "health_status": health,
         "weight": endpoint.weight,
         "locality": { "region": *place.region, "zone": *place.zone, "sub_zone": *place.sub_zone },
@@ -152,8 +184,38 @@ fn eds_health(health: Health) -> &'static str {
     }
 }
 
+/// Totals of an endpoint in the order of Envoy's page.
+fn totals(endpoint: &Endpoint) -> [(&'static str, &'static str, u64); 8] {
+    let stats = &endpoint.stats;
+    let counter = |name, value: &AtomicU64| (name, "COUNTER", value.load(Relaxed));
+    let gauge = |name, value: &AtomicU32| (name, "GAUGE", u64::from(value.load(Relaxed)));
+    [
+        gauge("cx_active", &stats.cx_active),
+        counter("cx_connect_fail", &stats.cx_connect_fail),
+        counter("cx_total", &stats.cx_total),
+        gauge("rq_active", &endpoint.active),
+        counter("rq_error", &stats.rq_error),
+        counter("rq_success", &stats.rq_success),
+        counter("rq_timeout", &stats.rq_timeout),
+        counter("rq_total", &stats.rq_total),
+    ]
+}
+
+fn limits(limits: &CircuitBreakers) -> [(&'static str, u32); 4] {
+    [
+        ("max_connections", limits.max_connections),
+        ("max_pending_requests", limits.max_pending),
+        ("max_requests", limits.max_requests),
+        ("max_retries", limits.max_retries),
+    ]
+}
+
 fn health_flags(endpoint: &Endpoint, now: u64) -> String {
     let mut flags = String::new();
+    let found = endpoint.found.bits();
+    if found & ActiveHealth::FAILED != 0 {
+        flags.push_str("/failed_active_hc");
+    }
     if endpoint.ejection.is_out(now) {
         flags.push_str("/failed_outlier_check");
     }
@@ -162,6 +224,17 @@ fn health_flags(endpoint: &Endpoint, now: u64) -> String {
         Health::Degraded => flags.push_str("/degraded_eds"),
         Health::Unhealthy => flags.push_str("/failed_eds_health"),
         Health::Draining => flags.push_str("/eds_status_draining"),
+    }
+    for (bit, text) in [
+        (ActiveHealth::DEGRADED, "/degraded_active_hc"),
+        (ActiveHealth::LEAVING, "/pending_dynamic_removal"),
+        (ActiveHealth::PENDING, "/pending_active_hc"),
+        (ActiveHealth::EXCLUDED, "/excluded_via_immediate_hc_fail"),
+        (ActiveHealth::TIMED_OUT, "/active_hc_timeout"),
+    ] {
+        if found & bit != 0 {
+            flags.push_str(text);
+        }
     }
     if flags.is_empty() {
         "healthy".to_owned()

@@ -88,6 +88,10 @@ where
             auto_host,
             attempt_count: target.host.include_attempt_count,
             hash: hashed.hash,
+            subset: match target.weighted {
+                Some(weighted) => weighted.subset.as_deref(),
+                None => target.forward.subset.as_deref(),
+            },
         };
         let request = (parts, body);
         let mut response = forward(exchange, upstreams, plan, request, upgrade.as_deref()).await?;

@@ -66,6 +66,7 @@ fn weights_split_and_their_headers_go_along() {
         let one = Upstream::statuses(&[201]).await;
         let two = Upstream::statuses(&[202]).await;
         let candidate = |upstream: &Upstream, weight| WeightedCluster {
+            subset: None,
             cluster: slot(upstream.cluster()),
             weight,
             request_headers: HeaderMutations::default(),

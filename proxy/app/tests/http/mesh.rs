@@ -364,34 +364,19 @@ pub(crate) fn cluster(addresses: &[SocketAddr]) -> Cluster {
         weight: 0,
         endpoints: addresses.iter().map(endpoint).collect(),
     }]);
+    let kind = ClusterKind::Endpoints(Slot::filled("app", Arc::new(set)));
     Cluster {
-        name: "outbound|80||app.default.svc.cluster.local".into(),
-        kind: ClusterKind::Endpoints(Slot::filled("app", Arc::new(set))),
-        lb: LbPolicy::RoundRobin,
-        balancing: Default::default(),
         panic_threshold: 0,
         connect_timeout: Duration::from_secs(1),
         http: HttpProtocol::Downstream,
         idle_timeout: None,
-        max_requests_per_connection: None,
-        max_concurrent_streams: None,
-        codec: Default::default(),
-        transports: Vec::new(),
-        limits: CircuitBreakers::default(),
-        outlier: None,
-        keepalive: None,
-        bind: None,
-        proxy_protocol: None,
-        alpn_override_off: false,
-        metadata_exchange: false,
         service: ServiceInfo {
             host: "app.default.svc.cluster.local".into(),
             name: "app".into(),
             namespace: "default".into(),
             external: false,
         },
-        shared: Arc::default(),
-        plan: Default::default(),
+        ..Cluster::new("outbound|80||app.default.svc.cluster.local", kind)
     }
 }
 
@@ -401,6 +386,8 @@ pub(crate) fn slot(cluster: Cluster) -> ClusterRef {
 
 pub(crate) fn to(slot: ClusterRef) -> RouteForward {
     RouteForward {
+        subset: None,
+        high: false,
         cluster: ClusterChoice::One(slot),
         cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
         timeout: None,

@@ -62,6 +62,7 @@ impl Ca {
         let tls = ClientTls {
             sni: Some("outbound_.80_._.app.default.svc.cluster.local".into()),
             auto_sni: false,
+            host_sni: false,
             alpn: vec![b"istio".to_vec()],
             identity: Some(self.identity(CLIENT)),
             trust: Some(self.trust()),

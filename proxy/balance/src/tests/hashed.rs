@@ -28,8 +28,8 @@ fn weighted() -> Vec<Arc<Endpoint>> {
 fn keyed() -> Vec<Arc<Endpoint>> {
     let one = |number: u8| {
         let mut made = numbered(number, 1);
-        let key = format!("host-{number}");
-        made.metadata.labels.insert("hash_key".into(), key.into());
+        let key = format!("host-{number}").as_str().into();
+        made.metadata.labels.insert("hash_key".into(), key);
         Arc::new(made)
     };
     (1..=5).map(one).collect()

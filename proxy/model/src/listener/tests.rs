@@ -18,7 +18,7 @@ fn chain(name: &str) -> Arc<FilterChain> {
             idle_timeout: None,
             max_connect_attempts: 1,
             access_log: Vec::new(),
-            metadata_match: EndpointMetadata::default(),
+            subset: None,
             hash_source: false,
         })),
         stats: None,

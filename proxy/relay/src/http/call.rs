@@ -115,6 +115,8 @@ where
             istio_alpn: false,
             host: host.as_ref().and_then(|host| host.to_str().ok()),
             downstream_addresses: self.addresses,
+            high: false,
+            connection: 0,
         };
         match self.upstreams.dial.send(target, request).await {
             Ok((response, _)) => {

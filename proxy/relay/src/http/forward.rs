@@ -3,24 +3,27 @@
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use lateen_proxy_model::{
-    ActiveRequest, Balance, Choice, ClusterRef, Dial, Endpoint, HeaderCase, HttpProtocol, Outcome,
-    ResetReason, RetryPolicy, RouteForward, ScaledTime, SendFailure, Target, UpstreamConnection,
+    ActiveHealth, ActiveRequest, Balance, Choice, ClusterRef, Dial, Endpoint, HeaderCase,
+    HttpProtocol, Outcome, ResetReason, RetryPolicy, RouteForward, ScaledTime, SendFailure,
+    SubsetCriteria, Target, UpstreamConnection,
 };
 
 use super::client_body::ClientBody;
 use super::exchange::Exchange;
 use super::interim;
 use super::limits::Limits;
+use super::load;
 use super::mirror;
 use super::number::number;
 use super::peer::Exchanged;
@@ -31,6 +34,7 @@ use super::worker::KnownCluster;
 
 static ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 static EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+static CHECK_FAIL: HeaderName = HeaderName::from_static("x-envoy-immediate-health-check-fail");
 static SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// Bytes of an answer that are read only to keep its connection.
@@ -73,6 +77,8 @@ pub struct ForwardPlan<'a> {
     pub attempt_count: bool,
     /// Hash of the request, for clusters that balance by it.
     pub hash: Option<u64>,
+    /// Labels that the endpoint must have, for clusters with subsets.
+    pub subset: Option<&'a SubsetCriteria>,
 }
 
 /// The request's body, as often as it may be needed.
@@ -122,7 +128,7 @@ where
         allow_upgrade(exchange, &plan, &cluster, protocol, &mut parts)?;
     }
     finish_head(exchange, &plan, &cluster, &mut parts);
-    let retries = Retries::new(plan.retry.filter(|_| upgrade.is_none()));
+    let retries = Retries::new(plan.retry.filter(|_| upgrade.is_none()), plan.forward.high);
     let http2 = match cluster.cluster.http {
         HttpProtocol::Http1 => false,
         HttpProtocol::Http2 => true,
@@ -327,7 +333,7 @@ where
         mut parts: Parts,
     ) -> Result<Response<D::Body>, LocalReply> {
         loop {
-            let Some(endpoint) = self.choose(exchange) else {
+            let Some(endpoint) = self.choose(exchange, &parts) else {
                 exchange.attempts = exchange.attempts.max(1);
                 return Err(LocalReply::no_healthy_upstream());
             };
@@ -409,13 +415,15 @@ where
         }
     }
 
-    fn choose(&self, exchange: &Exchange) -> Option<Arc<Endpoint>> {
+    fn choose(&self, exchange: &Exchange, parts: &Parts) -> Option<Arc<Endpoint>> {
         let (tried, selection_attempts) = self.retries.avoid();
         let choice = Choice {
             original_dst: Some(exchange.conn.facts.destination.0),
             tried,
             selection_attempts,
             hash: self.plan.hash,
+            subset: self.plan.subset,
+            headers: Some(&parts.headers),
         };
         self.upstreams
             .balance
@@ -443,7 +451,13 @@ where
             head.headers.insert(header::HOST, name);
         }
         let facts = &exchange.conn.facts;
-        let host = head.headers.get(header::HOST).cloned();
+        let options = &self.cluster.cluster.options;
+        let sni = options.sni_header.as_ref().unwrap_or(&header::HOST);
+        let host = head
+            .headers
+            .get(sni)
+            .or_else(|| head.headers.get(header::HOST));
+        let host = host.cloned();
         let target = Target {
             slot: self.plan.slot,
             cluster: &self.cluster.cluster,
@@ -452,6 +466,8 @@ where
             istio_alpn: exchange.conn.chain.istio_alpn,
             host: host.as_ref().and_then(|host| host.to_str().ok()),
             downstream_addresses: Some((facts.client.0, facts.destination.0)),
+            high: self.plan.forward.high,
+            connection: Rc::as_ptr(&exchange.conn) as usize as u64,
         };
         let mut request = Request::from_parts(head, self.payload.next());
         if exchange.conn.chain.manager.proxy_100_continue {
@@ -482,6 +498,10 @@ where
     }
 
     fn report(&self, endpoint: &Endpoint, outcome: &Result<Answered<D::Body>, Failed>) {
+        count(endpoint, outcome);
+        if let Ok((response, _)) = outcome {
+            self.heed(endpoint, response.headers());
+        }
         let outcome = match outcome {
             Ok((response, _)) => match response.status() {
                 StatusCode::BAD_GATEWAY
@@ -504,4 +524,43 @@ where
             .balance
             .report(&self.cluster.cluster, endpoint, outcome);
     }
+}
+
+impl<L, D> Tries<'_, L, D>
+where
+    L: Balance,
+{
+    /// What an answer says of its endpoint besides.
+    fn heed(&self, endpoint: &Endpoint, headers: &HeaderMap) {
+        let cluster = &self.cluster.cluster;
+        if cluster.health_check.is_some() && headers.contains_key(&CHECK_FAIL) {
+            endpoint
+                .found
+                .set(ActiveHealth::FAILED | ActiveHealth::EXCLUDED);
+            let failures = &cluster.shared.checks().passive_failure;
+            failures.fetch_add(1, Ordering::Relaxed);
+            self.upstreams.balance.failed(cluster);
+        }
+        if cluster.balancing.reported.is_some()
+            && let Some(report) = load::read(headers)
+        {
+            self.upstreams.balance.load(cluster, endpoint, &report);
+        }
+    }
+}
+
+/// The endpoint's own totals.
+fn count<B>(endpoint: &Endpoint, outcome: &Result<Answered<B>, Failed>) {
+    let stats = &endpoint.stats;
+    let bump = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+    bump(&stats.rq_total);
+    match outcome {
+        Ok((response, _)) if response.status().is_server_error() => bump(&stats.rq_error),
+        Ok(_) => bump(&stats.rq_success),
+        Err(Failed::TimedOut) => {
+            bump(&stats.rq_timeout);
+            bump(&stats.rq_error)
+        }
+        Err(Failed::Reset(_)) => bump(&stats.rq_error),
+    };
 }

@@ -110,6 +110,8 @@ where
         istio_alpn: facts.istio_alpn,
         host: host.as_ref().and_then(|host| host.to_str().ok()),
         downstream_addresses: Some(facts.addresses),
+        high: false,
+        connection: 0,
     };
     if let Ok((response, _)) = upstreams.dial.send(target, request).await {
         // Read to its end, so that the connection can be used again.

@@ -16,6 +16,7 @@ mod http1;
 mod interim;
 mod life;
 mod limits;
+mod load;
 mod mirror;
 mod number;
 mod overload;

@@ -33,25 +33,28 @@ pub(crate) struct Retries<'a> {
     made: u32,
     tried: Vec<u64>,
     running: Option<Running>,
+    /// The request has high priority.
+    high: bool,
 }
 
 /// One retry under way, in the cluster's circuit breaker.
-struct Running(Arc<ClusterShared>);
+struct Running(Arc<ClusterShared>, bool);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.retries.leave();
+        self.0.of(self.1).retries.leave();
     }
 }
 
 impl<'a> Retries<'a> {
-    pub(crate) fn new(policy: Option<&'a RetryPolicy>) -> Self {
+    pub(crate) fn new(policy: Option<&'a RetryPolicy>, high: bool) -> Self {
         Self {
             policy,
             left: policy.map_or(0, |policy| policy.retries),
             made: 0,
             tried: Vec::new(),
             running: None,
+            high,
         }
     }
 
@@ -133,10 +136,11 @@ impl<'a> Retries<'a> {
             return Verdict::Limited(Flags::RETRIES_EXHAUSTED);
         }
         let shared = &cluster.cluster.shared;
-        if !shared.retries.enter(cluster.cluster.limits.max_retries) {
+        let retries = &shared.of(self.high).retries;
+        if !retries.enter(cluster.cluster.max_retries(self.high)) {
             return Verdict::Limited(Flags::UPSTREAM_OVERFLOW);
         }
-        self.running = Some(Running(Arc::clone(shared)));
+        self.running = Some(Running(Arc::clone(shared), self.high));
         self.left -= 1;
         self.made += 1;
         Verdict::Again

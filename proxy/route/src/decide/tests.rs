@@ -31,6 +31,8 @@ fn on(path: PathMatcher) -> RouteMatch {
 
 fn forward(cluster: ClusterChoice) -> RouteForward {
     RouteForward {
+        subset: None,
+        high: false,
         cluster,
         cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
         timeout: Some(Duration::from_secs(3)),
@@ -116,6 +118,7 @@ fn the_first_route_that_holds_wins() {
 #[test]
 fn weights_share_requests() {
     let candidate = |name: &str, weight| WeightedCluster {
+        subset: None,
         cluster: Slot::new(name),
         weight,
         request_headers: HeaderMutations::default(),

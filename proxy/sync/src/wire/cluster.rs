@@ -7,21 +7,29 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as wire;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbConfig,
+    ClusterDiscoveryType, DiscoveryType, LbConfig,
 };
 use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::extensions::clusters::dns::v3::DnsCluster;
 use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind;
 use lateen_proxy_model::{
-    CircuitBreakers, Cluster, ClusterKind, DnsFamily, LocalityEndpoints, OutlierDetection,
-    RateDetector, ServiceInfo, TcpKeepalive,
+    Cluster, ClusterKind, ConnectionOptions, LbPolicy, LocalityEndpoints, ServiceInfo, TcpKeepalive,
 };
+use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{duration, flag, must_be_off, number, port, texts};
 use super::context::{Context, Uses};
-use super::protocol::{self, Protocol};
-use super::{balance, config_source, endpoint, ignored, metadata_exchange, socket};
+use super::matcher::header_name;
+use super::protocol;
+use super::{
+    balance, breakers, config_source, dns, endpoint, health_check, ignored, metadata_exchange,
+    outlier, socket, subset,
+};
+
+/// Names the endpoint of an original-destination cluster, unless another header is named.
+const ORIGINAL_DST_HEADER: &str = "x-envoy-original-dst-host";
 
 /// A cluster, and what must happen beside storing it.
 pub(crate) struct BuiltCluster {
@@ -50,35 +58,43 @@ pub(crate) fn cluster(
     let protocol = protocol::of_cluster(&at, &mut message)?;
     let (transports, proxy_protocol) = socket::upstream(context, &at, &mut message, protocol.auto)?;
     let found = discovery(context, &at, &name, &mut message)?;
-    let balanced = balance::balancing(&at, &mut message)?;
+    let balanced = balance::balancing(context, &at, &mut message)?;
     let facts = facts(message.metadata.take());
     let connect = at.field("connect_timeout");
     let connect_timeout = duration(&connect, message.connect_timeout.take())?;
-    let Protocol {
-        http,
-        idle_timeout,
-        max_requests_per_connection,
-        codec,
-        ..
-    } = protocol;
+    let limits = breakers::read(
+        &at.field("circuit_breakers"),
+        message.circuit_breakers.take(),
+    )?;
+    let mut options = protocol.options;
+    connection_options(&at, &mut message, &mut options)?;
+    let subsets = subset::read(
+        &at.field("lb_subset_config"),
+        message.lb_subset_config.take(),
+    )?;
+    if subsets.is_some() && balanced.lb == LbPolicy::ClusterProvided {
+        let place = at.field("lb_subset_config");
+        return Err(place.refuse("does not go with CLUSTER_PROVIDED"));
+    }
+    let checks = at.field("health_checks");
     let cluster = Cluster {
-        name,
-        kind: found.kind,
         lb: balanced.lb,
         balancing: balanced.balancing,
         panic_threshold: balanced.panic_threshold,
         connect_timeout: connect_timeout.unwrap_or(Duration::from_secs(5)),
-        http,
-        idle_timeout,
-        max_requests_per_connection,
-        max_concurrent_streams: codec.http2.max_concurrent_streams,
-        codec,
+        http: protocol.http,
+        idle_timeout: protocol.idle_timeout,
+        max_requests_per_connection: protocol.max_requests_per_connection,
+        max_concurrent_streams: protocol.codec.http2.max_concurrent_streams,
+        codec: protocol.codec,
         transports,
-        limits: limits(
-            &at.field("circuit_breakers"),
-            message.circuit_breakers.take(),
-        )?,
-        outlier: outlier(
+        limits: limits.default,
+        high: limits.high,
+        max_connections_per_host: limits.per_host,
+        health_check: health_check::read(&checks, take(&mut message.health_checks))?,
+        remove_healthy: take(&mut message.ignore_health_on_host_removal),
+        subsets: subsets.or(balanced.subsets),
+        outlier: outlier::read(
             &at.field("outlier_detection"),
             message.outlier_detection.take(),
         )?,
@@ -86,13 +102,14 @@ pub(crate) fn cluster(
         bind: bind(
             &at.field("upstream_bind_config"),
             message.upstream_bind_config.take(),
+            &mut options,
         )?,
+        options,
         proxy_protocol,
         alpn_override_off: facts.alpn_override_off,
         metadata_exchange: filters(&at.field("filters"), take(&mut message.filters))?,
         service: facts.service,
-        shared: Arc::default(),
-        plan: Default::default(),
+        ..Cluster::new(name, found.kind)
     };
     nothing_left(&at, &message)?;
     Ok(BuiltCluster {
@@ -103,10 +120,11 @@ pub(crate) fn cluster(
     })
 }
 
-struct Discovery {
-    kind: ClusterKind,
-    inline: Option<Vec<LocalityEndpoints>>,
-    eds: Option<(Arc<str>, Option<Duration>)>,
+/// Where endpoints come from, and what is known of them.
+pub(super) struct Discovery {
+    pub(super) kind: ClusterKind,
+    pub(super) inline: Option<Vec<LocalityEndpoints>>,
+    pub(super) eds: Option<(Arc<str>, Option<Duration>)>,
 }
 
 fn discovery(
@@ -120,18 +138,19 @@ fn discovery(
         Some(ClusterDiscoveryType::Type(number)) => DiscoveryType::try_from(number)
             .map_err(|_| at.field("type").refuse(format!("unknown type {number}")))?,
         Some(ClusterDiscoveryType::ClusterType(custom)) => {
+            let packed = custom.typed_config.unwrap_or_default();
+            ignored::look_ups(message);
+            if any::holds::<DnsCluster>(&packed) {
+                return dns::extension(context, at, name, message, &packed);
+            }
             let text = format!("{} is not supported", custom.name);
             return Err(at.field("cluster_type").refuse(text));
         }
     };
-    let family = message.dns_lookup_family();
     if matches!(kind, DiscoveryType::StrictDns | DiscoveryType::LogicalDns) {
-        let strict = kind == DiscoveryType::StrictDns;
-        message.dns_lookup_family = 0;
-        return dns(context, at, name, message, (strict, family));
+        return dns::older(context, at, name, message, kind == DiscoveryType::StrictDns);
     }
-    message.dns_lookup_family = 0;
-    message.dns_refresh_rate = None;
+    ignored::look_ups(message);
     match kind {
         DiscoveryType::Eds => eds(context, at, name, message),
         DiscoveryType::OriginalDst => original_dst(at, message),
@@ -183,61 +202,8 @@ fn inline(
     })
 }
 
-fn dns(
-    context: &Context<'_>,
-    at: &At<'_>,
-    name: &str,
-    message: &mut wire::Cluster,
-    (strict, family): (bool, DnsLookupFamily),
-) -> Result<Discovery, Refused> {
-    resolver(&at.field("typed_dns_resolver_config"), message)?;
-    let place = at.field("load_assignment");
-    let given = message.load_assignment.take();
-    let given = given.ok_or_else(|| place.refuse("missing"))?;
-    let (_, parsed) = endpoint::assignment(&place, given)?;
-    let hosts = endpoint::hosts(parsed);
-    if !strict && hosts.len() != 1 {
-        return Err(place.refuse("LOGICAL_DNS needs exactly one endpoint"));
-    }
-    let place = at.field("dns_refresh_rate");
-    let refresh = duration(&place, message.dns_refresh_rate.take())?;
-    Ok(Discovery {
-        kind: ClusterKind::Dns {
-            endpoints: context.state().endpoints().slot(name),
-            hosts: hosts.into(),
-            strict,
-            refresh: refresh
-                .unwrap_or(Duration::from_secs(5))
-                .max(Duration::from_millis(1)),
-            family: match family {
-                DnsLookupFamily::Auto => DnsFamily::Auto,
-                DnsLookupFamily::V4Only => DnsFamily::V4Only,
-                DnsLookupFamily::V6Only => DnsFamily::V6Only,
-                DnsLookupFamily::V4Preferred => DnsFamily::V4Preferred,
-                DnsLookupFamily::All => DnsFamily::All,
-            },
-        },
-        inline: None,
-        eds: None,
-    })
-}
-
-/// Names are looked up by the system's resolver: settings of Envoy's own one are accepted as long as they name no servers.
-fn resolver(at: &At<'_>, message: &mut wire::Cluster) -> Result<(), Refused> {
-    use envoy_types::pb::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig;
-    let Some(config) = message.typed_dns_resolver_config.take() else {
-        return Ok(());
-    };
-    let packed = config.typed_config.unwrap_or_default();
-    let cares: CaresDnsResolverConfig = super::common::unpack(&at.field("typed_config"), &packed)?;
-    must_be_off(
-        &at.field("typed_config").field("resolvers"),
-        !cares.resolvers.is_empty(),
-    )
-}
-
 fn original_dst(at: &At<'_>, message: &mut wire::Cluster) -> Result<Discovery, Refused> {
-    let mut port_override = None;
+    let (mut port_override, mut header) = (None, None);
     if let Some(LbConfig::OriginalDstLbConfig(_)) = message.lb_config
         && let Some(LbConfig::OriginalDstLbConfig(mut config)) = message.lb_config.take()
     {
@@ -245,140 +211,25 @@ fn original_dst(at: &At<'_>, message: &mut wire::Cluster) -> Result<Discovery, R
         if let Some(value) = number(config.upstream_port_override.take()).filter(|one| *one > 0) {
             port_override = Some(port(&at.field("upstream_port_override"), value)?);
         }
+        let name = take(&mut config.http_header_name);
+        if take(&mut config.use_http_header) {
+            let name = if name.is_empty() {
+                ORIGINAL_DST_HEADER
+            } else {
+                &*name
+            };
+            header = Some(header_name(&at.field("http_header_name"), name)?);
+        }
         nothing_left(&at, &config)?;
     }
     Ok(Discovery {
-        kind: ClusterKind::OriginalDst { port_override },
+        kind: ClusterKind::OriginalDst {
+            port_override,
+            header,
+        },
         inline: None,
         eds: None,
     })
-}
-
-fn limits(at: &At<'_>, message: Option<wire::CircuitBreakers>) -> Result<CircuitBreakers, Refused> {
-    let mut limits = CircuitBreakers {
-        max_connections: 1024,
-        max_pending: 1024,
-        max_requests: 1024,
-        max_retries: 3,
-    };
-    let Some(message) = message else {
-        return Ok(limits);
-    };
-    must_be_off(
-        &at.field("per_host_thresholds"),
-        !message.per_host_thresholds.is_empty(),
-    )?;
-    let list = at.field("thresholds");
-    for (index, mut one) in message.thresholds.into_iter().enumerate() {
-        // Routes of high priority are refused, so limits for them are never reached.
-        if one.priority != core::RoutingPriority::Default as i32 {
-            continue;
-        }
-        ignored::thresholds(&mut one);
-        let set = |to: &mut u32, value: Option<u32>| *to = value.unwrap_or(*to);
-        set(
-            &mut limits.max_connections,
-            number(one.max_connections.take()),
-        );
-        set(
-            &mut limits.max_pending,
-            number(one.max_pending_requests.take()),
-        );
-        set(&mut limits.max_requests, number(one.max_requests.take()));
-        set(&mut limits.max_retries, number(one.max_retries.take()));
-        nothing_left(&list.item(index), &one)?;
-    }
-    Ok(limits)
-}
-
-fn outlier(
-    at: &At<'_>,
-    message: Option<wire::OutlierDetection>,
-) -> Result<Option<OutlierDetection>, Refused> {
-    let Some(mut message) = message else {
-        return Ok(None);
-    };
-    let enforced = |field: &str, value: Option<u32>, default: u32| match value.unwrap_or(default) {
-        0 => Ok(false),
-        100 => Ok(true),
-        _ => Err(at.field(field).refuse("only 0 and 100 are supported")),
-    };
-    let on_5xx = number(message.enforcing_consecutive_5xx.take());
-    let on_5xx = enforced("enforcing_consecutive_5xx", on_5xx, 100)?;
-    let on_gateway = number(message.enforcing_consecutive_gateway_failure.take());
-    let on_gateway = enforced("enforcing_consecutive_gateway_failure", on_gateway, 0)?;
-    let (success_rate, failure_percentage) = rate_detectors(&mut message);
-    // Zero, the default, turns the detector off; another value stays and is refused.
-    let local = &mut message.enforcing_failure_percentage_local_origin;
-    local.take_if(|value| value.value == 0);
-    unused_detectors(&mut message);
-    let split_local = take(&mut message.split_external_local_origin_errors);
-    let on_local = number(message.enforcing_consecutive_local_origin_failure.take());
-    let on_local = enforced("enforcing_consecutive_local_origin_failure", on_local, 100)?;
-    let by_rate = number(message.enforcing_local_origin_success_rate.take());
-    if split_local && by_rate != Some(0) {
-        return Err(at
-            .field("enforcing_local_origin_success_rate")
-            .refuse("ejection by success rate is not supported; set it to 0"));
-    }
-    let time = |field: &str, value, default| {
-        duration(&at.field(field), value).map(|value| value.unwrap_or(Duration::from_secs(default)))
-    };
-    let detection = OutlierDetection {
-        consecutive_5xx: threshold(on_5xx, number(message.consecutive_5xx.take())),
-        consecutive_gateway_errors: threshold(
-            on_gateway,
-            number(message.consecutive_gateway_failure.take()),
-        ),
-        split_local,
-        consecutive_local_failures: threshold(
-            on_local,
-            number(message.consecutive_local_origin_failure.take()),
-        ),
-        success_rate,
-        failure_percentage,
-        interval: time("interval", message.interval.take(), 10)?,
-        base_ejection_time: time("base_ejection_time", message.base_ejection_time.take(), 30)?,
-        max_ejection_time: time("max_ejection_time", message.max_ejection_time.take(), 300)?,
-        max_ejection_percent: number(message.max_ejection_percent.take()).unwrap_or(10),
-        always_eject_one: flag(message.always_eject_one_host.take(), false),
-    };
-    nothing_left(at, &message)?;
-    Ok(Some(detection))
-}
-
-/// The detectors of success rate and of failure percentage, unless they are off.
-fn rate_detectors(
-    message: &mut wire::OutlierDetection,
-) -> (Option<RateDetector>, Option<RateDetector>) {
-    let of = |value: Option<_>, default| number(value).unwrap_or(default);
-    let success = RateDetector {
-        min_hosts: of(message.success_rate_minimum_hosts.take(), 5),
-        volume: of(message.success_rate_request_volume.take(), 100),
-        bound: of(message.success_rate_stdev_factor.take(), 1900),
-        enforcing: of(message.enforcing_success_rate.take(), 100),
-    };
-    let failure = RateDetector {
-        min_hosts: of(message.failure_percentage_minimum_hosts.take(), 5),
-        volume: of(message.failure_percentage_request_volume.take(), 50),
-        bound: of(message.failure_percentage_threshold.take(), 85),
-        enforcing: of(message.enforcing_failure_percentage.take(), 0),
-    };
-    let on = |one: RateDetector| Some(one).filter(|one| one.enforcing > 0);
-    (on(success), on(failure))
-}
-
-/// Settings of errors of local origin mean nothing as long as those are not split from the others.
-fn unused_detectors(message: &mut wire::OutlierDetection) {
-    if !message.split_external_local_origin_errors {
-        message.consecutive_local_origin_failure = None;
-        message.enforcing_consecutive_local_origin_failure = None;
-        message.enforcing_local_origin_success_rate = None;
-    }
-}
-
-fn threshold(on: bool, value: Option<u32>) -> u32 {
-    if on { value.unwrap_or(5) } else { 0 }
 }
 
 fn keepalive(at: &At<'_>, message: &mut wire::Cluster) -> Result<Option<TcpKeepalive>, Refused> {
@@ -386,6 +237,7 @@ fn keepalive(at: &At<'_>, message: &mut wire::Cluster) -> Result<Option<TcpKeepa
         return Ok(None);
     };
     let keepalive = options.tcp_keepalive.take();
+    ignored::happy_eyeballs(&mut options);
     nothing_left(&at.field("upstream_connection_options"), &options)?;
     let seconds = |value| number(value).map(|value| Duration::from_secs(value.into()));
     Ok(keepalive.map(|one| TcpKeepalive {
@@ -395,24 +247,65 @@ fn keepalive(at: &At<'_>, message: &mut wire::Cluster) -> Result<Option<TcpKeepa
     }))
 }
 
-fn bind(at: &At<'_>, message: Option<core::BindConfig>) -> Result<Option<IpAddr>, Refused> {
+fn bind(
+    at: &At<'_>,
+    message: Option<core::BindConfig>,
+    options: &mut ConnectionOptions,
+) -> Result<Option<IpAddr>, Refused> {
     let Some(mut message) = message else {
         return Ok(None);
     };
-    let place = at.field("source_address");
-    let Some(source) = message.source_address.take() else {
-        nothing_left(at, &message)?;
+    let source = message.source_address.take();
+    options.freebind = flag(message.freebind.take(), false);
+    let place = at.field("socket_options");
+    options.socket = super::socket_option::read(&place, take(&mut message.socket_options))?;
+    let list = at.field("extra_source_addresses");
+    let extra = take(&mut message.extra_source_addresses);
+    for (index, mut one) in extra.into_iter().enumerate() {
+        let at = list.item(index);
+        let place = at.field("address");
+        let address = one.address.take().ok_or_else(|| place.refuse("missing"))?;
+        let (ip, _) = source_address(&place, address)?;
+        options.extra_bind.push(ip);
+        nothing_left(&at, &one)?;
+    }
+    nothing_left(at, &message)?;
+    let Some(source) = source else {
         return Ok(None);
     };
-    must_be_off(&at.field("freebind"), flag(message.freebind.take(), false))?;
-    nothing_left(at, &message)?;
-    let (host, port) = super::common::host_port_of(&place, source)?;
-    if port != 0 {
-        return Err(place.field("port_value").refuse("only 0 is supported"));
+    let (ip, port) = source_address(&at.field("source_address"), source)?;
+    options.bind_port = port;
+    Ok(Some(ip))
+}
+
+fn source_address(at: &At<'_>, address: core::SocketAddress) -> Result<(IpAddr, u16), Refused> {
+    let (host, port) = super::common::host_port_of(at, address)?;
+    match host.parse() {
+        Ok(ip) => Ok((ip, port)),
+        Err(_) => Err(at.refuse(format!("{host:?} is no IP address"))),
     }
-    host.parse()
-        .map(Some)
-        .map_err(|_| place.refuse(format!("{host:?} is no IP address")))
+}
+
+/// Settings of connections that are fields of the cluster itself.
+fn connection_options(
+    at: &At<'_>,
+    message: &mut wire::Cluster,
+    options: &mut ConnectionOptions,
+) -> Result<(), Refused> {
+    options.per_downstream = take(&mut message.connection_pool_per_downstream_connection);
+    options.close_on_failure = take(&mut message.close_connections_on_host_health_failure);
+    if let Some(mut policy) = message.preconnect_policy.take() {
+        let at = at.field("preconnect_policy");
+        if let Some(ratio) = policy.per_upstream_preconnect_ratio.take() {
+            if !(1.0..=3.0).contains(&ratio.value) {
+                let place = at.field("per_upstream_preconnect_ratio");
+                return Err(place.refuse("not between 1 and 3"));
+            }
+            options.preconnect = ratio.value;
+        }
+        nothing_left(&at, &policy)?;
+    }
+    Ok(())
 }
 
 /// Filters of upstream connections: only metadata exchange is known.

@@ -9,12 +9,13 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as wire;
 use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use lateen_proxy_model::{
-    DnsHost, Endpoint, EndpointMetadata, Health, Locality, LocalityEndpoints, PeerMetadata,
+    DnsHost, Endpoint, EndpointCheck, EndpointMetadata, Health, Locality, LocalityEndpoints,
+    PeerMetadata,
 };
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{host_port, number, texts};
-use super::ignored;
+use super::common::{host_port, number, socket_address, texts};
+use super::{health_check, ignored, subset};
 
 /// Highest priority of a locality, as in Envoy.
 const MAX_PRIORITY: u32 = 127;
@@ -29,6 +30,8 @@ struct Parsed {
     weight: u32,
     health: Health,
     metadata: EndpointMetadata,
+    additional: Arc<[SocketAddr]>,
+    check: Option<Arc<EndpointCheck>>,
 }
 
 /// One locality of [`Parsed`] endpoints.
@@ -100,6 +103,8 @@ pub(crate) fn hosts(parsed: Vec<ParsedLocality>) -> Vec<DnsHost> {
                 port: endpoint.port,
                 weight: endpoint.weight,
                 metadata: endpoint.metadata,
+                hostname: (!endpoint.hostname.is_empty()).then(|| endpoint.hostname.into()),
+                check: endpoint.check,
                 locality: locality.clone(),
                 priority,
                 locality_weight: weight,
@@ -117,6 +122,8 @@ fn with_address(at: &At<'_>, endpoint: Parsed) -> Result<Arc<Endpoint>, Refused>
     let address = SocketAddr::new(ip, endpoint.port);
     let mut made = Endpoint::new(address, endpoint.weight, endpoint.health, endpoint.metadata);
     made.hostname = (!endpoint.hostname.is_empty()).then(|| endpoint.hostname.into());
+    made.additional = endpoint.additional;
+    made.check = endpoint.check;
     Ok(Arc::new(made))
 }
 
@@ -168,8 +175,18 @@ fn endpoint(at: &At<'_>, message: wire::LbEndpoint) -> Result<Parsed, Refused> {
     ignored::endpoint(&mut inner);
     let hostname = take(&mut inner.hostname);
     let (host, port) = host_port(&at.field("address"), inner.address.take())?;
+    let place = at.field("health_check_config");
+    let check = health_check::endpoint(&place, inner.health_check_config.take())?;
+    let list = at.field("additional_addresses");
+    let more = take(&mut inner.additional_addresses)
+        .into_iter()
+        .enumerate();
+    let more = more.map(|(index, one)| socket_address(&list.item(index), one.address));
+    let additional = more.collect::<Result<_, _>>()?;
     nothing_left(&at, &inner)?;
     Ok(Parsed {
+        additional,
+        check,
         host,
         port,
         hostname,
@@ -200,7 +217,11 @@ pub(crate) fn metadata(message: Option<&core::Metadata>) -> EndpointMetadata {
     EndpointMetadata {
         transport: map("envoy.transport_socket_match"),
         workload,
-        labels: map("envoy.lb"),
+        labels: message
+            .filter_metadata
+            .get("envoy.lb")
+            .map(subset::labels)
+            .unwrap_or_default(),
     }
 }
 

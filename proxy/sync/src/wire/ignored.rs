@@ -18,26 +18,31 @@ pub(super) fn cluster(message: &mut cluster::Cluster) {
     message.track_timeout_budgets = false;
     // Buffers are bounded by the flow control of each stream.
     message.per_connection_buffer_limit_bytes = None;
-    // Original-destination endpoints are not kept, so there is nothing to clean up.
+    // Original-destination endpoints are forgotten by each worker when it knows too many.
     message.cleanup_interval = None;
-    // Says what active health checks mean for removal; active health checks are refused.
-    message.ignore_health_on_host_removal = false;
-    // Look-ups are spread and retried by the resolver's own rules; the refresh rate is the longest wait.
+    // Whether listeners wait for a cluster is decided by what they refer to.
+    message.wait_for_warm_on_init = None;
+}
+
+/// Settings of look-ups, for clusters that look nothing up.
+#[allow(deprecated, reason = "older clusters use these fields")]
+pub(super) fn look_ups(message: &mut cluster::Cluster) {
+    message.dns_lookup_family = 0;
+    message.dns_refresh_rate = None;
     message.dns_jitter = None;
     message.dns_failure_refresh_rate = None;
     message.respect_dns_ttl = false;
+    message.typed_dns_resolver_config = None;
+}
+
+pub(super) fn happy_eyeballs(message: &mut cluster::UpstreamConnectionOptions) {
+    // In which order the families of an endpoint's addresses are tried: they are tried in the order given.
+    message.happy_eyeballs_config = None;
 }
 
 pub(super) fn common_lb(message: &mut cluster::cluster::CommonLbConfig) {
     // Updates are applied at once, which is no slower than merging them.
     message.update_merge_window = None;
-    // About active health checks, which are refused.
-    message.ignore_new_hosts_until_first_hc = false;
-}
-
-pub(super) fn thresholds(message: &mut cluster::circuit_breakers::Thresholds) {
-    // Statistics.
-    message.track_remaining = false;
 }
 
 pub(super) fn http2(message: &mut core::Http2ProtocolOptions) {
@@ -63,17 +68,13 @@ pub(super) fn http1(message: &mut core::Http1ProtocolOptions) {
 }
 
 pub(super) fn load_assignment(message: &mut endpoint::ClusterLoadAssignment) {
-    // Only named by health checks, which are refused.
+    // Endpoints that others may refer to by name; a reference is refused.
     message.named_endpoints.clear();
 }
 
 pub(super) fn endpoint(message: &mut endpoint::Endpoint) {
-    // Active health checks are refused on clusters.
-    message.health_check_config = None;
     // A name for Envoy's statistics.
     message.observability_name.clear();
-    // Other addresses of the same endpoint, for a race; the first one serves.
-    message.additional_addresses.clear();
 }
 
 pub(super) fn locality(message: &mut endpoint::LocalityLbEndpoints) {

@@ -8,11 +8,12 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
-use lateen_proxy_model::{HttpProtocol, UpstreamCodec};
+use lateen_proxy_model::{ConnectionOptions, HttpProtocol, UpstreamCodec};
 
 use super::at::{At, Refused, nothing_left};
 use super::codec;
 use super::common::{limit, number, unpack};
+use super::matcher::header_name;
 
 const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const IDLE: Duration = Duration::from_secs(3600);
@@ -25,6 +26,8 @@ pub(super) struct Protocol {
     pub(super) codec: UpstreamCodec,
     /// Server name from the request's host, and its verification.
     pub(super) auto: (bool, bool),
+    /// Further settings of connections.
+    pub(super) options: ConnectionOptions,
 }
 
 /// The cluster's typed options, or the older fields of the cluster itself.
@@ -49,6 +52,7 @@ fn older(at: &At<'_>, message: &mut cluster::Cluster) -> Result<Protocol, Refuse
         max_requests_per_connection: number(message.max_requests_per_connection.take()),
         codec: UpstreamCodec::default(),
         auto: (false, false),
+        options: ConnectionOptions::default(),
     };
     let place = at.field("common_http_protocol_options");
     if let Some(options) = message.common_http_protocol_options.take() {
@@ -65,7 +69,7 @@ fn older(at: &At<'_>, message: &mut cluster::Cluster) -> Result<Protocol, Refuse
     }
     let place = at.field("upstream_http_protocol_options");
     if let Some(options) = message.upstream_http_protocol_options.take() {
-        protocol.auto = auto(&place, options)?;
+        auto(&place, options, &mut protocol)?;
     }
     if take(&mut message.protocol_selection) == 1 {
         protocol.http = HttpProtocol::Downstream;
@@ -82,7 +86,11 @@ fn typed(
         common(&at.field("common_http_protocol_options"), options, protocol)?;
     }
     if let Some(options) = message.upstream_http_protocol_options.take() {
-        protocol.auto = auto(&at.field("upstream_http_protocol_options"), options)?;
+        auto(
+            &at.field("upstream_http_protocol_options"),
+            options,
+            protocol,
+        )?;
     }
     match message.upstream_protocol_options.take() {
         None => {}
@@ -138,6 +146,12 @@ fn common(
     protocol
         .max_requests_per_connection
         .take_if(|most| *most == 0);
+    let place = at.field("max_connection_duration");
+    let own = &mut protocol.options;
+    own.max_duration = limit(&place, options.max_connection_duration.take(), None)?;
+    if let Some(jitter) = options.max_connection_duration_jitter.take() {
+        own.max_duration_jitter = jitter.value.max(0.0);
+    }
     if let Some(most) = number(options.max_headers_count.take()) {
         protocol.codec.max_headers_count = most.max(1);
     }
@@ -150,11 +164,16 @@ fn common(
 fn auto(
     at: &At<'_>,
     mut options: core::UpstreamHttpProtocolOptions,
-) -> Result<(bool, bool), Refused> {
-    let auto = (
+    protocol: &mut Protocol,
+) -> Result<(), Refused> {
+    protocol.auto = (
         take(&mut options.auto_sni),
         take(&mut options.auto_san_validation),
     );
-    nothing_left(at, &options)?;
-    Ok(auto)
+    let header = take(&mut options.override_auto_sni_header);
+    if !header.is_empty() {
+        let place = at.field("override_auto_sni_header");
+        protocol.options.sni_header = Some(header_name(&place, &header)?);
+    }
+    nothing_left(at, &options)
 }

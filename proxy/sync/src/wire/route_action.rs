@@ -4,6 +4,7 @@ use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::config::core::v3::RoutingPriority;
 use envoy_types::pb::envoy::config::route::v3 as wire;
 use envoy_types::pb::envoy::config::route::v3::route_action::hash_policy::PolicySpecifier;
 use envoy_types::pb::envoy::config::route::v3::route_action::{
@@ -13,7 +14,7 @@ use envoy_types::pb::envoy::config::route::v3::weighted_cluster::cluster_weight;
 use http::{HeaderValue, StatusCode};
 use lateen_proxy_model::{
     ClusterChoice, CorsPolicy, HashPolicy, HashSubject, HostRewrite, Mirror, PathRewrite,
-    Percentage, RateLimits, Rewrite, RouteForward, RouteRateLimits, WeightedCluster,
+    Percentage, RateLimits, Rewrite, RouteForward, RouteRateLimits, SubsetRef, WeightedCluster,
 };
 
 use super::at::{At, Refused, nothing_left};
@@ -22,7 +23,7 @@ use super::context::Context;
 use super::matcher::{header_name, substitution};
 use super::mutation::mutations;
 use super::rate_limit::{Place, rate_limits};
-use super::{per_filter, retry};
+use super::{per_filter, retry, subset};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -55,8 +56,14 @@ pub(super) fn forward(
         .transpose()?
         .flatten();
     let place = at.field("idle_timeout");
+    let subset = subset::criteria(message.metadata_match.take());
+    let high = message.priority() == RoutingPriority::High;
+    message.priority = 0;
+    let specifier = message.cluster_specifier.take();
     let made = RouteForward {
-        cluster: cluster(context, at, message.cluster_specifier.take())?,
+        cluster: cluster(context, at, specifier, subset.as_ref())?,
+        subset,
+        high,
         cluster_not_found,
         timeout,
         grpc_timeout_max,
@@ -120,11 +127,12 @@ fn cluster(
     context: &Context<'_>,
     at: &At<'_>,
     specifier: Option<ClusterSpecifier>,
+    subset: Option<&SubsetRef>,
 ) -> Result<ClusterChoice, Refused> {
     match specifier {
         Some(ClusterSpecifier::Cluster(name)) => Ok(ClusterChoice::One(context.cluster(&name))),
         Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-            weighted_clusters(context, &at.field("weighted_clusters"), weighted)
+            weighted_clusters(context, &at.field("weighted_clusters"), weighted, subset)
         }
         Some(ClusterSpecifier::ClusterHeader(_)) => Err(at.field("cluster_header").unsupported()),
         Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => {
@@ -141,6 +149,7 @@ fn weighted_clusters(
     context: &Context<'_>,
     at: &At<'_>,
     mut message: wire::WeightedCluster,
+    subset: Option<&SubsetRef>,
 ) -> Result<ClusterChoice, Refused> {
     // Without a runtime there is nothing its prefix could name.
     message.runtime_key_prefix.clear();
@@ -149,7 +158,7 @@ fn weighted_clusters(
     let mut total: u32 = 0;
     for (index, one) in take(&mut message.clusters).into_iter().enumerate() {
         let at = list.item(index);
-        let candidate = weighted_cluster(context, &at, one)?;
+        let candidate = weighted_cluster(context, &at, one, subset)?;
         total = total
             .checked_add(candidate.weight)
             .ok_or_else(|| at.field("weight").refuse("the sum of weights is too large"))?;
@@ -167,6 +176,7 @@ fn weighted_cluster(
     context: &Context<'_>,
     at: &At<'_>,
     mut message: wire::weighted_cluster::ClusterWeight,
+    subset: Option<&SubsetRef>,
 ) -> Result<WeightedCluster, Refused> {
     let name = take(&mut message.name);
     if name.is_empty() {
@@ -186,6 +196,7 @@ fn weighted_cluster(
     let made = WeightedCluster {
         cluster: context.cluster(&name),
         weight: number(message.weight.take()).unwrap_or(0),
+        subset: subset::merged(subset, subset::criteria(message.metadata_match.take())),
         request_headers: mutations(
             at,
             (

@@ -146,7 +146,7 @@ fn unknown(at: &At<'_>, packed: &Any) -> Refused {
     at.refuse(format!("transport socket {name} is not supported"))
 }
 
-fn criteria(
+pub(super) fn criteria(
     at: &At<'_>,
     value: Option<envoy_types::pb::google::protobuf::Struct>,
 ) -> Result<Criteria, Refused> {

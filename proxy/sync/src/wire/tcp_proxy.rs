@@ -7,12 +7,12 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
 use envoy_types::pb::envoy::r#type::v3::HashPolicy;
 use envoy_types::pb::envoy::r#type::v3::hash_policy::PolicySpecifier;
-use lateen_proxy_model::{ClusterChoice, HeaderMutations, TcpProxy, WeightedCluster};
+use lateen_proxy_model::{ClusterChoice, HeaderMutations, SubsetRef, TcpProxy, WeightedCluster};
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{limit, must_be_off, number};
+use super::common::{limit, number};
 use super::context::Context;
-use super::{access_log, endpoint};
+use super::{access_log, subset};
 
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -25,9 +25,11 @@ pub(super) fn read(
     let place = at.field("idle_timeout");
     let idle_timeout = limit(&place, message.idle_timeout.take(), Some(IDLE))?;
     let attempts = number(message.max_connect_attempts.take()).unwrap_or(1);
+    let subset = subset::criteria(message.metadata_match.take());
+    let specifier = message.cluster_specifier.take();
     let made = TcpProxy {
         stat_prefix: take(&mut message.stat_prefix).into(),
-        cluster: cluster(context, at, message.cluster_specifier.take())?,
+        cluster: cluster(context, at, specifier, subset.as_ref())?,
         idle_timeout,
         max_connect_attempts: attempts.max(1),
         access_log: access_log::read(
@@ -35,7 +37,7 @@ pub(super) fn read(
             &at.field("access_log"),
             take(&mut message.access_log),
         )?,
-        metadata_match: endpoint::metadata(message.metadata_match.take().as_ref()),
+        subset,
         hash_source: hash(&at.field("hash_policy"), take(&mut message.hash_policy))?,
     };
     nothing_left(at, &message)?;
@@ -60,6 +62,7 @@ fn cluster(
     context: &Context<'_>,
     at: &At<'_>,
     specifier: Option<ClusterSpecifier>,
+    subset: Option<&SubsetRef>,
 ) -> Result<ClusterChoice, Refused> {
     let weighted = match specifier {
         Some(ClusterSpecifier::Cluster(name)) => {
@@ -74,13 +77,13 @@ fn cluster(
     let mut clusters = Vec::with_capacity(weighted.clusters.len());
     for (index, one) in weighted.clusters.into_iter().enumerate() {
         let at = list.item(index);
-        must_be_off(&at.field("metadata_match"), one.metadata_match.is_some())?;
         total = total
             .checked_add(one.weight)
             .ok_or_else(|| at.field("weight").refuse("the sum of weights is too large"))?;
         clusters.push(WeightedCluster {
             cluster: context.cluster(&one.name),
             weight: one.weight,
+            subset: subset::merged(subset, subset::criteria(one.metadata_match)),
             request_headers: HeaderMutations::default(),
             response_headers: HeaderMutations::default(),
             host_rewrite: None,

@@ -48,8 +48,9 @@ pub(crate) fn client(
 ) -> Result<ClientTls, Refused> {
     ignored::client_tls(&mut message);
     let sni = take(&mut message.sni);
+    let host_sni = take(&mut message.auto_host_sni);
     let (auto_sni, auto_san) = (
-        take(&mut message.auto_host_sni) || auto.0,
+        host_sni || auto.0,
         take(&mut message.auto_sni_san_validation) || auto.1,
     );
     let common = message.common_tls_context.take().unwrap_or_default();
@@ -58,6 +59,7 @@ pub(crate) fn client(
     Ok(ClientTls {
         sni: (!sni.is_empty()).then(|| sni.into()),
         auto_sni,
+        host_sni,
         alpn: common.alpn,
         identity: common.identity,
         trust: common.trust,

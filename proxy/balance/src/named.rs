@@ -1,0 +1,32 @@
+//! Endpoints that the request itself names by a header.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+use lateen_proxy_model::{Choice, Endpoint, NamedEndpoint, Plan};
+
+/// Endpoints that one request may name.
+const MOST: usize = 16;
+
+/// The first endpoint named that is usable and was not tried.
+pub(crate) fn find(
+    named: &NamedEndpoint,
+    plan: &Plan,
+    choice: &Choice<'_>,
+) -> Option<Arc<Endpoint>> {
+    let by_address = plan.by_address.as_ref()?;
+    let headers = choice.headers?;
+    let text = named.headers.iter().find_map(|name| headers.get(name))?;
+    let addresses = text.to_str().ok()?.split(',').take(MOST);
+    let mut addresses = addresses.filter_map(|one| one.trim().parse::<SocketAddr>().ok());
+    addresses.find_map(|address| {
+        let endpoint = by_address.get(&address)?;
+        (!choice.tried.contains(&endpoint.id)).then(|| Arc::clone(endpoint))
+    })
+}
+
+/// The address in a header in place of the connection's destination.
+pub(crate) fn original(headers: &HeaderMap, name: &HeaderName) -> Option<SocketAddr> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
