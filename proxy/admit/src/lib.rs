@@ -5,14 +5,21 @@
 
 mod admission;
 mod descriptors;
+mod ext_authz;
 mod fault;
 mod health;
+mod jwt;
 mod local_rate_limit;
 mod rbac;
 
 pub use admission::Admission;
 pub use descriptors::{DescriptorFacts, descriptors};
+pub use ext_authz::{
+    AuthzAnswer, AuthzChanges, AuthzExtras, HeaderChange, check_request, grpc_answer, http_answer,
+    http_request,
+};
 pub use fault::{Injected, inject};
 pub use health::{HealthVerdict, health};
+pub use jwt::{JwtEffects, JwtStatus, KeysOf, authenticate, has_token, own_headers};
 pub use local_rate_limit::{LocalLimit, local_rate_limit, rate_limit_headers, retry_after};
 pub use rbac::{RbacOutcome, RbacVerdict, rbac};

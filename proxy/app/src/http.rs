@@ -1,6 +1,8 @@
 //! HTTP connections: the chain's connection manager on this worker, and the rooms a request goes through.
 
+mod ext_authz;
 mod filters;
+mod jwt;
 mod rate_limits;
 mod request;
 
@@ -9,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lateen_proxy_listen::Drain;
-use lateen_proxy_model::HttpManager;
-use lateen_proxy_relay::http::{Connection, DrainSignal, Upstreams, serve_connection};
+use lateen_proxy_model::{HttpFilter, HttpManager};
+use lateen_proxy_relay::http::{
+    Connection, DrainSignal, ServiceCalls, Upstreams, serve_connection,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::Accepted;
@@ -30,6 +34,12 @@ where
         balance: Rc::clone(&worker.balancer),
         dial: Rc::clone(&worker.pools),
     };
+    for filter in &chain.filters {
+        if let HttpFilter::Jwt(jwt) = &filter.entry.filter {
+            let calls = ServiceCalls::new(upstreams.clone(), Rc::clone(&worker.http));
+            jwt::keep_ahead(jwt, &calls);
+        }
+    }
     let connection = Rc::new(Connection::new(chain, accepted.facts));
     serve_connection(
         accepted.stream,

@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use crate::ext_authz::{AuthzOverride, ExtAuthz};
 use crate::health_filter::HealthFilter;
+use crate::jwt::{JwtFilter, JwtOverride};
 use crate::listener::StatsFilter;
 use crate::local_rate_limit::LocalRateLimit;
 use crate::rbac::RbacFilter;
@@ -32,6 +34,10 @@ pub enum HttpFilter {
     Rbac(Arc<RbacFilter>),
     /// Local rate limits.
     LocalRateLimit(Arc<LocalRateLimit>),
+    /// Authentication by JSON Web Tokens.
+    Jwt(Arc<JwtFilter>),
+    /// External authorisation.
+    ExtAuthz(Arc<ExtAuthz>),
     /// gRPC statistics.
     GrpcStats,
     /// `istio.alpn`: upstream ALPN by the request's protocol.
@@ -67,6 +73,10 @@ pub enum FilterOverride {
     Rbac(Option<Arc<RbacFilter>>),
     /// A local rate limit in place of the filter's own.
     LocalRateLimit(Arc<LocalRateLimit>),
+    /// What the route needs of tokens.
+    Jwt(JwtOverride),
+    /// What the route says of external authorisation.
+    ExtAuthz(AuthzOverride),
 }
 
 /// What a route says of one filter.
@@ -91,6 +101,8 @@ impl HttpFilter {
             Self::Fault(_)
             | Self::Cors
             | Self::Rbac(_)
+            | Self::Jwt(_)
+            | Self::ExtAuthz(_)
             | Self::LocalRateLimit(_)
             | Self::HealthCheck(_)
             | Self::Discovered(_) => true,
@@ -115,6 +127,37 @@ impl HttpFilter {
                     format!("rbac.{shadow}shadow_allowed"),
                     format!("rbac.{shadow}shadow_denied"),
                 ]
+            }
+            Self::Jwt(jwt) => {
+                let prefix = match &*jwt.stat_prefix {
+                    "" => String::new(),
+                    prefix => format!("{prefix}."),
+                };
+                [
+                    "allowed",
+                    "denied",
+                    "cors_preflight_bypassed",
+                    "jwks_fetch_success",
+                    "jwks_fetch_failed",
+                ]
+                .map(|name| format!("jwt_authn.{prefix}{name}"))
+                .to_vec()
+            }
+            Self::ExtAuthz(authz) => {
+                let prefix = match &*authz.stat_prefix {
+                    "" => String::new(),
+                    prefix => format!("{prefix}."),
+                };
+                [
+                    "ok",
+                    "denied",
+                    "error",
+                    "disabled",
+                    "failure_mode_allowed",
+                    "invalid",
+                ]
+                .map(|name| format!("ext_authz.{prefix}{name}"))
+                .to_vec()
             }
             _ => Vec::new(),
         }
@@ -143,8 +186,11 @@ impl FilterEntry {
 impl FilterOverride {
     /// These settings where `above`, of a less specific level, says something too.
     #[must_use]
-    fn over(&self, _above: &Self) -> Self {
-        self.clone()
+    fn over(&self, above: &Self) -> Self {
+        match (self, above) {
+            (Self::ExtAuthz(own), Self::ExtAuthz(above)) => Self::ExtAuthz(own.over(above)),
+            (own, _) => own.clone(),
+        }
     }
 }
 

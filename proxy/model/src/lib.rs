@@ -13,11 +13,14 @@ mod chain;
 mod cluster;
 mod codec;
 mod endpoint;
+mod ext_authz;
 mod facts;
 mod filter;
 mod filter_stats;
 mod health_check;
 mod health_filter;
+mod jwks;
+mod jwt;
 mod listener;
 mod listener_filters;
 mod local_rate_limit;
@@ -58,6 +61,7 @@ pub use endpoint::{
     Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointStats, EndpointsRef, Health,
     Locality, LocalityEndpoints,
 };
+pub use ext_authz::{AuthzBody, AuthzGrpc, AuthzHttp, AuthzOverride, AuthzService, ExtAuthz};
 pub use facts::{DynamicMetadata, NoFacts, PeerView, RequestFacts};
 pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, Overrides};
 pub use filter_stats::{CounterTable, FilterStats};
@@ -66,6 +70,11 @@ pub use health_check::{
     HttpCheck, TcpCheck,
 };
 pub use health_filter::HealthFilter;
+pub use jwks::{BASE64_URL, Digest, Jwks, JwksError, JwtAlgorithm, SignatureError};
+pub use jwt::{
+    JwksTurn, JwtFilter, JwtKeys, JwtOverride, JwtPlace, JwtProvider, JwtRequirement, JwtRule,
+    RemoteJwks,
+};
 pub use listener::{
     AccessLogRef, ChainTable, Exemptions, FilterChain, ForwardClientCert, HttpManager, Listener,
     ListenerBind, NetworkFilter, PathNormalization, Reporter, RouteSource, StatsFilter, TcpProxy,

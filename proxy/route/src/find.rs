@@ -71,7 +71,8 @@ pub fn find<'a>(
     }
 }
 
-fn holds(condition: &RouteMatch, request: &RequestView<'_>, random: u64) -> bool {
+/// Whether a request meets the condition of a route, which filters have too.
+pub fn holds(condition: &RouteMatch, request: &RequestView<'_>, random: u64) -> bool {
     condition.path.matches(path_only(request.path))
         && condition
             .headers

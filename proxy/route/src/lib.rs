@@ -19,7 +19,7 @@ mod timeout;
 pub use answer::Answer;
 pub use cors::{Cors, CorsGrant, cors};
 pub use decide::{Decision, Target, choose_cluster, decide};
-pub use find::{Found, find};
+pub use find::{Found, find, holds};
 pub use finish::Rewritten;
 pub use hash::{HashAddresses, HashResult, hash, source_hash};
 pub use host::{find_host, strip_port};

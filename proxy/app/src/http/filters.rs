@@ -5,18 +5,23 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use lateen_proxy_admit::{Admission, HealthVerdict, health, inject, rate_limit_headers, rbac};
-use lateen_proxy_model::{
-    BucketView, CorsPolicy, Fault, FilterOverride, HealthFilter, HttpFilter, Permit, RbacFilter,
-    RouteAction,
+use http_body::Body;
+use lateen_proxy_admit::{
+    Admission, HeaderChange, HealthVerdict, health, inject, rate_limit_headers, rbac,
 };
-use lateen_proxy_relay::http::{ChainFilter, Exchange, LocalReply};
+use lateen_proxy_model::{
+    Balance, BucketView, CorsPolicy, Dial, Fault, FilterOverride, HealthFilter, HttpFilter, Permit,
+    RbacFilter, ResetReason, RouteAction, RouteTable,
+};
+use lateen_proxy_relay::http::{
+    ChainFilter, ClientBody, Exchange, LocalReply, RequestBody, ServiceCalls, Upstreams,
+};
 use lateen_proxy_route::{Cors, CorsGrant, Found, choose_cluster, cors};
 use lateen_proxy_telemetry::Flags;
 use serde_json::{Map, Value};
 
-use super::rate_limits;
-use super::request::view;
+use super::request::{find_route, view};
+use super::{ext_authz, jwt, rate_limits};
 
 /// Namespaces of what filters note.
 const RBAC: &str = "envoy.filters.http.rbac";
@@ -38,77 +43,127 @@ enum Step<'t> {
         own: Option<HeaderValue>,
         failing: bool,
     },
+    Changes(Vec<HeaderChange>),
+}
+
+/// Where a request goes, which a filter may have chosen anew.
+pub(crate) struct Routed<'t> {
+    /// The table.
+    pub(crate) table: &'t RouteTable,
+    /// Virtual host and route.
+    pub(crate) found: Found<'t>,
+    /// The draw of the request.
+    pub(crate) random: u64,
 }
 
 /// Walks the chain: each filter may change the request, hold it, or end it with an answer of its own. Without filters
 /// this is one look.
-pub(crate) async fn run<'t>(
+pub(crate) async fn run<'t, L, D>(
     exchange: &mut Exchange,
-    found: &mut Found<'t>,
-    parts: &mut Parts,
+    upstreams: &Upstreams<L, D>,
+    routed: &mut Routed<'t>,
+    (parts, body): (&mut Parts, &mut ClientBody),
     back: &mut WayBack<'t>,
-    random: u64,
-) -> Result<Permit, LocalReply> {
+) -> Result<Permit, LocalReply>
+where
+    L: Balance + 'static,
+    D: Dial<RequestBody> + 'static,
+    D::Body: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
+{
     let mut admission = Admission::begin();
-    if !exchange.connection().chain.filters.is_empty() {
-        let connection = exchange.connection().clone();
-        for filter in &connection.chain.filters {
-            let filled;
-            let filter = if matches!(filter.entry.filter, HttpFilter::Discovered(_)) {
-                filled = connection.chain.discovered(filter);
-                filled.as_deref().ok_or_else(no_settings)?
-            } else {
-                filter
-            };
-            let entry = &filter.entry;
-            let Some(own) = entry.setting(found.overrides(random)) else {
-                continue;
-            };
-            let passed = match &entry.filter {
-                HttpFilter::Fault(fault) => {
-                    let fault = match own {
-                        Some(FilterOverride::Fault(fault)) => fault.as_deref(),
-                        _ => fault.as_deref(),
-                    };
-                    faults(exchange, &mut admission, parts, fault).await
-                }
-                HttpFilter::Cors => {
-                    let policy = match own {
-                        Some(FilterOverride::Cors(policy)) => policy.as_deref(),
-                        _ => found.cors(),
-                    };
-                    cross_origin(exchange, found, parts, policy, back)
-                }
-                HttpFilter::Rbac(rules) => {
-                    let rules = match own {
-                        Some(FilterOverride::Rbac(rules)) => rules.as_deref(),
-                        _ => Some(&**rules),
-                    };
-                    access(exchange, filter, parts, rules)
-                }
-                HttpFilter::LocalRateLimit(limit) => {
-                    let limit = match own {
-                        Some(FilterOverride::LocalRateLimit(limit)) => limit,
-                        _ => limit,
-                    };
-                    let (bucket, passed) =
-                        rate_limits::local(exchange, (found, random), parts, limit);
-                    back.steps.extend(bucket.map(Step::Bucket));
-                    passed
-                }
-                HttpFilter::HealthCheck(own) => checked(exchange, parts, own, back),
-                // Not in the list: they do nothing here.
-                HttpFilter::Discovered(_)
-                | HttpFilter::GrpcStats
-                | HttpFilter::IstioAlpn
-                | HttpFilter::PeerMetadata { .. }
-                | HttpFilter::Stats(_)
-                | HttpFilter::GrpcWeb => Ok(()),
-            };
-            passed.inspect_err(|_| aim(exchange, found, random))?;
-        }
+    if exchange.connection().chain.filters.is_empty() {
+        return Ok(admission.conclude());
+    }
+    let connection = exchange.connection().clone();
+    for filter in &connection.chain.filters {
+        let filled;
+        let filter = if matches!(filter.entry.filter, HttpFilter::Discovered(_)) {
+            filled = connection.chain.discovered(filter);
+            filled.as_deref().ok_or_else(no_settings)?
+        } else {
+            filter
+        };
+        let overrides = routed.found.overrides(routed.random);
+        let Some(own) = filter.entry.setting(overrides) else {
+            continue;
+        };
+        let passed = match &filter.entry.filter {
+            HttpFilter::Fault(fault) => {
+                let fault = match own {
+                    Some(FilterOverride::Fault(fault)) => fault.as_deref(),
+                    _ => fault.as_deref(),
+                };
+                faults(exchange, &mut admission, parts, fault).await
+            }
+            HttpFilter::Cors => {
+                let policy = match own {
+                    Some(FilterOverride::Cors(policy)) => policy.as_deref(),
+                    _ => routed.found.cors(),
+                };
+                cross_origin(exchange, &routed.found, parts, policy, back)
+            }
+            HttpFilter::Rbac(rules) => {
+                let rules = match own {
+                    Some(FilterOverride::Rbac(rules)) => rules.as_deref(),
+                    _ => Some(&**rules),
+                };
+                access(exchange, filter, parts, rules)
+            }
+            HttpFilter::Jwt(jwt) => {
+                let calls = ServiceCalls::of(upstreams, &connection);
+                let authenticated =
+                    Box::pin(jwt::run(exchange, filter, parts, (jwt, own), &calls)).await;
+                authenticated.map(|anew| routed.refresh(exchange, parts, anew))
+            }
+            HttpFilter::ExtAuthz(authz) => {
+                let calls = ServiceCalls::of(upstreams, &connection);
+                let request = (&mut *parts, &mut *body);
+                let asked = Box::pin(ext_authz::run(
+                    exchange,
+                    filter,
+                    request,
+                    (authz, own),
+                    &calls,
+                ))
+                .await;
+                asked.map(|allowed| {
+                    if !allowed.response.is_empty() {
+                        back.steps.push(Step::Changes(allowed.response));
+                    }
+                    routed.refresh(exchange, parts, allowed.clear_route);
+                })
+            }
+            HttpFilter::LocalRateLimit(limit) => {
+                let limit = match own {
+                    Some(FilterOverride::LocalRateLimit(limit)) => limit,
+                    _ => limit,
+                };
+                let place = (&routed.found, routed.random);
+                let (bucket, passed) = rate_limits::local(exchange, place, parts, limit);
+                back.steps.extend(bucket.map(Step::Bucket));
+                passed
+            }
+            HttpFilter::HealthCheck(own) => checked(exchange, parts, own, back),
+            // Not in the list: they do nothing here.
+            HttpFilter::Discovered(_)
+            | HttpFilter::GrpcStats
+            | HttpFilter::IstioAlpn
+            | HttpFilter::PeerMetadata { .. }
+            | HttpFilter::Stats(_)
+            | HttpFilter::GrpcWeb => Ok(()),
+        };
+        passed.inspect_err(|_| aim(exchange, &routed.found, routed.random))?;
     }
     Ok(admission.conclude())
+}
+
+impl Routed<'_> {
+    /// Chooses the route anew when a filter asks for it.
+    fn refresh(&mut self, exchange: &mut Exchange, parts: &Parts, anew: bool) {
+        if anew {
+            self.found = find_route(exchange, self.table, parts, self.random);
+        }
+    }
 }
 
 /// Notes the cluster that a request would have gone to.
@@ -276,6 +331,7 @@ impl Step<'_> {
                     headers.insert("x-envoy-immediate-health-check-fail", value);
                 }
             }
+            Self::Changes(changes) => ext_authz::finish(changes, headers),
         }
     }
 }

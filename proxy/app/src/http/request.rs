@@ -21,7 +21,7 @@ use lateen_proxy_route::{
     find, hash, normalize_path,
 };
 
-use super::filters::{self, WayBack};
+use super::filters::{self, Routed, WayBack};
 
 static ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 
@@ -59,7 +59,7 @@ async fn stages<L, D>(
     exchange: &mut Exchange,
     upstreams: &Upstreams<L, D>,
     mut parts: Parts,
-    body: ClientBody,
+    mut body: ClientBody,
 ) -> Result<Response<D::Body>, LocalReply>
 where
     L: Balance + 'static,
@@ -73,11 +73,16 @@ where
     trust(exchange, &mut parts);
     let table = route_table(exchange).await?;
     let random = fastrand::u64(..);
-    let mut found = find_route(exchange, &table, &parts, random);
+    let mut routed = Routed {
+        table: &table,
+        found: find_route(exchange, &table, &parts, random),
+        random,
+    };
     let mut back = WayBack::default();
     let outcome = async {
-        let permit = filters::run(exchange, &mut found, &mut parts, &mut back, random).await?;
-        let (target, timeout) = decided(exchange, permit, &found, &parts, random)?;
+        let request = (&mut parts, &mut body);
+        let permit = filters::run(exchange, upstreams, &mut routed, request, &mut back).await?;
+        let (target, timeout) = decided(exchange, permit, &routed.found, &parts, random)?;
         let auto_host = rewrite(exchange, &target, &mut parts)?;
         let hashed = hashed(exchange, &target, &parts);
         let plan = ForwardPlan {

@@ -3,8 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "../../src/http/ext_authz.rs"]
+mod ext_authz;
 #[path = "../../src/http/filters.rs"]
 mod filters;
+#[allow(dead_code, reason = "what only listeners start")]
+#[path = "../../src/http/jwt.rs"]
+mod jwt;
 #[path = "../../src/http/rate_limits.rs"]
 mod rate_limits;
 #[path = "../../src/http/request.rs"]
@@ -16,6 +21,7 @@ mod ends;
 mod faults;
 mod hashing;
 mod headers;
+mod policy;
 mod retries;
 mod streams;
 mod tls;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
@@ -13,16 +13,20 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use lateen_proxy_model::{
     ANSWER_LIMIT, ActiveRequest, Balance, Call, CallAnswer, CallFailure, CallStream, Choice,
-    ClusterRef, Dial, HttpProtocol, Outcome, Received, ResetReason, Target,
+    ClusterRef, Dial, Outcome, Received, ResetReason, Target,
 };
 use tokio::sync::mpsc;
 
 use super::connection::Connection;
+use super::exchange::is_grpc;
 use super::forward::Upstreams;
+use super::number::number;
 use super::request_body::RequestBody;
 use super::worker::{KnownCluster, Worker};
 
 static INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
+static EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+static SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// The way from a filter to the services it asks.
 #[derive(Debug)]
@@ -108,9 +112,10 @@ where
             slot,
             cluster,
             endpoint: &endpoint,
-            downstream: match cluster.http {
-                HttpProtocol::Http1 => Version::HTTP_11,
-                _ => Version::HTTP_2,
+            // Clusters that follow the downstream's protocol get what the call needs.
+            downstream: match is_grpc(request.headers()) {
+                true => Version::HTTP_2,
+                false => Version::HTTP_11,
             },
             istio_alpn: false,
             host: host.as_ref().and_then(|host| host.to_str().ok()),
@@ -148,16 +153,24 @@ where
     async fn call(
         &self,
         cluster: &ClusterRef,
-        request: Request<Bytes>,
+        mut request: Request<Bytes>,
         limit: Option<Duration>,
     ) -> Result<CallAnswer, CallFailure> {
         let known = self.known(cluster)?;
+        let limit = limit.filter(|limit| !limit.is_zero());
+        if let Some(limit) = limit {
+            let expected = number(limit.as_millis());
+            request.headers_mut().insert(&EXPECTED_TIMEOUT, expected);
+        }
+        let begun = Instant::now();
         let whole = async {
             let request = request.map(RequestBody::whole);
-            let (response, _active) = self.send(cluster, &known, request).await?;
+            let (mut response, _active) = self.send(cluster, &known, request).await?;
+            let time = number(begun.elapsed().as_millis());
+            response.headers_mut().insert(&SERVICE_TIME, time);
             collect(response).await
         };
-        match limit.filter(|limit| !limit.is_zero()) {
+        match limit {
             None => whole.await,
             Some(limit) => tokio::time::timeout(limit, whole)
                 .await

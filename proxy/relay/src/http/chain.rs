@@ -171,6 +171,8 @@ impl HttpChain {
             HttpFilter::Fault(_)
             | HttpFilter::Cors
             | HttpFilter::Rbac(_)
+            | HttpFilter::Jwt(_)
+            | HttpFilter::ExtAuthz(_)
             | HttpFilter::LocalRateLimit(_)
             | HttpFilter::HealthCheck(_)
             | HttpFilter::Discovered(_) => {}

@@ -178,6 +178,11 @@ impl Exchange {
         self.authority.to_str().unwrap_or_default()
     }
 
+    /// Notes that a filter has read the whole body, of so many bytes.
+    pub fn read_whole(&mut self, bytes: usize) {
+        self.progress = Some(Progress::whole(bytes as u64));
+    }
+
     /// Leaves values for later filters, matchers and logs.
     pub fn note(&mut self, namespace: &str, values: Map<String, Value>) {
         if !values.is_empty() {

@@ -251,6 +251,7 @@ impl LocalReply {
                 | "missing_host_header"
                 | "upgrade_failed"
                 | "http.invalid_authority"
+                | "request_payload_too_large"
         )
     }
 

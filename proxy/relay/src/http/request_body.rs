@@ -94,6 +94,14 @@ impl Progress {
         })
     }
 
+    /// A body that has arrived.
+    pub(crate) fn whole(bytes: u64) -> Rc<Self> {
+        let progress = Self::new(false);
+        progress.received.set(bytes);
+        progress.end(Instant::now());
+        progress
+    }
+
     /// Resolves when the request has arrived whole.
     pub(crate) async fn ended(&self) -> Instant {
         std::future::poll_fn(|cx| match self.ended.get() {

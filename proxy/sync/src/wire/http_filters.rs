@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
+use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthz;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3::FilterConfig as GrpcStats;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
 use envoy_types::pb::envoy::extensions::filters::http::health_check::v3::HealthCheck;
+use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3::JwtAuthentication;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::Rbac;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
@@ -22,7 +24,8 @@ use super::at::{At, Refused, nothing_left};
 use super::common::{must_be_off, unpack};
 use super::context::Context;
 use super::{
-    extension, health_filter, ignored, local_rate_limit, metadata_exchange, per_filter, rbac, stats,
+    ext_authz, extension, health_filter, ignored, jwt, local_rate_limit, metadata_exchange,
+    per_filter, rbac, stats,
 };
 
 /// The filters before the router, which must come last.
@@ -142,6 +145,14 @@ fn one(context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refuse
     if any::holds::<LocalRateLimit>(packed) {
         let limit = local_rate_limit::http(at, unpack(at, packed)?, false)?;
         return Ok(Known::Filter(HttpFilter::LocalRateLimit(Arc::new(limit))));
+    }
+    if any::holds::<JwtAuthentication>(packed) {
+        let jwt = jwt::read(context, at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::Jwt(Arc::new(jwt))));
+    }
+    if any::holds::<ExtAuthz>(packed) {
+        let authz = ext_authz::read(context, at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::ExtAuthz(Arc::new(authz))));
     }
     if any::holds::<GrpcStats>(packed) {
         let mut config: GrpcStats = unpack(at, packed)?;

@@ -8,8 +8,10 @@ use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::envoy::config::route::v3::cors_policy::EnabledSpecifier;
 use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelaySecifier;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as cors;
+use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthzPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::fault_abort::ErrorType;
+use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3 as jwt_wire;
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::RbacPerRoute;
 use envoy_types::pb::google::protobuf::{Any, BoolValue};
@@ -24,7 +26,7 @@ use super::common::{duration, flag, fraction, must_be_unset, runtime_fraction, u
 use super::context::Context;
 use super::local_rate_limit;
 use super::matcher::{headers, string};
-use super::rbac;
+use super::{ext_authz, jwt, rbac};
 
 /// Reads the map of filter name to settings of one level. The names are those of the connection manager's filters.
 pub(super) fn read(
@@ -100,6 +102,14 @@ fn config(
     if any::holds::<cors::CorsPolicy>(packed) {
         let policy = cors_policy(at, unpack(at, packed)?)?;
         return Ok(Some(FilterOverride::Cors(policy.map(Arc::new))));
+    }
+    if any::holds::<ExtAuthzPerRoute>(packed) {
+        let authz = ext_authz::per_route(at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::ExtAuthz(authz)));
+    }
+    if any::holds::<jwt_wire::PerRouteConfig>(packed) {
+        let jwt = jwt::per_route(at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::Jwt(jwt)));
     }
     if any::holds::<RbacPerRoute>(packed) {
         let rules = rbac::per_route(at, unpack(at, packed)?)?;

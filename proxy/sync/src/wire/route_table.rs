@@ -286,7 +286,8 @@ fn route(
     Ok(made)
 }
 
-fn matches(at: &At<'_>, mut message: wire::RouteMatch) -> Result<RouteMatch, Refused> {
+/// The condition of a route, which filters have too.
+pub(super) fn matches(at: &At<'_>, mut message: wire::RouteMatch) -> Result<RouteMatch, Refused> {
     let ignore_case = !flag(message.case_sensitive.take(), true);
     let text = |value: String| value.into_boxed_str();
     let path = match message.path_specifier.take() {

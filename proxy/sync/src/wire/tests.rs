@@ -547,7 +547,7 @@ fn what_a_listener_may_not_say_is_named() {
     let rds = json!({"rds": {"config_source": ads(), "route_config_name": "9080"}});
     let place = "filter_chains[0].filters[0].typed_config";
     let rbac = json!({"name": "rbac", "typed_config": {"@type":
-        "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"}});
+        "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"}});
     for (change, path) in [
         (
             json!({"tracing": {"provider": {"name": "zipkin"}}}),
@@ -698,7 +698,7 @@ fn what_a_route_may_not_say_is_named() {
         (
             "/virtual_hosts/0/routes/0/typed_per_filter_config",
             json!({"f": {"@type":
-            "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"}}),
+            "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}),
             format!("{place}.typed_per_filter_config[\"f\"]"),
         ),
         (
