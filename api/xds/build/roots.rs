@@ -31,6 +31,9 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy.service.status.v3.ClientConfig",
     "envoy.service.status.v3.ClientStatusResponse",
     // Network filters.
+    "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
+    "envoy.extensions.filters.network.direct_response.v3.Config",
+    "envoy.extensions.filters.network.echo.v3.Echo",
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
     "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit",
     "envoy.extensions.filters.network.ratelimit.v3.RateLimit",
@@ -61,6 +64,7 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy.extensions.filters.http.router.v3.Router",
     // Listener filters.
     "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
+    "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit",
     "envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
     "envoy.extensions.filters.listener.original_src.v3.OriginalSrc",
     "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use lateen_proxy_detect::{Detected, HttpVersion, detect};
 use lateen_proxy_listen::{Downstream, Drain, Held, original_destination};
 use lateen_proxy_model::{
@@ -11,8 +12,9 @@ use lateen_proxy_model::{
     NetworkFilter, OriginalDst,
 };
 use lateen_proxy_relay::http::{ConnectionFacts, KnownProtocol, ProxiedFacts};
-use lateen_proxy_tls::{PeerCertificate, Rewind, accept};
+use lateen_proxy_tls::{PeerCertificate, Rewind, ServerStream, accept};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use crate::data_path::Active;
@@ -33,6 +35,26 @@ pub(crate) struct Accepted<S> {
     pub(crate) drain: Drain,
     /// Counts the connection until it ends.
     pub(crate) held: (Held, Active),
+}
+
+/// A connection that may be plain TCP underneath.
+pub(crate) trait RawTcp {
+    /// The TCP connection and the bytes that were read from it before; `None` where bytes are not sent as they are.
+    fn raw_tcp(&mut self) -> Option<(Bytes, &TcpStream)>;
+}
+
+impl RawTcp for Rewind<Downstream> {
+    fn raw_tcp(&mut self) -> Option<(Bytes, &TcpStream)> {
+        self.inner().tcp()?;
+        let head = self.take_head();
+        Some((head, self.inner().tcp()?))
+    }
+}
+
+impl<S> RawTcp for ServerStream<S> {
+    fn raw_tcp(&mut self) -> Option<(Bytes, &TcpStream)> {
+        None
+    }
 }
 
 /// Takes one connection until its chain is known and its TLS is done. All that it needs for that lives in a task of its own
@@ -115,7 +137,7 @@ pub(crate) async fn serve(
 /// The chain's filters take over, in a task as large as the terminal one needs.
 fn filter<S>(accepted: Accepted<S>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + RawTcp + Unpin + Send + 'static,
 {
     let chain = Arc::clone(&accepted.chain);
     match &chain.filter {

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::Version;
-use lateen_proxy_dial::{TcpUpstream, connect_tcp};
+use lateen_proxy_dial::{TcpUpstream, UpstreamStream, connect_tcp};
 use lateen_proxy_listen::Drain;
 use lateen_proxy_model::{
     Balance, Choice, Cluster, ClusterRef, FilterChain, Listener, NetworkFilter, OriginalDst,
@@ -15,13 +15,14 @@ use lateen_proxy_model::{
 };
 use lateen_proxy_relay::exchange::{self, Turn, exchange, peer_of};
 use lateen_proxy_relay::http::{ConnectionFacts, KnownCluster};
+use lateen_proxy_relay::splice::splice;
 use lateen_proxy_relay::tcp::{TcpEnd, Transferred, copy};
 use lateen_proxy_route::{choose_cluster, source_hash};
 use lateen_proxy_telemetry::{Exchange, Flags, Peer, TCP_REPORT_INTERVAL, TcpRecord, TcpReporter};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{MissedTickBehavior, interval_at};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
-use crate::connection::Accepted;
+use crate::connection::{Accepted, RawTcp};
 use crate::network::{Passed, Refusal};
 use crate::worker::Worker;
 
@@ -39,13 +40,14 @@ struct Session {
     upstream: Option<Arc<UpstreamConnection>>,
     peer: Option<Arc<Peer>>,
     failure: Option<Arc<str>>,
+    details: Option<&'static str>,
     flags: Flags,
 }
 
 /// Serves a connection of a TCP chain until it ends.
 pub(crate) async fn serve<S>(accepted: Accepted<S>, proxy: &TcpProxy, passed: &Passed)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + RawTcp + Unpin,
 {
     let Accepted {
         worker,
@@ -70,8 +72,12 @@ where
         upstream: None,
         peer: None,
         failure: None,
+        details: None,
         flags: Flags::NONE,
     };
+    if proxy.log_moments.start {
+        session.log(proxy, &session.counts);
+    }
     if session.greet_downstream(&mut stream).await
         && let Some(mut upstream) = session.connect(proxy, passed).await
         && session.greet_upstream(&mut upstream).await
@@ -213,6 +219,11 @@ impl Session {
                 }
                 Err(Some(failure)) => self.note_failure(failure, attempt == attempts),
             }
+            if let Some((base, longest)) = proxy.backoff.filter(|_| attempt < attempts) {
+                let doubled = base.saturating_mul(1 << attempt.saturating_sub(1).min(20));
+                let wait = doubled.min(longest).mul_f64(fastrand::f64());
+                tokio::time::sleep(wait).await;
+            }
         }
         None
     }
@@ -276,19 +287,37 @@ impl Session {
         proxy: &TcpProxy,
         mut drain: Drain,
     ) where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + RawTcp + Unpin,
     {
         let counts = std::mem::take(&mut self.counts);
+        if proxy.log_moments.connected {
+            self.log(proxy, &counts);
+        }
+        let life = proxy.max_duration.map(|life| {
+            let more = life.mul_f64(fastrand::f64() * proxy.max_duration_jitter / 100.0);
+            (self.begin.1 + life.saturating_add(more)).into()
+        });
+        let mut logged = proxy.log_moments.interval.map(|each| {
+            let mut ticks = interval_at(tokio::time::Instant::now() + each, each);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        });
         let mut reporter = self.reporter.take();
         let mut due = interval_at(tokio::time::Instant::now(), TCP_REPORT_INTERVAL);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = {
-            let copying = copy(stream, &mut upstream.stream, proxy.idle_timeout, &counts);
+            let copying = copied(stream, &mut upstream, proxy.idle_timeout, &counts);
             tokio::pin!(copying);
             loop {
                 tokio::select! {
                     end = &mut copying => break Some(end),
                     () = drain.closing() => break None,
+                    () = until(life) => {
+                        self.flags = Flags::DURATION_TIMEOUT;
+                        self.details = Some("duration_timeout");
+                        break None;
+                    }
+                    () = next(&mut logged) => self.log(proxy, &counts),
                     _ = due.tick(), if reporter.is_some() => {
                         if let Some(reporter) = &mut reporter {
                             reporter.progress(&self.worker.http.recorder, &self.record(&counts));
@@ -317,6 +346,15 @@ impl Session {
             .for_each(|log| log.tcp(&record));
     }
 
+    /// A line of the access log before the connection's end.
+    fn log(&self, proxy: &TcpProxy, counts: &Transferred) {
+        let record = self.record(counts);
+        self.worker
+            .access_logs(&proxy.access_log)
+            .iter()
+            .for_each(|log| log.tcp(&record));
+    }
+
     fn record(&self, counts: &Transferred) -> TcpRecord<'_> {
         let inbound = self.listener.direction == TrafficDirection::Inbound;
         let upstream = self.upstream.as_deref();
@@ -336,6 +374,7 @@ impl Session {
             start: self.begin.0,
             duration: self.begin.1.elapsed(),
             flags: self.flags,
+            details: self.details,
             bytes_received: counts.up.get(),
             bytes_sent: counts.down.get(),
             upstream_failure: self.failure.as_deref(),
@@ -357,5 +396,40 @@ impl Session {
             ..Exchange::default()
         };
         TcpRecord { exchange }
+    }
+}
+
+/// Copies between the two connections, within the kernel where no TLS stands between.
+async fn copied<S>(
+    stream: &mut S,
+    upstream: &mut TcpUpstream,
+    idle: Option<Duration>,
+    counts: &Transferred,
+) -> TcpEnd
+where
+    S: AsyncRead + AsyncWrite + RawTcp + Unpin,
+{
+    let UpstreamStream::Plain(plain) = &mut upstream.stream else {
+        return copy(stream, &mut upstream.stream, idle, counts).await;
+    };
+    match stream.raw_tcp() {
+        Some((head, raw)) => splice((&head, raw), plain, idle, counts).await,
+        None => copy(stream, plain, idle, counts).await,
+    }
+}
+
+async fn until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => {
+            ticks.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }

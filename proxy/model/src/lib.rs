@@ -77,8 +77,8 @@ pub use jwt::{
 };
 pub use listener::{
     AccessLogRef, ChainTable, Exemptions, FilterChain, ForwardClientCert, HttpManager, Listener,
-    ListenerBind, NetworkFilter, PathNormalization, Reporter, RouteSource, StatsFilter, TcpProxy,
-    TrafficDirection, XfccDetails,
+    ListenerBind, LogMoments, NetworkFilter, PathNormalization, Reporter, RouteSource, StatsFilter,
+    TcpProxy, TrafficDirection, XfccDetails,
 };
 pub use listener_filters::{
     ConnectionRate, ListenerFilter, ListenerFilterEntry, ListenerFilters, ListenerPredicate,

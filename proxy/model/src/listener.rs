@@ -155,14 +155,33 @@ pub struct TcpProxy {
     pub cluster: ClusterChoice,
     /// Time without any byte either way; `None` is no limit.
     pub idle_timeout: Option<Duration>,
+    /// Longest life of a connection; `None` is no limit.
+    pub max_duration: Option<Duration>,
+    /// Up to so many percent more, at random.
+    pub max_duration_jitter: f64,
     /// Most tries to connect.
     pub max_connect_attempts: u32,
+    /// Shortest and longest wait between tries; it doubles each time and is taken at random below that.
+    pub backoff: Option<(Duration, Duration)>,
+    /// When the access log is written beside the connection's end.
+    pub log_moments: LogMoments,
     /// Access logs.
     pub access_log: Vec<AccessLogRef>,
     /// Labels that the endpoint must have, for clusters with subsets.
     pub subset: Option<SubsetRef>,
     /// Clusters that balance by hash get that of the client's address.
     pub hash_source: bool,
+}
+
+/// When a connection is logged beside its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogMoments {
+    /// When it begins.
+    pub start: bool,
+    /// When its upstream connection is there.
+    pub connected: bool,
+    /// Every so often.
+    pub interval: Option<Duration>,
 }
 
 /// Where routes come from.

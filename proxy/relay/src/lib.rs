@@ -3,4 +3,5 @@
 pub mod cells;
 pub mod exchange;
 pub mod http;
+pub mod splice;
 pub mod tcp;

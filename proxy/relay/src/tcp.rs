@@ -80,7 +80,7 @@ where
 }
 
 /// Resolves when `moved` lies `limit` back; the copy moves it on, so no timer is set anew for each byte.
-async fn quiet(moved: &Cell<Instant>, limit: Duration) {
+pub(crate) async fn quiet(moved: &Cell<Instant>, limit: Duration) {
     loop {
         let deadline = moved.get() + limit;
         if Instant::now() >= deadline {

@@ -25,6 +25,11 @@ impl<S> Rewind<S> {
         &self.inner
     }
 
+    /// Takes the bytes not read again yet.
+    pub fn take_head(&mut self) -> Bytes {
+        std::mem::take(&mut self.head)
+    }
+
     /// The bytes not read again yet, and the inner stream.
     pub fn into_parts(self) -> (Bytes, S) {
         (self.head, self.inner)

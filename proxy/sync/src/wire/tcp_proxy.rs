@@ -3,14 +3,18 @@
 use std::mem::take;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
 use envoy_types::pb::envoy::r#type::v3::HashPolicy;
 use envoy_types::pb::envoy::r#type::v3::hash_policy::PolicySpecifier;
-use lateen_proxy_model::{ClusterChoice, HeaderMutations, SubsetRef, TcpProxy, WeightedCluster};
+use lateen_proxy_model::{
+    ClusterChoice, HeaderMutations, LogMoments, SubsetRef, TcpProxy, WeightedCluster,
+};
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{limit, number};
+use super::common::{duration, limit, number};
+
 use super::context::Context;
 use super::{access_log, subset};
 
@@ -27,11 +31,35 @@ pub(super) fn read(
     let attempts = number(message.max_connect_attempts.take()).unwrap_or(1);
     let subset = subset::criteria(message.metadata_match.take());
     let specifier = message.cluster_specifier.take();
+    if attempts == 0 {
+        return Err(at
+            .field("max_connect_attempts")
+            .refuse("must be at least 1"));
+    }
+    let place = at.field("max_downstream_connection_duration");
+    let max_duration = duration(&place, message.max_downstream_connection_duration.take())?;
+    if max_duration.is_some_and(|life| life < Duration::from_millis(1)) {
+        return Err(place.refuse("must be at least a millisecond"));
+    }
+    let jitter = message
+        .max_downstream_connection_duration_jitter_percentage
+        .take();
+    let place = at.field("max_downstream_connection_duration_jitter_percentage");
+    let jitter = jitter.map_or(0.0, |percent| percent.value);
+    if !(0.0..=100.0).contains(&jitter) {
+        return Err(place.refuse("not between 0 and 100"));
+    }
+    // Connections of a chain that drains end within the drain time in either mode.
+    message.check_drain_close = None;
     let made = TcpProxy {
         stat_prefix: take(&mut message.stat_prefix).into(),
         cluster: cluster(context, at, specifier, subset.as_ref())?,
         idle_timeout,
-        max_connect_attempts: attempts.max(1),
+        max_duration,
+        max_duration_jitter: jitter,
+        max_connect_attempts: attempts,
+        backoff: backoff(&at.field("backoff_options"), message.backoff_options.take())?,
+        log_moments: log_moments(at, &mut message)?,
         access_log: access_log::read(
             context,
             &at.field("access_log"),
@@ -42,6 +70,52 @@ pub(super) fn read(
     };
     nothing_left(at, &message)?;
     Ok(made)
+}
+
+/// Envoy's longest wait is ten times the shortest.
+fn backoff(
+    at: &At<'_>,
+    message: Option<core::BackoffStrategy>,
+) -> Result<Option<(Duration, Duration)>, Refused> {
+    let Some(message) = message else {
+        return Ok(None);
+    };
+    let place = at.field("base_interval");
+    let base = duration(&place, message.base_interval)?;
+    let base = base
+        .filter(|base| !base.is_zero())
+        .ok_or_else(|| place.refuse("must be above 0"))?;
+    let place = at.field("max_interval");
+    let longest = duration(&place, message.max_interval)?.unwrap_or(base.saturating_mul(10));
+    if longest < base {
+        return Err(place.refuse("below base_interval"));
+    }
+    Ok(Some((base, longest)))
+}
+
+fn log_moments(at: &At<'_>, message: &mut wire::TcpProxy) -> Result<LogMoments, Refused> {
+    #[allow(deprecated, reason = "older configurations use them")]
+    let older = (
+        message.access_log_flush_interval.take(),
+        take(&mut message.flush_access_log_on_connected),
+    );
+    let at = at.field("access_log_options");
+    let options = message.access_log_options.take();
+    let given = options.is_some();
+    let options = options.unwrap_or_default();
+    let (interval, connected) = if given {
+        (
+            options.access_log_flush_interval,
+            options.flush_access_log_on_connected,
+        )
+    } else {
+        older
+    };
+    Ok(LogMoments {
+        start: options.flush_access_log_on_start,
+        connected,
+        interval: limit(&at.field("access_log_flush_interval"), interval, None)?,
+    })
 }
 
 /// Whether connections are hashed: by the client's address, as that is all that is supported.
