@@ -126,7 +126,14 @@ impl PemIdentity {
             .as_ref()
             .is_none_or(|known| known.chain != chain)
         {
-            secrets.set_identity(IDENTITY, Identity { chain, key });
+            secrets.set_identity(
+                IDENTITY,
+                Identity {
+                    chain,
+                    key,
+                    ocsp: None,
+                },
+            );
         }
         Ok(span)
     }

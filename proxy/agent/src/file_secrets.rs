@@ -27,13 +27,24 @@ const REREAD: Duration = Duration::from_secs(60);
 pub struct FileSecrets {
     state: Arc<State>,
     metrics: Arc<AgentMetrics>,
+    every: Duration,
 }
 
 impl FileSecrets {
     /// Fills the secrets of this state.
     #[must_use]
     pub fn new(state: Arc<State>, metrics: Arc<AgentMetrics>) -> Self {
-        Self { state, metrics }
+        Self {
+            state,
+            metrics,
+            every: REREAD,
+        }
+    }
+
+    /// Reads the files again at this interval.
+    #[must_use]
+    pub fn every(self, every: Duration) -> Self {
+        Self { every, ..self }
     }
 
     /// Runs until the task is dropped. Without a file secret it sleeps.
@@ -45,7 +56,7 @@ impl FileSecrets {
             let again = async {
                 match known {
                     0 => std::future::pending().await,
-                    _ => tokio::time::sleep(REREAD).await,
+                    _ => tokio::time::sleep(self.every).await,
                 }
             };
             tokio::select! {
@@ -104,7 +115,14 @@ fn read_identity(secrets: &SecretStore, name: &str, paths: &str) -> Result<(), C
         .as_ref()
         .is_none_or(|known| known.chain != chain)
     {
-        secrets.set_identity(name, Identity { chain, key });
+        secrets.set_identity(
+            name,
+            Identity {
+                chain,
+                key,
+                ocsp: None,
+            },
+        );
     }
     Ok(())
 }

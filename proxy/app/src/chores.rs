@@ -18,6 +18,7 @@ use lateen_xds::node::NodeMetadata;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use crate::admin::Admin;
 use crate::config::{ProxyConfig, VERSION};
@@ -25,6 +26,9 @@ use crate::logging::LogControl;
 
 /// Most series of metrics a worker keeps.
 const MAX_SERIES: usize = 10_000;
+
+/// Time between looks at certificates in files, where nobody else renews them.
+const FOLLOW: Duration = Duration::from_secs(2);
 
 /// Time between looks at endpoints that are left out.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -109,6 +113,12 @@ impl Core {
         });
     }
 
+    /// Reads certificates and roots in files, and follows them. Needs a runtime.
+    pub(crate) fn start_file_secrets(&self) {
+        let secrets = FileSecrets::new(Arc::clone(&self.state), Arc::clone(&self.agent));
+        tokio::spawn(secrets.every(FOLLOW).run());
+    }
+
     /// Serves the admin pages at `address`; gives where they are, which is another port where `address` has none.
     ///
     /// # Errors
@@ -118,7 +128,7 @@ impl Core {
         address: SocketAddr,
         settings: AdminSettings,
         drain: Arc<dyn DrainHandle>,
-    ) -> anyhow::Result<SocketAddr> {
+    ) -> anyhow::Result<(SocketAddr, AbortHandle)> {
         let admin = Arc::new(Admin {
             state: Arc::clone(&self.state),
             metrics: Arc::clone(&self.metrics),
@@ -135,8 +145,8 @@ impl Core {
         });
         let listener = listen_on("admin", address)?;
         let bound = listener.local_addr().context("admin")?;
-        tokio::spawn(admin.serve(listener));
-        Ok(bound)
+        let serving = tokio::spawn(admin.serve(listener));
+        Ok((bound, serving.abort_handle()))
     }
 
     /// Starts certificates, file secrets and the servers on 15020, 15021, 15090 and 15000; gives what callers on this

@@ -11,6 +11,7 @@ use lateen_proxy_agent::{DrainSettings, Settings, Source, WaitOptions, iptables,
 use lateen_xds::node::{Node, NodeType};
 
 use crate::logging::LogOptions;
+use crate::restart::RestartConfig;
 
 /// Version of the program and of what node metadata says.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -182,21 +183,24 @@ pub(crate) struct EnvoyArgs {
     /// How connections are asked to end: at times spread over the drain time, or at once.
     #[arg(long = "drain-strategy", value_enum, default_value = "gradual")]
     drain_strategy: DrainStrategy,
-    /// There is no hot restart: this changes nothing.
+    /// Number of the family of processes that take one another's place; hot restart is on when this or a dynamic one is given.
+    #[arg(long = "base-id")]
+    base_id: Option<u32>,
+    /// Take a free base id.
+    #[arg(long = "use-dynamic-base-id")]
+    use_dynamic_base_id: bool,
+    /// File that tells the base id.
+    #[arg(long = "base-id-path")]
+    base_id_path: Option<PathBuf>,
+    /// How many processes of the family were there before this one.
+    #[arg(long = "restart-epoch", default_value_t = 0)]
+    restart_epoch: u32,
+    /// Time after which the process before this one ends, in seconds.
+    #[arg(long = "parent-shutdown-time-s", default_value_t = 900)]
+    parent_shutdown_time_s: u64,
+    /// No hot restart.
     #[arg(long = "disable-hot-restart")]
     disable_hot_restart: bool,
-    /// Likewise.
-    #[arg(long = "use-dynamic-base-id", hide = true)]
-    use_dynamic_base_id: bool,
-    /// Likewise.
-    #[arg(long = "base-id", default_value_t = 0, hide = true)]
-    base_id: u32,
-    /// Likewise.
-    #[arg(long = "restart-epoch", default_value_t = 0, hide = true)]
-    restart_epoch: u32,
-    /// Likewise.
-    #[arg(long = "parent-shutdown-time-s", default_value_t = 0, hide = true)]
-    parent_shutdown_time_s: u64,
 }
 
 /// What `envoy` does.
@@ -250,6 +254,8 @@ pub(crate) struct EnvoyConfig {
     pub(crate) drain: Duration,
     /// How they are asked to end.
     strategy: DrainStrategy,
+    /// Hot restart; `None` is off.
+    pub(crate) restart: Option<RestartConfig>,
 }
 
 /// How connections are asked to end.
@@ -393,13 +399,19 @@ impl EnvoyArgs {
         } else if self.config_yaml.is_empty() {
             bail!("a bootstrap is needed: --config-path or --config-yaml");
         }
-        let restarts = self.disable_hot_restart || self.use_dynamic_base_id;
-        if restarts || self.base_id > 0 || self.parent_shutdown_time_s > 0 {
-            tracing::debug!("--disable-hot-restart changes nothing: there is no hot restart");
+        if self.use_dynamic_base_id && self.restart_epoch > 0 {
+            bail!("--use-dynamic-base-id is for the first process of a family alone");
         }
-        if self.restart_epoch > 0 {
-            bail!("--restart-epoch is not supported: there is no hot restart");
-        }
+        let named = self.base_id.is_some() || self.use_dynamic_base_id || self.restart_epoch > 0;
+        let restart = (named && !self.disable_hot_restart).then(|| RestartConfig {
+            base_id: match (self.use_dynamic_base_id, self.base_id) {
+                (true, _) => None,
+                (false, base_id) => Some(base_id.unwrap_or(0)),
+            },
+            base_id_path: self.base_id_path,
+            epoch: self.restart_epoch,
+            parent_shutdown: Duration::from_secs(self.parent_shutdown_time_s),
+        });
         Ok(EnvoyConfig {
             bootstrap: self.config_path,
             text: self.config_yaml,
@@ -411,6 +423,7 @@ impl EnvoyArgs {
             workers: workers(Some(self.concurrency).filter(|count| *count > 0)),
             drain: Duration::from_secs(self.drain_time_s),
             strategy: self.drain_strategy,
+            restart,
         })
     }
 }

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use lateen_proxy_detect::{Detected, HttpVersion, detect};
 use lateen_proxy_listen::{Downstream, Drain, Held, original_destination};
 use lateen_proxy_model::{
-    ClientAddr, Connection, ConnectionLimit, FilterChain, Listener, LocalAddr, NO_ADDRESS,
-    NetworkFilter, OriginalDst,
+    ClientAddr, Connection, ConnectionLimit, DynamicMetadata, FilterChain, Listener, LocalAddr,
+    NO_ADDRESS, NetworkFilter, OriginalDst,
 };
-use lateen_proxy_relay::http::{ConnectionFacts, KnownProtocol, ProxiedFacts};
+use lateen_proxy_relay::http::{ConnectionFacts, KnownProtocol};
 use lateen_proxy_tls::{PeerCertificate, Rewind, ServerStream, accept};
+use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
@@ -127,6 +128,7 @@ pub(crate) async fn serve(
                     });
                 }
                 Err(error) => {
+                    plain.worker.count(&plain.listener, "ssl.connection_error");
                     tracing::debug!(%client, listener = %plain.listener.name, %error, "handshake failed")
                 }
             }
@@ -232,8 +234,7 @@ fn facts(
         direct: client,
         local: LocalAddr(local),
         destination,
-        source: detected.original_src,
-        proxied: proxied(&detected),
+        proxied: (!detected.metadata.is_empty()).then(|| proxied(&detected.metadata)),
         peer: None,
         tls: false,
         sni: detected.server_name().map(Arc::from),
@@ -244,15 +245,14 @@ fn facts(
     }
 }
 
-/// What the PROXY protocol said beside addresses.
-fn proxied(detected: &Detected) -> Option<Arc<ProxiedFacts>> {
-    let known = !detected.tlvs.is_empty() || !detected.metadata.is_empty();
-    known.then(|| {
-        Arc::new(ProxiedFacts {
-            tlvs: detected.tlvs.clone(),
-            metadata: detected.metadata.clone(),
-        })
-    })
+/// TLVs as dynamic metadata; what is no text in them is replaced, as in Envoy.
+fn proxied(tlvs: &[(Arc<str>, Arc<str>, Bytes)]) -> Arc<DynamicMetadata> {
+    let mut metadata = DynamicMetadata::default();
+    for (namespace, key, value) in tlvs {
+        let value = Value::String(String::from_utf8_lossy(value).into_owned());
+        metadata.merge(namespace, Map::from_iter([(key.to_string(), value)]));
+    }
+    Arc::new(metadata)
 }
 
 /// What the handshake adds: who the client is, and the protocol where ALPN says it.

@@ -153,6 +153,19 @@ impl Drop for DataPath {
     }
 }
 
+impl Control {
+    /// Another process accepts connections from now on: those that are here end in order.
+    pub(crate) fn hand_over(&self) {
+        self.phase.send_if_modified(|phase| {
+            let first = *phase < Phase::Handing;
+            if first {
+                *phase = Phase::Handing;
+            }
+            first
+        });
+    }
+}
+
 impl DrainHandle for Control {
     fn drain(&self) {
         self.phase.send_if_modified(|phase| {

@@ -11,6 +11,7 @@ mod logging;
 mod logs;
 mod network;
 mod overload;
+mod restart;
 mod run;
 mod standalone;
 mod tcp;

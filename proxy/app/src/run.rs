@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use lateen_proxy_agent::{Ask, DrainHandle, Signals, until_end};
+use lateen_proxy_listen::{Place, Sockets};
+use lateen_proxy_model::ListenerBind;
 use lateen_proxy_relay::http::Shedding;
-use lateen_proxy_state::LastGood;
+use lateen_proxy_state::{LastGood, State};
 use lateen_proxy_sync::{Bootstrap, Client, ClientConfig, ControlPlane, Roots, Security};
 use tokio::sync::mpsc;
 
@@ -17,6 +19,7 @@ use crate::data_path::{DataPath, DataPathConfig};
 use crate::logging::LogControl;
 use crate::logs::LogTable;
 use crate::overload;
+use crate::restart::Restart;
 use crate::worker::BindFailure;
 
 /// Runs a pod's proxy until the pod ends.
@@ -69,10 +72,18 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
         if let Some(first) = faults.into_iter().next() {
             bail!("{}: {first}", crate::standalone::place(config));
         }
+        let sockets = Arc::clone(&data_path.sockets);
+        let restart = config
+            .restart
+            .as_ref()
+            .map(|restart| Restart::begin(restart, &sockets))
+            .transpose()?;
         let (data_path, mut failed) = DataPath::start(&core, logs, data_path)?;
         let drain: Arc<dyn DrainHandle> = data_path.control();
         core.start_keeper();
+        core.start_file_secrets();
         let (asks, asked) = mpsc::channel::<Ask>(1);
+        let mut admin = None;
         if let Some(address) = bootstrap.admin {
             let quit = config.allow_quit.then(|| asks.clone());
             let settings = AdminSettings {
@@ -82,13 +93,20 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
                 drain_time: config.drain,
                 quit,
             };
-            let bound = core.start_admin(address, settings, Arc::clone(&drain))?;
+            let (bound, serving) = core.start_admin(address, settings, Arc::clone(&drain))?;
+            admin = Some(serving);
             if let Some(path) = &config.admin_address {
                 std::fs::write(path, bound.to_string())
                     .with_context(|| path.display().to_string())?;
             }
         }
         tokio::spawn(client.run_bootstrap());
+        if let Some(restart) = restart {
+            let (state, workers) = (Arc::clone(&core.state), config.workers.get());
+            let own = Arc::clone(&sockets);
+            let serving = move || is_serving(&state, &own, workers);
+            restart.follow(&sockets, data_path.control(), admin, asks.clone(), serving);
+        }
         tokio::select! {
             () = until_end(config.drain_settings(), drain, asked, signals) => {}
             Some(failure) = failed.recv() => return Err(failure.into()),
@@ -115,6 +133,20 @@ fn pod_data_path(config: &ProxyConfig) -> DataPathConfig {
         service_cluster: config.node.cluster.as_str().into(),
         overload: None,
     }
+}
+
+/// Whether every worker accepts on every address.
+fn is_serving(state: &State, sockets: &Sockets, workers: usize) -> bool {
+    let listeners = state.listeners();
+    let mut bound = listeners
+        .iter()
+        .filter(|listener| listener.bind != ListenerBind::HandOver);
+    bound.all(|listener| match &listener.socket.pipe {
+        Some(pipe) => sockets.is_served(&Place::Pipe(pipe.path.clone()), workers),
+        None => listener
+            .addresses()
+            .all(|address| sockets.is_served(&Place::Tcp(*address), workers)),
+    })
 }
 
 fn bootstrap_data_path(

@@ -40,7 +40,6 @@ struct Session {
     upstream: Option<Arc<UpstreamConnection>>,
     peer: Option<Arc<Peer>>,
     failure: Option<Arc<str>>,
-    details: Option<&'static str>,
     flags: Flags,
 }
 
@@ -72,7 +71,6 @@ where
         upstream: None,
         peer: None,
         failure: None,
-        details: None,
         flags: Flags::NONE,
     };
     if proxy.log_moments.start {
@@ -314,7 +312,6 @@ impl Session {
                     () = drain.closing() => break None,
                     () = until(life) => {
                         self.flags = Flags::DURATION_TIMEOUT;
-                        self.details = Some("duration_timeout");
                         break None;
                     }
                     () = next(&mut logged) => self.log(proxy, &counts),
@@ -374,7 +371,6 @@ impl Session {
             start: self.begin.0,
             duration: self.begin.1.elapsed(),
             flags: self.flags,
-            details: self.details,
             bytes_received: counts.up.get(),
             bytes_sent: counts.down.get(),
             upstream_failure: self.failure.as_deref(),

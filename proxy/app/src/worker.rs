@@ -283,6 +283,7 @@ impl Worker {
                     if now == Phase::Handing {
                         // Another process accepts from the same sockets now.
                         bound.clear();
+                        self.end_all();
                     }
                 }
             }
@@ -328,6 +329,14 @@ impl Worker {
             if let Some(one) = drains.remove(&key) {
                 self.end(one.trigger);
             }
+        }
+    }
+
+    /// All connections end in order.
+    fn end_all(&self) {
+        let all: Vec<_> = self.drains.borrow_mut().drain().collect();
+        for (_, one) in all {
+            self.end(one.trigger);
         }
     }
 

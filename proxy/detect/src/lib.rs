@@ -13,9 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use lateen_proxy_model::{
-    ListenerFilter, ListenerFilters, OriginalSrc, ProxyProtocolRules, Tlv, Transport,
-};
+use lateen_proxy_model::{ListenerFilter, ListenerFilters, ProxyProtocolRules, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub use first_bytes::ClientHello;
@@ -43,12 +41,8 @@ pub struct Detected {
     pub application: Vec<Vec<u8>>,
     /// Client and destination as the PROXY protocol's header names them.
     pub proxied: Option<(SocketAddr, SocketAddr)>,
-    /// TLVs of that header for upstreams.
-    pub tlvs: Vec<Tlv>,
     /// TLVs of that header as dynamic metadata: namespace, key, value.
     pub metadata: Vec<(Arc<str>, Arc<str>, Bytes)>,
-    /// Upstream connections come from the client's address.
-    pub original_src: Option<OriginalSrc>,
 }
 
 /// Why a connection cannot be served.
@@ -145,7 +139,6 @@ impl Reader {
             match &entry.filter {
                 // The caller has read it: it decides which listener's filters run.
                 ListenerFilter::OriginalDst => {}
-                ListenerFilter::OriginalSrc(own) => self.found.original_src = Some(*own),
                 ListenerFilter::LocalRateLimit(rate) => {
                     if !rate.take(Instant::now()) {
                         return Err(DetectError::RateLimited);
@@ -198,8 +191,6 @@ impl Reader {
                 self.found.metadata.push(metadata);
             }
         }
-        let passed = |tlv: &Tlv| rules.pass_through.takes(tlv.kind);
-        self.found.tlvs = header.tlvs.into_iter().filter(passed).collect();
         Ok(())
     }
 

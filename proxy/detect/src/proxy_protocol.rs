@@ -146,9 +146,6 @@ fn version2(head: &[u8]) -> Result<Reading, ProxyError> {
         2 => 36,
         _ => return Err(ProxyError::Malformed("no known family")),
     };
-    if !local && family & 0x0f != 1 {
-        return Err(ProxyError::Malformed("no stream"));
-    }
     if length < of_addresses {
         return Err(ProxyError::Malformed("shorter than its addresses"));
     }
@@ -156,6 +153,8 @@ fn version2(head: &[u8]) -> Result<Reading, ProxyError> {
         return Ok(Reading::NeedsMore);
     };
     let (named, extensions) = rest.split_at(of_addresses);
+    // Of another kind of transport the addresses say nothing about this one.
+    let named = if family & 0x0f == 1 { named } else { &[] };
     Ok(Reading::Header(ProxyHeader {
         addresses: binary(named)?,
         // Without addresses the rest is not looked at.
@@ -267,6 +266,8 @@ mod tests {
         assert_eq!(kinds, [(0xe0, &b"hi"[..]), (4, b"")]);
         assert_eq!(header(b"PROXY UNKNOWN a b\r\n").unwrap().addresses, None);
         assert_eq!(header(&v2(0x20, 0, b"xyz")).unwrap().addresses, None);
+        let datagrams = v2(0x21, 0x12, &[1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2]);
+        assert_eq!(header(&datagrams).unwrap().addresses, None);
     }
 
     #[test]
@@ -288,7 +289,6 @@ mod tests {
         assert!(matches!(bad(&long), Some(ProxyError::Malformed(_))));
         let ips = [1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2];
         assert!(bad(&v2(0x31, 0x11, &ips)).is_some(), "version");
-        assert!(bad(&v2(0x21, 0x12, &ips)).is_some(), "datagrams");
         assert!(bad(&v2(0x21, 0x21, &ips)).is_some(), "too short");
         let overflow = [&ips[..], &[4, 0xff, 0xff, 1]].concat();
         assert!(bad(&v2(0x21, 0x11, &overflow)).is_some(), "TLV");

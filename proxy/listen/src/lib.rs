@@ -1,11 +1,13 @@
 //! Sockets of the data path: bound once for all workers, original destinations read back, connections drained.
 
 mod drain;
+mod handover;
 mod socket;
 mod sockets;
 mod stream;
 
 pub use drain::{Drain, DrainTrigger, Held, drain};
+pub use handover::{Ancestor, Heir, Request};
 pub use socket::{Listening, original_destination};
 pub use sockets::{Lease, Place, Sockets};
 pub use stream::Downstream;

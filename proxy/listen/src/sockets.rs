@@ -31,6 +31,24 @@ impl fmt::Display for Place {
     }
 }
 
+impl Place {
+    /// As one process tells it another.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Tcp(address) => format!("tcp:{address}"),
+            Self::Pipe(path) => format!("pipe:{}", path.display()),
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':')? {
+            ("tcp", address) => address.parse().ok().map(Self::Tcp),
+            ("pipe", path) => Some(Self::Pipe(path.into())),
+            _ => None,
+        }
+    }
+}
+
 /// The sockets of all workers. Share it in an `Arc`.
 #[derive(Debug, Default)]
 pub struct Sockets {
@@ -107,6 +125,15 @@ impl Sockets {
     /// Closes what was inherited and no listener asked for; connections in it are reset.
     pub fn forget_inherited(&self) {
         self.lock().inherited.clear();
+    }
+
+    /// Whether each of `workers` accepts from this place.
+    pub fn is_served(&self, place: &Place, workers: usize) -> bool {
+        let tables = self.lock();
+        tables
+            .open
+            .get(place)
+            .is_some_and(|group| group.users >= workers)
     }
 
     /// All open sockets with their places, for another process.

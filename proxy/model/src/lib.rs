@@ -82,7 +82,7 @@ pub use listener::{
 };
 pub use listener_filters::{
     ConnectionRate, ListenerFilter, ListenerFilterEntry, ListenerFilters, ListenerPredicate,
-    OriginalSrc, ProxyProtocolRules, Tlv, TlvChoice, TlvRule,
+    ProxyProtocolRules, Tlv, TlvRule,
 };
 pub use local_rate_limit::{
     BucketSize, BucketView, DescriptorSize, LimiterSizes, LocalConnectionLimit, LocalLimiter,
@@ -123,8 +123,8 @@ pub use subset::{
     SubsetStats, Subsets,
 };
 pub use tls::{
-    ClientTls, CompiledClient, CompiledServer, Identity, IdentityRef, SanMatcher, ServerTls,
-    TrustBundle, TrustRef,
+    Algorithms, ClientTls, CompiledClient, CompiledServer, Identity, IdentityRef, PeerChecks,
+    Resumption, SanKind, SanMatcher, SanRegex, ServerTls, TrustBundle, TrustRef,
 };
 pub use upstream::{
     Balance, Choice, Dial, LoadReport, Outcome, ResetReason, SendFailure, Target,

@@ -38,21 +38,10 @@ pub enum ListenerFilter {
     HttpInspector,
     /// The original destination is read from the socket.
     OriginalDst,
-    /// The client's address is the source of upstream connections too.
-    OriginalSrc(OriginalSrc),
     /// The PROXY protocol's header is read and taken away.
     ProxyProtocol(Arc<ProxyProtocolRules>),
     /// No more than so many connections in a time.
     LocalRateLimit(Arc<ConnectionRate>),
-}
-
-/// Settings of upstream connections that keep the client's address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct OriginalSrc {
-    /// The client's port is kept too.
-    pub bind_port: bool,
-    /// Mark of the sockets, for the rules that bring answers back; 0 is none.
-    pub mark: u32,
 }
 
 /// A condition on a connection's destination.
@@ -81,8 +70,6 @@ pub struct ProxyProtocolRules {
     pub refuse_v2: bool,
     /// TLVs that become dynamic metadata.
     pub rules: Vec<TlvRule>,
-    /// TLVs told to upstreams that speak the PROXY protocol.
-    pub pass_through: TlvChoice,
     /// Statistics prefix.
     pub stat_prefix: Box<str>,
 }
@@ -96,18 +83,6 @@ pub struct TlvRule {
     pub namespace: Arc<str>,
     /// Key of the metadata.
     pub key: Arc<str>,
-}
-
-/// Which TLVs of the PROXY protocol.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum TlvChoice {
-    /// None.
-    #[default]
-    None,
-    /// All.
-    All,
-    /// Those of these types.
-    Only(Vec<u8>),
 }
 
 /// One TLV of the PROXY protocol.
@@ -145,17 +120,6 @@ impl ListenerPredicate {
             Self::And(all) => all.iter().all(|one| one.holds(port)),
             Self::Or(any) => any.iter().any(|one| one.holds(port)),
             Self::Port(start, end) => (*start..*end).contains(&u32::from(port)),
-        }
-    }
-}
-
-impl TlvChoice {
-    /// Whether a TLV of this type is chosen.
-    pub fn takes(&self, kind: u8) -> bool {
-        match self {
-            Self::None => false,
-            Self::All => true,
-            Self::Only(kinds) => kinds.contains(&kind),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lateen_proxy_model::ServerTls;
+use rustls::pki_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
@@ -26,7 +27,11 @@ where
     let handshake = async {
         let start =
             LazyConfigAcceptor::new(rustls::server::Acceptor::default(), ReadAhead::new(stream))
-                .await?;
+                .await
+                .map_err(TlsError::Handshake)?;
+        if tls.require_sni && start.client_hello().server_name().is_none() {
+            return Err(TlsError::NoServerName);
+        }
         let overlaps = start.client_hello().alpn().is_none_or(|mut offered| {
             offered.any(|protocol| tls.alpn.iter().any(|ours| ours == protocol))
         });
@@ -35,20 +40,26 @@ where
         } else {
             &compiled.config_without_alpn
         };
-        start.into_stream(config.clone()).await
+        start
+            .into_stream(config.clone())
+            .await
+            .map_err(TlsError::Handshake)
     };
     let stream = match timeout {
         Some(limit) => tokio::time::timeout(limit, handshake)
             .await
             .map_err(|_| TlsError::TimedOut)?,
         None => handshake.await,
-    }
-    .map_err(TlsError::Handshake)?;
-    let leaf = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| chain.first());
-    let peer = leaf.and_then(PeerCertificate::parse);
+    }?;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let peer = chain.split_first().and_then(|(leaf, rest)| {
+        if let Some(strict) = &compiled.strict {
+            // Who was only let in is nobody.
+            strict
+                .verify_client_cert(leaf, rest, UnixTime::now())
+                .ok()?;
+        }
+        PeerCertificate::parse(leaf)
+    });
     Ok((stream, peer))
 }

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use lateen_proxy_model::{
-    ClientTls, CompiledClient, CompiledServer, Identity, IdentityRef, ServerTls, TrustBundle,
-    TrustRef,
+    Algorithms, ClientTls, CompiledClient, CompiledServer, Identity, IdentityRef, PeerChecks,
+    ServerTls, TrustBundle, TrustRef,
 };
 use rustls::crypto::CryptoProvider;
+use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use crate::TlsError;
+use crate::certificates::Certificates;
+use crate::tickets::SharedTickets;
 use crate::verify::{SanClientVerifier, SanServerVerifier};
 
 /// The client configuration that offers `alpn`.
@@ -45,20 +50,38 @@ pub(crate) fn client(tls: &ClientTls, alpn: &[Vec<u8>]) -> Result<Arc<ClientConf
 
 /// The server configuration, with and without ALPN.
 pub(crate) fn server(tls: &ServerTls) -> Result<Arc<CompiledServer>, TlsError> {
-    let identity = known_identity(&tls.identity)?;
     let trust = tls.trust.as_ref().map(known_trust).transpose()?;
     if let Some(one) = &*tls.compiled.load()
-        && Arc::ptr_eq(&one.identity, &identity)
+        && slots(tls).zip(&one.identities).all(|(slot, known)| {
+            let now = slot.load();
+            now.as_ref().is_some_and(|now| Arc::ptr_eq(now, known))
+        })
         && same(&one.trust, &trust)
     {
         return Ok(one.clone());
     }
-    let without = new_server(tls, &identity, trust.as_deref())?;
+    let identities = slots(tls)
+        .map(known_identity)
+        .collect::<Result<Vec<_>, _>>()?;
+    let provider = provider(&tls.algorithms);
+    let verifier = client_verifier(tls, trust.as_deref(), &tls.checks, &provider)?;
+    let strict = match (&verifier, tls.checks.accept_untrusted) {
+        (Some(_), true) => {
+            let checks = PeerChecks {
+                accept_untrusted: false,
+                ..tls.checks.clone()
+            };
+            client_verifier(tls, trust.as_deref(), &checks, &provider)?
+        }
+        _ => None,
+    };
+    let without = new_server(tls, &identities, trust.as_deref(), verifier, provider)?;
     let mut with = without.clone();
     with.alpn_protocols.clone_from(&tls.alpn);
     let compiled = Arc::new(CompiledServer {
-        identity,
+        identities,
         trust,
+        strict,
         config: Arc::new(with),
         config_without_alpn: Arc::new(without),
     });
@@ -71,12 +94,13 @@ fn new_client(
     identity: Option<&Identity>,
     trust: Option<&TrustBundle>,
 ) -> Result<ClientConfig, TlsError> {
-    let provider = provider();
+    let provider = provider(&tls.algorithms);
     let verifier = SanServerVerifier {
         roots: trust
             .map(|bundle| roots(tls.trust.as_ref(), bundle))
             .transpose()?,
         sans: tls.sans.clone(),
+        checks: tls.checks.clone(),
         match_server_name: tls.auto_san,
         provider: provider.clone(),
     };
@@ -95,32 +119,82 @@ fn new_client(
     Ok(config)
 }
 
+fn slots(tls: &ServerTls) -> impl Iterator<Item = &IdentityRef> {
+    std::iter::once(&tls.identity).chain(&tls.more)
+}
+
+fn client_verifier(
+    tls: &ServerTls,
+    trust: Option<&TrustBundle>,
+    checks: &PeerChecks,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    if trust.is_none() && checks.spki.is_empty() && checks.hashes.is_empty() {
+        return Ok(None);
+    }
+    let roots = trust
+        .map(|bundle| roots(tls.trust.as_ref(), bundle))
+        .transpose()?;
+    let verifier = SanClientVerifier::new(
+        roots,
+        (tls.sans.clone(), checks.clone()),
+        tls.require_client_certificate,
+        provider.clone(),
+    )
+    .map_err(TlsError::Settings)?;
+    Ok(Some(Arc::new(verifier)))
+}
+
 fn new_server(
     tls: &ServerTls,
-    identity: &Identity,
+    identities: &[Arc<Identity>],
     trust: Option<&TrustBundle>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    provider: Arc<CryptoProvider>,
 ) -> Result<ServerConfig, TlsError> {
-    let provider = provider();
-    let builder = ServerConfig::builder_with_provider(provider.clone())
+    let keys = identities
+        .iter()
+        .map(|identity| {
+            let key = identity.key.clone_key();
+            let mut made = CertifiedKey::from_der(identity.chain.clone(), key, &provider)?;
+            made.ocsp = identity.ocsp.as_deref().map(<[u8]>::to_vec);
+            Ok(Arc::new(made))
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(TlsError::Settings)?;
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions(tls.versions))
         .map_err(TlsError::Settings)?;
-    let builder = match trust {
-        Some(bundle) => {
-            let roots = roots(tls.trust.as_ref(), bundle)?;
-            let verifier = SanClientVerifier::new(
-                roots,
-                tls.sans.clone(),
-                tls.require_client_certificate,
-                provider,
-            )
-            .map_err(TlsError::Settings)?;
-            builder.with_client_cert_verifier(Arc::new(verifier))
-        }
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    builder
-        .with_single_cert(identity.chain.clone(), identity.key.clone_key())
-        .map_err(TlsError::Settings)
+    let mut config = builder.with_cert_resolver(Arc::new(Certificates::new(keys, tls.full_scan)));
+    // Sessions live in this configuration alone, which is made anew when what verified them changes (S13).
+    let resumption = &tls.resumption;
+    if !resumption.sessions {
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    }
+    if resumption.tickets && !resumption.keys.is_empty() {
+        let lifetime = u32::try_from(resumption.lifetime.as_secs()).unwrap_or(u32::MAX);
+        let binding = binding(tls, trust);
+        config.ticketer = Arc::new(SharedTickets::new(&resumption.keys, binding, lifetime)?);
+    }
+    Ok(config)
+}
+
+/// What a session was verified under.
+fn binding(tls: &ServerTls, trust: Option<&TrustBundle>) -> Vec<u8> {
+    let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for root in trust.iter().flat_map(|bundle| &bundle.roots) {
+        digest.update(root);
+    }
+    let rest = format!(
+        "{:?} {:?} {}",
+        tls.sans, tls.checks, tls.require_client_certificate
+    );
+    digest.update(rest.as_bytes());
+    digest.finish().as_ref().to_vec()
 }
 
 fn roots(slot: Option<&TrustRef>, bundle: &TrustBundle) -> Result<Arc<RootCertStore>, TlsError> {
@@ -153,11 +227,27 @@ fn same<T>(one: &Option<Arc<T>>, other: &Option<Arc<T>>) -> bool {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+/// Cryptography with these algorithms alone; one value for all that ask for none.
+fn provider(algorithms: &Algorithms) -> Arc<CryptoProvider> {
     static PROVIDER: std::sync::OnceLock<Arc<CryptoProvider>> = std::sync::OnceLock::new();
-    PROVIDER
-        .get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .clone()
+    let all = PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    if *algorithms == Algorithms::default() {
+        return all.clone();
+    }
+    let mut own = CryptoProvider::clone(all);
+    if !algorithms.suites.is_empty() {
+        own.cipher_suites
+            .retain(|suite| suite.tls13().is_some() || algorithms.suites.contains(&suite.suite()));
+    }
+    if !algorithms.groups.is_empty() {
+        let known = own.kx_groups.clone();
+        own.kx_groups = algorithms
+            .groups
+            .iter()
+            .filter_map(|wanted| known.iter().find(|group| group.name() == *wanted).copied())
+            .collect();
+    }
+    Arc::new(own)
 }
 
 fn versions((low, high): (u8, u8)) -> &'static [&'static SupportedProtocolVersion] {

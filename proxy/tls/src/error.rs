@@ -18,6 +18,9 @@ pub enum TlsError {
     /// The handshake failed.
     #[error("TLS handshake failed: {0}")]
     Handshake(#[source] std::io::Error),
+    /// The client names no server, and must.
+    #[error("the client names no server")]
+    NoServerName,
     /// The handshake took too long.
     #[error("TLS handshake timed out")]
     TimedOut,

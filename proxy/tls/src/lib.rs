@@ -6,12 +6,14 @@
 
 mod accept;
 mod block;
+mod certificates;
 mod compile;
 mod connect;
 mod error;
 mod peer;
 mod read_ahead;
 mod rewind;
+mod tickets;
 mod verify;
 
 pub use accept::{ServerStream, accept};

@@ -1,9 +1,10 @@
 //! What a verified certificate says of the peer.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use lateen_proxy_model::PeerIdentity;
+use lateen_proxy_model::{PeerIdentity, SanKind};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -53,6 +54,8 @@ impl PeerCertificate {
 pub(crate) struct Names {
     pub(crate) uris: Vec<Box<str>>,
     pub(crate) dns: Vec<Box<str>>,
+    /// Names of other types.
+    pub(crate) others: Vec<(SanKind, Box<str>)>,
 }
 
 impl Names {
@@ -60,6 +63,7 @@ impl Names {
         let mut names = Self {
             uris: Vec::new(),
             dns: Vec::new(),
+            others: Vec::new(),
         };
         let Ok(Some(extension)) = certificate.subject_alternative_name() else {
             return names;
@@ -68,11 +72,47 @@ impl Names {
             match name {
                 GeneralName::URI(text) if is_clean(text) => names.uris.push((*text).into()),
                 GeneralName::DNSName(text) if is_clean(text) => names.dns.push((*text).into()),
+                GeneralName::RFC822Name(text) if is_clean(text) => {
+                    names.others.push((SanKind::Email, (*text).into()));
+                }
+                GeneralName::IPAddress(bytes) => {
+                    let ip = address(bytes).map(|ip| (SanKind::Ip, ip.to_string().into()));
+                    names.others.extend(ip);
+                }
+                GeneralName::OtherName(oid, value) => {
+                    let kind = SanKind::Other(oid.to_id_string().into());
+                    let text = other_name(value).filter(|text| is_clean(text));
+                    names.others.extend(text.map(|text| (kind, text.into())));
+                }
                 _ => {}
             }
         }
         names
     }
+}
+
+/// The address in a name, which is 4 or 16 bytes.
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
+        return Some(IpAddr::from(bytes));
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
+}
+
+/// The text of another name: a string within an explicit tag.
+fn other_name(bytes: &[u8]) -> Option<&str> {
+    let inner = value(bytes, 0xa0)?;
+    [0x0c, 0x16, 0x13]
+        .into_iter()
+        .find_map(|tag| value(inner, tag))
+        .and_then(|text| std::str::from_utf8(text).ok())
+}
+
+/// What stands in an element of this tag, whose length is below 128.
+fn value(bytes: &[u8], tag: u8) -> Option<&[u8]> {
+    let ([own, length], rest) = bytes.split_first_chunk::<2>()?;
+    let length = usize::from(*length);
+    (*own == tag && length < 128).then(|| rest.get(..length))?
 }
 
 fn is_clean(text: &str) -> bool {

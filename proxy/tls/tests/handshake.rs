@@ -37,6 +37,7 @@ fn identity(ca: &Ca, uri: &str) -> Arc<Slot<Identity>> {
         Arc::new(Identity {
             chain: vec![leaf],
             key,
+            ocsp: None,
         }),
     )
 }
@@ -60,6 +61,8 @@ fn client_side(ca: &Ca, server: &str, alpn: &[&str]) -> ClientTls {
         trust: Some(trust(ca)),
         sans: vec![SanMatcher::Exact(server.into())],
         auto_san: false,
+        checks: Default::default(),
+        algorithms: Default::default(),
         versions: (12, 13),
         compiled: ArcSwapOption::empty(),
     }
@@ -70,6 +73,12 @@ fn server_side(ca: &Ca, uri: &str) -> ServerTls {
         identity: identity(ca, uri),
         trust: Some(trust(ca)),
         require_client_certificate: true,
+        more: Vec::new(),
+        full_scan: false,
+        require_sni: false,
+        checks: Default::default(),
+        algorithms: Default::default(),
+        resumption: Default::default(),
         sans: vec![SanMatcher::Prefix("spiffe://cluster.local/".into())],
         alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         versions: (12, 13),
@@ -181,4 +190,98 @@ async fn a_missing_secret_is_named() {
         outcome.unwrap_err().to_string(),
         "secret \"kubernetes://shop-cert\" is not known yet"
     );
+}
+
+/// A certificate for DNS names.
+fn named(
+    ca: &Ca,
+    names: &[&str],
+    algorithm: &'static rcgen::SignatureAlgorithm,
+) -> Arc<Slot<Identity>> {
+    let key = KeyPair::generate_for(algorithm).unwrap();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = names
+        .iter()
+        .map(|name| SanType::DnsName((*name).try_into().unwrap()))
+        .collect();
+    let leaf = params.signed_by(&key, &ca.issuer).unwrap().der().clone();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let identity = Identity {
+        chain: vec![leaf],
+        key,
+        ocsp: None,
+    };
+    Slot::filled("named", Arc::new(identity))
+}
+
+fn hash_of(slot: &Slot<Identity>) -> [u8; 32] {
+    let leaf = slot.load_full().unwrap().chain[0].clone();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &leaf);
+    digest.as_ref().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn the_certificate_goes_by_the_server_name() {
+    let ca = ca();
+    let mut server = server_side(&ca, SERVER);
+    server.trust = None;
+    server.require_client_certificate = false;
+    server.identity = named(&ca, &["first.test"], &rcgen::PKCS_ECDSA_P256_SHA256);
+    server.more = vec![
+        named(&ca, &["*.wild.test"], &rcgen::PKCS_ECDSA_P256_SHA256),
+        named(&ca, &["a.wild.test"], &rcgen::PKCS_ECDSA_P384_SHA384),
+    ];
+    for (name, wanted) in [
+        ("first.test", "first.test"),
+        ("b.wild.test", "*.wild.test"),
+        ("a.wild.test", "a.wild.test"),
+        ("c.b.wild.test", "first.test"),
+        ("other.test", "first.test"),
+    ] {
+        let mut client = client_side(&ca, SERVER, &["h2"]);
+        client.sni = Some(name.into());
+        client.sans = Vec::new();
+        let (seen, _) = shake(&client, &server).await;
+        assert_eq!(&*seen.unwrap().1.unwrap().dns[0], wanted, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_known_by_hash_and_nobody_where_untrusted_ones_may_come() {
+    let ca = ca();
+    let client = client_side(&ca, SERVER, &["h2"]);
+    let hash = hash_of(client.identity.as_ref().unwrap());
+    let mut server = server_side(&ca, SERVER);
+    server.checks.hashes = vec![hash];
+    assert!(shake(&client, &server).await.1.unwrap().1.is_some());
+    let mut server = server_side(&ca, SERVER);
+    server.checks.hashes = vec![[0; 32]];
+    assert!(shake(&client, &server).await.1.is_err());
+    let mut server = server_side(&ca, SERVER);
+    server.checks.hashes = vec![[0; 32]];
+    server.checks.accept_untrusted = true;
+    assert!(shake(&client, &server).await.1.unwrap().1.is_none());
+}
+
+#[tokio::test]
+async fn suites_groups_and_server_names_are_asked_for() {
+    let ca = ca();
+    let client = client_side(&ca, SERVER, &["h2"]);
+    let mut server = server_side(&ca, SERVER);
+    server.versions = (12, 12);
+    server.algorithms.suites = vec![rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256];
+    assert!(
+        shake(&client, &server).await.1.is_err(),
+        "the key is no RSA key"
+    );
+    let mut server = server_side(&ca, SERVER);
+    server.algorithms.groups = vec![rustls::NamedGroup::secp384r1];
+    assert!(shake(&client, &server).await.1.is_ok());
+    let mut server = server_side(&ca, SERVER);
+    server.require_sni = true;
+    assert!(shake(&client, &server).await.1.is_ok());
+    let mut nameless = client_side(&ca, SERVER, &["h2"]);
+    nameless.sni = None;
+    let (_, outcome) = shake(&nameless, &server).await;
+    assert!(matches!(outcome, Err(TlsError::NoServerName)));
 }

@@ -243,7 +243,6 @@ fn facts(client: SocketAddr, local: SocketAddr) -> ConnectionFacts {
     ConnectionFacts {
         client: ClientAddr(client),
         direct: client,
-        source: None,
         proxied: None,
         local: LocalAddr(local),
         destination: OriginalDst(local),

@@ -38,7 +38,14 @@ impl Ca {
         let leaf = params.signed_by(&key, &self.issuer).unwrap().der().clone();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let chain = vec![leaf];
-        Slot::filled("default", Arc::new(Identity { chain, key }))
+        Slot::filled(
+            "default",
+            Arc::new(Identity {
+                chain,
+                key,
+                ocsp: None,
+            }),
+        )
     }
 
     fn trust(&self) -> TrustRef {
@@ -51,6 +58,12 @@ impl Ca {
             identity: self.identity(SERVER),
             trust: Some(self.trust()),
             require_client_certificate: true,
+            more: Vec::new(),
+            full_scan: false,
+            require_sni: false,
+            checks: Default::default(),
+            algorithms: Default::default(),
+            resumption: Default::default(),
             sans: vec![SanMatcher::Prefix("spiffe://cluster.local/".into())],
             alpn: vec![alpn.as_bytes().to_vec()],
             versions: (12, 13),
@@ -68,6 +81,8 @@ impl Ca {
             trust: Some(self.trust()),
             sans: vec![SanMatcher::Exact(san.into())],
             auto_san: false,
+            checks: Default::default(),
+            algorithms: Default::default(),
             versions: (12, 13),
             compiled: Default::default(),
         };

@@ -16,8 +16,8 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lateen_proxy_model::{
-    ClientAddr, CodecType, HeaderCase, HttpManager, LocalAddr, LocalLimiter, OriginalDst,
-    OriginalSrc, PeerView, RequestFacts, ScaledTime, ShedPoint, Tlv,
+    ClientAddr, CodecType, DynamicMetadata, HeaderCase, HttpManager, LocalAddr, LocalLimiter, OriginalDst,
+    PeerView, RequestFacts, ScaledTime, ShedPoint,
 };
 use lateen_proxy_tls::{PeerCertificate, Rewind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -68,10 +68,8 @@ pub struct ConnectionFacts {
     pub local: LocalAddr,
     /// Where the client wanted to go.
     pub destination: OriginalDst,
-    /// Upstream connections come from the client's address.
-    pub source: Option<OriginalSrc>,
     /// What the PROXY protocol said beside addresses.
-    pub proxied: Option<Arc<ProxiedFacts>>,
+    pub proxied: Option<Arc<DynamicMetadata>>,
     /// The client's verified certificate.
     pub peer: Option<PeerCertificate>,
     /// The connection came in TLS.
@@ -114,15 +112,6 @@ impl RequestFacts for ConnectionFacts {
     fn peer(&self) -> Option<PeerView<'_>> {
         self.peer_view()
     }
-}
-
-/// What a PROXY protocol header said beside addresses.
-#[derive(Clone, Debug, Default)]
-pub struct ProxiedFacts {
-    /// TLVs told to upstreams that speak the protocol.
-    pub tlvs: Vec<Tlv>,
-    /// Dynamic metadata: namespace, key, value.
-    pub metadata: Vec<(Arc<str>, Arc<str>, bytes::Bytes)>,
 }
 
 /// When connections shall end; the state of `listen`, seen through a trait.

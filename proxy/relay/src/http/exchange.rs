@@ -153,7 +153,7 @@ impl Exchange {
             drop_trailers: false,
             last: parts.version < Version::HTTP_11 && !keeps_alive(&parts.headers),
             complete: false,
-            metadata: DynamicMetadata::default(),
+            metadata: (conn.facts.proxied.as_deref()).cloned().unwrap_or_default(),
             conn,
         })
     }

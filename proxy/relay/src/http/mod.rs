@@ -34,9 +34,7 @@ pub use answer::DownstreamBody;
 pub use call::{ServiceCalls, ServiceStream};
 pub use chain::{ChainFilter, HttpChain};
 pub use client_body::{ClientBody, ReadAhead};
-pub use connection::{
-    Connection, ConnectionFacts, DrainSignal, KnownProtocol, ProxiedFacts, serve_connection,
-};
+pub use connection::{Connection, ConnectionFacts, DrainSignal, KnownProtocol, serve_connection};
 pub use exchange::Exchange;
 pub use forward::{ForwardPlan, Upstreams, forward};
 #[doc(hidden)]

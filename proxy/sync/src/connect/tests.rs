@@ -88,9 +88,14 @@ async fn the_workload_certificate_and_the_token_are_shown() {
     let state = State::new();
     let (certificate, key) = leaf(&root, "workload");
     let chain = vec![certificate];
-    state
-        .secrets()
-        .set_identity("default", Identity { chain, key });
+    state.secrets().set_identity(
+        "default",
+        Identity {
+            chain,
+            key,
+            ocsp: None,
+        },
+    );
     let (address, accepted) = server(&root).await;
     let plane = plane(address, folder.path(), "istiod.istio-system.svc", &state);
     let connection = plane.connect().await.expect("connected");

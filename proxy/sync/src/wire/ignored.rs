@@ -158,11 +158,3 @@ pub(super) fn client_tls(message: &mut tls::UpstreamTlsContext) {
     // Sizes of a cache of sessions.
     message.max_session_keys = None;
 }
-
-pub(super) fn server_tls(message: &mut tls::DownstreamTlsContext) {
-    // Ways to resume sessions: what may be resumed is bound to the validation settings (S13).
-    message.disable_stateful_session_resumption = false;
-    message.session_timeout = None;
-    // There is one certificate, so there is nothing to choose by server name.
-    message.full_scan_certs_on_sni_mismatch = None;
-}

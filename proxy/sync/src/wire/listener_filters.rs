@@ -4,9 +4,7 @@ use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::core::v3::proxy_protocol_config::Version;
-use envoy_types::pb::envoy::config::core::v3::proxy_protocol_pass_through_tl_vs::PassTlVsMatchType;
 use envoy_types::pb::envoy::config::listener::v3 as wire;
 use envoy_types::pb::envoy::config::listener::v3::listener_filter::ConfigType;
 use envoy_types::pb::envoy::config::listener::v3::listener_filter_chain_match_predicate::{
@@ -21,12 +19,12 @@ use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::Tl
 use envoy_types::pb::google::protobuf::Any;
 use lateen_proxy_model::{
     ConnectionRate, ListenerFilter, ListenerFilterEntry, ListenerFilters, ListenerPredicate,
-    OriginalSrc, ProxyProtocolRules, TlvChoice, TlvRule,
+    ProxyProtocolRules, TlvRule,
 };
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{duration, limit, must_be_unset, number, unpack};
+use super::common::{duration, limit, must_be_off, must_be_unset, number, unpack};
 
 /// Envoy's wait for first bytes.
 const FIRST_BYTES: Duration = Duration::from_secs(15);
@@ -80,11 +78,7 @@ fn kind(at: &At<'_>, name: &str, packed: &Any) -> Result<ListenerFilter, Refused
         return Ok(ListenerFilter::OriginalDst);
     }
     if any::holds::<original_src::OriginalSrc>(packed) {
-        let own: original_src::OriginalSrc = unpack(at, packed)?;
-        return Ok(ListenerFilter::OriginalSrc(OriginalSrc {
-            bind_port: own.bind_port,
-            mark: own.mark,
-        }));
+        return Err(at.refuse("upstream connections from the client's address are not supported"));
     }
     if any::holds::<proxy_protocol::ProxyProtocol>(packed) {
         let rules = proxy_rules(at, unpack(at, packed)?)?;
@@ -130,7 +124,7 @@ fn proxy_rules(
         ..ProxyProtocolRules::default()
     };
     let place = at.field("pass_through_tlvs");
-    made.pass_through = tlv_choice(&place, message.pass_through_tlvs.take())?;
+    must_be_off(&place, message.pass_through_tlvs.take().is_some())?;
     let list = at.field("disallowed_versions");
     for (index, version) in take(&mut message.disallowed_versions)
         .into_iter()
@@ -161,29 +155,6 @@ fn proxy_rules(
     }
     nothing_left(at, &message)?;
     Ok(made)
-}
-
-/// Which TLVs are told on.
-pub(super) fn tlv_choice(
-    at: &At<'_>,
-    message: Option<core::ProxyProtocolPassThroughTlVs>,
-) -> Result<TlvChoice, Refused> {
-    let Some(mut message) = message else {
-        return Ok(TlvChoice::None);
-    };
-    let all = message.match_type() == PassTlVsMatchType::IncludeAll;
-    message.match_type = 0;
-    let kinds = take(&mut message.tlv_type);
-    nothing_left(at, &message)?;
-    if all {
-        return Ok(TlvChoice::All);
-    }
-    let list = at.field("tlv_type");
-    let kinds = kinds
-        .into_iter()
-        .enumerate()
-        .map(|(index, kind)| u8::try_from(kind).map_err(|_| list.item(index).refuse("above 255")));
-    Ok(TlvChoice::Only(kinds.collect::<Result<_, _>>()?))
 }
 
 fn rate(at: &At<'_>, mut message: LocalRateLimit) -> Result<ConnectionRate, Refused> {

@@ -263,7 +263,8 @@ fn what_a_cluster_may_not_say_is_named() {
         (
             json!({"transport_socket": {"name": "x", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-            "common_tls_context": {"tls_params": {"cipher_suites": ["ECDHE-RSA-AES256-GCM-SHA384"]}}}}}),
+            "common_tls_context": {"tls_params": {"tls_maximum_protocol_version": "TLSv1_2",
+                "cipher_suites": ["ECDHE-RSA-AES256-SHA"]}}}}}),
             "transport_socket.typed_config.common_tls_context.tls_params.cipher_suites",
         ),
         (

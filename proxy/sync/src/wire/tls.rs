@@ -3,40 +3,45 @@
 use std::mem::take;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::downstream_tls_context::SessionTicketKeysType;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use lateen_proxy_model::{
-    ClientTls, Identity, IdentityRef, SanMatcher, ServerTls, Slot, TrustBundle, TrustRef,
+    Algorithms, ClientTls, Identity, IdentityRef, PeerChecks, Resumption, SanKind, SanMatcher,
+    SanRegex, ServerTls, Slot, TrustBundle, TrustRef,
 };
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::{CipherSuite, NamedGroup};
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{data, flag, must_be_off, must_be_unset};
+use super::common::{data, duration, flag, must_be_off, number};
 use super::context::Context;
 use super::{config_source, ignored};
 use crate::source::Reference;
 
-/// The suites of TLS 1.2 that rustls always offers. A list that leaves one of them out asks for less than is offered.
-const OFFERED: [&str; 4] = [
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-];
-
 /// Parts of a TLS context that both directions have.
 struct Common {
     versions: (u8, u8),
+    algorithms: Algorithms,
     alpn: Vec<Vec<u8>>,
-    identity: Option<IdentityRef>,
+    identities: Vec<IdentityRef>,
+    validation: Validation,
+}
+
+/// What a peer's certificate must be.
+#[derive(Default)]
+struct Validation {
     trust: Option<TrustRef>,
     sans: Vec<SanMatcher>,
+    checks: PeerChecks,
 }
 
 /// TLS towards an upstream. `auto` comes from the cluster's HTTP options: server name, then its verification.
@@ -55,17 +60,37 @@ pub(crate) fn client(
     );
     let common = message.common_tls_context.take().unwrap_or_default();
     nothing_left(at, &message)?;
-    let common = common_context(context, &at.field("common_tls_context"), common)?;
+    let at = at.field("common_tls_context");
+    let common = common_context(context, &at, common)?;
+    must_be_off(&at.field("tls_certificates"), common.identities.len() > 1)
+        .map_err(|_| at.refuse("more than one certificate is not supported towards upstreams"))?;
+    let Validation {
+        trust,
+        sans,
+        checks,
+    } = common.validation;
+    let known = PeerChecks {
+        spki: checks.spki.clone(),
+        hashes: checks.hashes.clone(),
+        ..PeerChecks::default()
+    };
+    if checks != known {
+        let text = "of a validation context's checks only names, keys and hashes are supported \
+                    towards upstreams";
+        return Err(at.field("validation_context").refuse(text));
+    }
     Ok(ClientTls {
         sni: (!sni.is_empty()).then(|| sni.into()),
         auto_sni,
         host_sni,
         alpn: common.alpn,
-        identity: common.identity,
-        trust: common.trust,
-        sans: common.sans,
+        identity: common.identities.into_iter().next(),
+        trust,
+        sans,
         auto_san,
         versions: common.versions,
+        checks,
+        algorithms: common.algorithms,
         compiled: Default::default(),
     })
 }
@@ -76,27 +101,79 @@ pub(crate) fn server(
     at: &At<'_>,
     mut message: tls::DownstreamTlsContext,
 ) -> Result<ServerTls, Refused> {
-    ignored::server_tls(&mut message);
     let required = flag(message.require_client_certificate.take(), false);
-    must_be_unset(&at.field("require_sni"), message.require_sni.take())?;
+    let require_sni = flag(message.require_sni.take(), false);
+    let full_scan = flag(message.full_scan_certs_on_sni_mismatch.take(), false);
+    let resumption = resumption(at, &mut message)?;
     let common = message.common_tls_context.take().unwrap_or_default();
     nothing_left(at, &message)?;
     let at = at.field("common_tls_context");
     let common = common_context(context, &at, common)?;
-    if required && common.trust.is_none() {
+    let Validation {
+        trust,
+        sans,
+        checks,
+    } = common.validation;
+    let known = trust.is_some() || !checks.spki.is_empty() || !checks.hashes.is_empty();
+    if required && !known {
         return Err(at.refuse("client certificates are required, but there are no roots for them"));
     }
+    let mut identities = common.identities.into_iter();
     Ok(ServerTls {
-        identity: common
-            .identity
+        identity: identities
+            .next()
             .ok_or_else(|| at.refuse("no certificate is given"))?,
-        trust: common.trust,
+        more: identities.collect(),
+        full_scan,
+        require_sni,
+        trust,
         require_client_certificate: required,
-        sans: common.sans,
+        sans,
         alpn: common.alpn,
         versions: common.versions,
+        checks,
+        algorithms: common.algorithms,
+        resumption,
         compiled: Default::default(),
     })
+}
+
+/// How sessions are resumed.
+fn resumption(at: &At<'_>, message: &mut tls::DownstreamTlsContext) -> Result<Resumption, Refused> {
+    // The client's order decides among the suites of a version, and all of them are good.
+    message.prefer_client_ciphers = false;
+    let mut made = Resumption {
+        sessions: !take(&mut message.disable_stateful_session_resumption),
+        ..Resumption::default()
+    };
+    let place = at.field("session_timeout");
+    if let Some(timeout) = duration(&place, message.session_timeout.take())? {
+        made.lifetime = timeout;
+    }
+    match message.session_ticket_keys_type.take() {
+        None => {}
+        Some(SessionTicketKeysType::DisableStatelessSessionResumption(off)) => made.tickets = !off,
+        Some(SessionTicketKeysType::SessionTicketKeys(keys)) => {
+            let at = at.field("session_ticket_keys");
+            let list = at.field("keys");
+            for (index, source) in keys.keys.iter().enumerate() {
+                let at = list.item(index);
+                let key: [u8; 80] = data(&at, source)?
+                    .try_into()
+                    .map_err(|_| at.refuse("a session ticket key has 80 bytes"))?;
+                made.keys.push(key);
+            }
+            if made.keys.is_empty() {
+                return Err(list.refuse("empty"));
+            }
+        }
+        Some(SessionTicketKeysType::SessionTicketKeysSdsSecretConfig(_)) => {
+            return Err(at
+                .field("session_ticket_keys_sds_secret_config")
+                .unsupported());
+        }
+    }
+    Ok(made)
 }
 
 /// An SDS resource: stored under its name.
@@ -135,30 +212,33 @@ fn common_context(
     at: &At<'_>,
     mut message: tls::CommonTlsContext,
 ) -> Result<Common, Refused> {
-    let versions = parameters(&at.field("tls_params"), message.tls_params.take())?;
+    let place = at.field("tls_params");
+    let (versions, algorithms) = parameters(&place, message.tls_params.take())?;
     let alpn = take(&mut message.alpn_protocols);
     let certificates = take(&mut message.tls_certificates);
     let configs = take(&mut message.tls_certificate_sds_secret_configs);
     let validation = message.validation_context_type.take();
     nothing_left(at, &message)?;
-    let (trust, sans) = match validation {
-        None => (None, Vec::new()),
+    let validation = match validation {
+        None => Validation::default(),
         Some(validation) => validation_context(context, at, validation)?,
     };
     Ok(Common {
         versions,
+        algorithms,
         alpn: alpn.into_iter().map(String::into_bytes).collect(),
-        identity: identity(context, at, certificates, configs)?,
-        trust,
-        sans,
+        identities: identities(context, at, certificates, configs)?,
+        validation,
     })
 }
 
-/// Lowest and highest version. Versions and suites that rustls lacks are skipped and reported; it is an error when none
-/// remains, and when a list asks for fewer suites than are always offered.
-fn parameters(at: &At<'_>, message: Option<tls::TlsParameters>) -> Result<(u8, u8), Refused> {
+/// Versions and algorithms. What rustls lacks is skipped and reported; it is an error when none remains.
+fn parameters(
+    at: &At<'_>,
+    message: Option<tls::TlsParameters>,
+) -> Result<((u8, u8), Algorithms), Refused> {
     let Some(mut message) = message else {
-        return Ok((12, 13));
+        return Ok(((12, 13), Algorithms::default()));
     };
     let (low, high) = (
         message.tls_minimum_protocol_version(),
@@ -167,6 +247,7 @@ fn parameters(at: &At<'_>, message: Option<tls::TlsParameters>) -> Result<(u8, u
     message.tls_minimum_protocol_version = 0;
     message.tls_maximum_protocol_version = 0;
     let suites = take(&mut message.cipher_suites);
+    let groups = take(&mut message.ecdh_curves);
     nothing_left(at, &message)?;
     if matches!(low, TlsProtocol::TlSv10 | TlsProtocol::TlSv11) {
         tracing::warn!("{at}: TLS 1.0 and 1.1 are not supported; TLS 1.2 is the lowest version");
@@ -184,60 +265,97 @@ fn parameters(at: &At<'_>, message: Option<tls::TlsParameters>) -> Result<(u8, u
     if low > high {
         return Err(at.refuse("the lowest version is above the highest"));
     }
-    cipher_suites(&at.field("cipher_suites"), &suites, high)?;
-    Ok((low, high))
+    let names = suites
+        .iter()
+        .flat_map(|suite| suite.trim_matches(['[', ']']).split('|'));
+    let suites = chosen(&at.field("cipher_suites"), names, suite)?;
+    let groups = chosen(
+        &at.field("ecdh_curves"),
+        groups.iter().map(String::as_str),
+        group,
+    )?;
+    // Without a suite of TLS 1.2 only TLS 1.3 is left.
+    let low = match suites {
+        None if high < 13 => {
+            return Err(at
+                .field("cipher_suites")
+                .refuse("no supported suite remains"));
+        }
+        None => 13,
+        Some(_) => low,
+    };
+    let groups = groups.ok_or_else(|| at.field("ecdh_curves").refuse("none is supported"))?;
+    let algorithms = Algorithms {
+        suites: suites.unwrap_or_default(),
+        groups,
+    };
+    Ok(((low, high), algorithms))
 }
 
-fn cipher_suites(at: &At<'_>, suites: &[String], high: u8) -> Result<(), Refused> {
-    if suites.is_empty() {
-        return Ok(());
+/// Those that are known; `None` when some are named and none is.
+fn chosen<'a, T>(
+    at: &At<'_>,
+    names: impl Iterator<Item = &'a str>,
+    known: fn(&str) -> Option<T>,
+) -> Result<Option<Vec<T>>, Refused> {
+    let (mut found, mut skipped) = (Vec::new(), Vec::new());
+    for name in names {
+        match known(name) {
+            Some(one) => found.push(one),
+            None => skipped.push(name),
+        }
     }
-    let named: Vec<&str> = suites
-        .iter()
-        .flat_map(|suite| suite.trim_matches(['[', ']']).split('|'))
-        .collect();
-    let missing: Vec<&str> = OFFERED
-        .into_iter()
-        .filter(|suite| !named.contains(suite))
-        .collect();
-    if missing.len() == OFFERED.len() && high < 13 {
-        return Err(at.refuse("no supported suite remains"));
-    }
-    if !missing.is_empty() {
-        return Err(at.refuse(format!(
-            "a list without {} is not supported: these suites are always offered",
-            missing.join(", ")
-        )));
-    }
-    let skipped: Vec<&str> = named
-        .into_iter()
-        .filter(|suite| !OFFERED.contains(suite) && !suite.contains("CHACHA20"))
-        .collect();
     if !skipped.is_empty() {
         tracing::debug!("{at}: not supported and skipped: {}", skipped.join(", "));
     }
-    Ok(())
+    Ok((skipped.is_empty() || !found.is_empty()).then_some(found))
 }
 
-fn identity(
+fn suite(name: &str) -> Option<CipherSuite> {
+    Some(match name {
+        "ECDHE-ECDSA-AES256-GCM-SHA384" => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        "ECDHE-RSA-AES256-GCM-SHA384" => CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        "ECDHE-ECDSA-AES128-GCM-SHA256" => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        "ECDHE-RSA-AES128-GCM-SHA256" => CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        "ECDHE-ECDSA-CHACHA20-POLY1305" => {
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+        }
+        "ECDHE-RSA-CHACHA20-POLY1305" => CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        _ => return None,
+    })
+}
+
+fn group(name: &str) -> Option<NamedGroup> {
+    Some(match name {
+        "X25519" => NamedGroup::X25519,
+        "P-256" => NamedGroup::secp256r1,
+        "P-384" => NamedGroup::secp384r1,
+        "X25519MLKEM768" => NamedGroup::X25519MLKEM768,
+        _ => return None,
+    })
+}
+
+fn identities(
     context: &Context<'_>,
     at: &At<'_>,
     certificates: Vec<tls::TlsCertificate>,
     configs: Vec<tls::SdsSecretConfig>,
-) -> Result<Option<IdentityRef>, Refused> {
-    if certificates.len() + configs.len() > 1 {
-        return Err(at.refuse("more than one certificate is not supported"));
-    }
-    if let Some(config) = configs.into_iter().next() {
-        let list = at.field("tls_certificate_sds_secret_configs");
-        let (name, from) = secret_name(context, &list.item(0), config)?;
-        return Ok(Some(context.identity(&name, from)));
-    }
-    let Some(certificate) = certificates.into_iter().next() else {
-        return Ok(None);
-    };
+) -> Result<Vec<IdentityRef>, Refused> {
+    let mut made = Vec::with_capacity(certificates.len() + configs.len());
     let list = at.field("tls_certificates");
-    certificate_identity(context, &list.item(0), certificate).map(Some)
+    for (index, certificate) in certificates.into_iter().enumerate() {
+        made.push(certificate_identity(
+            context,
+            &list.item(index),
+            certificate,
+        )?);
+    }
+    let list = at.field("tls_certificate_sds_secret_configs");
+    for (index, config) in configs.into_iter().enumerate() {
+        let (name, from) = secret_name(context, &list.item(index), config)?;
+        made.push(context.identity(&name, from));
+    }
+    Ok(made)
 }
 
 /// A certificate in files is the secret `file-cert:<chain>~<key>`, so that its source can rotate it; one given inline
@@ -272,8 +390,15 @@ fn certificate_identity(
 fn inline_identity(at: &At<'_>, mut certificate: tls::TlsCertificate) -> Result<Identity, Refused> {
     let chain = certificate.certificate_chain.take();
     let key = certificate.private_key.take();
+    // The files themselves are followed.
     certificate.watched_directory = None;
+    let staple = certificate.ocsp_staple.take();
     nothing_left(at, &certificate)?;
+    let place = at.field("ocsp_staple");
+    let ocsp = staple
+        .map(|source| data(&place, &source))
+        .transpose()?
+        .map(Vec::into_boxed_slice);
     let at_chain = at.field("certificate_chain");
     let chain = chain.ok_or_else(|| at_chain.refuse("missing"))?;
     let chain = certificates(&at_chain, &data(&at_chain, &chain)?)?;
@@ -281,7 +406,7 @@ fn inline_identity(at: &At<'_>, mut certificate: tls::TlsCertificate) -> Result<
     let key = key.ok_or_else(|| at_key.refuse("missing"))?;
     let key = PrivateKeyDer::from_pem_slice(&data(&at_key, &key)?)
         .map_err(|_| at_key.refuse("holds no private key in PEM form"))?;
-    Ok(Identity { chain, key })
+    Ok(Identity { chain, key, ocsp })
 }
 
 fn certificates(at: &At<'_>, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Refused> {
@@ -304,7 +429,7 @@ fn validation_context(
     context: &Context<'_>,
     at: &At<'_>,
     validation: ValidationContextType,
-) -> Result<(Option<TrustRef>, Vec<SanMatcher>), Refused> {
+) -> Result<Validation, Refused> {
     match validation {
         ValidationContextType::ValidationContext(own) => {
             own_validation(context, &at.field("validation_context"), own)
@@ -312,7 +437,10 @@ fn validation_context(
         ValidationContextType::ValidationContextSdsSecretConfig(config) => {
             let place = at.field("validation_context_sds_secret_config");
             let (name, from) = secret_name(context, &place, config)?;
-            Ok((Some(context.trust(&name, from)), Vec::new()))
+            Ok(Validation {
+                trust: Some(context.trust(&name, from)),
+                ..Validation::default()
+            })
         }
         ValidationContextType::CombinedValidationContext(mut combined) => {
             let at = at.field("combined_validation_context");
@@ -320,13 +448,14 @@ fn validation_context(
             let config = combined.validation_context_sds_secret_config.take();
             nothing_left(&at, &combined)?;
             let place = at.field("default_validation_context");
-            let (trust, sans) = own_validation(context, &place, own.unwrap_or_default())?;
+            let mut made = own_validation(context, &place, own.unwrap_or_default())?;
             let Some(config) = config else {
-                return Ok((trust, sans));
+                return Ok(made);
             };
             let place = at.field("validation_context_sds_secret_config");
             let (name, from) = secret_name(context, &place, config)?;
-            Ok((Some(context.trust(&name, from)), sans))
+            made.trust = Some(context.trust(&name, from));
+            Ok(made)
         }
         ValidationContextType::ValidationContextCertificateProvider(_)
         | ValidationContextType::ValidationContextCertificateProviderInstance(_) => Err(at
@@ -339,7 +468,8 @@ fn own_validation(
     context: &Context<'_>,
     at: &At<'_>,
     mut own: tls::CertificateValidationContext,
-) -> Result<(Option<TrustRef>, Vec<SanMatcher>), Refused> {
+) -> Result<Validation, Refused> {
+    let checks = checks(at, &mut own)?;
     let typed = take(&mut own.match_typed_subject_alt_names);
     let untyped = take(&mut own.match_subject_alt_names);
     let source = own.trusted_ca.take();
@@ -360,7 +490,67 @@ fn own_validation(
         None => None,
         Some(source) => Some(own_roots(context, &at.field("trusted_ca"), &source)?),
     };
-    Ok((trust, sans))
+    Ok(Validation {
+        trust,
+        sans,
+        checks,
+    })
+}
+
+fn checks(at: &At<'_>, own: &mut tls::CertificateValidationContext) -> Result<PeerChecks, Refused> {
+    use tls::certificate_validation_context::TrustChainVerification;
+    let list = at.field("verify_certificate_spki");
+    let mut made = PeerChecks::default();
+    for (index, text) in take(&mut own.verify_certificate_spki)
+        .into_iter()
+        .enumerate()
+    {
+        let bytes = BASE64.decode(text.as_bytes()).ok();
+        let hash = bytes.and_then(|bytes| bytes.try_into().ok());
+        let place = list.item(index);
+        made.spki
+            .push(hash.ok_or_else(|| place.refuse("no SHA-256 in Base64"))?);
+    }
+    let list = at.field("verify_certificate_hash");
+    for (index, text) in take(&mut own.verify_certificate_hash)
+        .into_iter()
+        .enumerate()
+    {
+        let place = list.item(index);
+        made.hashes
+            .push(hex(&text).ok_or_else(|| place.refuse("no SHA-256 in hexadecimal digits"))?);
+    }
+    let place = at.field("crl");
+    if let Some(source) = own.crl.take() {
+        let pem = data(&place, &source)?;
+        made.crls = CertificateRevocationListDer::pem_slice_iter(&pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| place.refuse(format!("malformed PEM: {error}")))?;
+        if made.crls.is_empty() {
+            return Err(place.refuse("holds no revocation list in PEM form"));
+        }
+    }
+    made.leaf_crl_only = take(&mut own.only_verify_leaf_cert_crl);
+    made.allow_expired = take(&mut own.allow_expired_certificate);
+    made.max_depth = number(own.max_verify_depth.take());
+    made.accept_untrusted =
+        own.trust_chain_verification() == TrustChainVerification::AcceptUntrusted;
+    own.trust_chain_verification = 0;
+    Ok(made)
+}
+
+/// 32 bytes in hexadecimal digits, with or without colons.
+fn hex(text: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u32> = text
+        .chars()
+        .filter(|sign| *sign != ':')
+        .map(|sign| sign.to_digit(16))
+        .collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits
+        .chunks_exact(2)
+        .filter_map(|pair| u8::try_from(pair.iter().fold(0, |sum, digit| sum * 16 + digit)).ok())
+        .collect();
+    (digits.len() == 64).then(|| bytes.try_into().ok())?
 }
 
 /// Roots in a file are the secret `file-root:<path>`; those given inline have a slot of their own.
@@ -380,31 +570,54 @@ fn own_roots(
 
 fn typed_san(at: &At<'_>, matcher: tls::SubjectAltNameMatcher) -> Result<SanMatcher, Refused> {
     use tls::subject_alt_name_matcher::SanType;
-    match matcher.san_type() {
-        SanType::Uri | SanType::Dns => {}
-        other => {
-            let name = other.as_str_name();
-            return Err(at
-                .field("san_type")
-                .refuse(format!("{name} is not supported; URI and DNS are")));
-        }
+    let kind = match matcher.san_type() {
+        SanType::Uri => SanKind::Uri,
+        SanType::Dns => SanKind::Dns,
+        SanType::Email => SanKind::Email,
+        SanType::IpAddress => SanKind::Ip,
+        SanType::OtherName => SanKind::Other(matcher.oid.clone().into()),
+        SanType::Unspecified => return Err(at.field("san_type").refuse("missing")),
+    };
+    let named = matches!(kind, SanKind::Other(_));
+    if named == matcher.oid.is_empty() {
+        return Err(at
+            .field("oid")
+            .refuse("goes with OTHER_NAME, and only with it"));
     }
-    must_be_off(&at.field("oid"), !matcher.oid.is_empty())?;
     let place = at.field("matcher");
-    match matcher.matcher {
-        Some(matcher) => san(&place, matcher),
-        None => Err(place.refuse("missing")),
-    }
+    let inner = matcher.matcher.ok_or_else(|| place.refuse("missing"))?;
+    Ok(SanMatcher::Typed(kind, Box::new(san(&place, inner)?)))
 }
 
 fn san(at: &At<'_>, matcher: StringMatcher) -> Result<SanMatcher, Refused> {
-    must_be_off(&at.field("ignore_case"), matcher.ignore_case)?;
-    match matcher.match_pattern {
-        Some(MatchPattern::Exact(text)) => Ok(SanMatcher::Exact(text.into())),
-        Some(MatchPattern::Prefix(text)) => Ok(SanMatcher::Prefix(text.into())),
-        Some(MatchPattern::Suffix(text)) => Ok(SanMatcher::Suffix(text.into())),
-        _ => Err(at.refuse("only exact, prefix and suffix are supported")),
-    }
+    let ignore = matcher.ignore_case;
+    let text = |text: String| -> Box<str> {
+        match ignore {
+            true => text.to_ascii_lowercase().into(),
+            false => text.into(),
+        }
+    };
+    let made = match matcher.match_pattern {
+        Some(MatchPattern::Exact(own)) => SanMatcher::Exact(text(own)),
+        Some(MatchPattern::Prefix(own)) => SanMatcher::Prefix(text(own)),
+        Some(MatchPattern::Suffix(own)) => SanMatcher::Suffix(text(own)),
+        Some(MatchPattern::Contains(own)) => SanMatcher::Contains(text(own)),
+        Some(MatchPattern::SafeRegex(own)) => {
+            let place = at.field("safe_regex");
+            let anchored = format!("^(?:{})$", own.regex);
+            let regex = regex::RegexBuilder::new(&anchored)
+                .size_limit(1 << 20)
+                .build();
+            let regex = regex.map_err(|error| place.refuse(error.to_string()))?;
+            return Ok(SanMatcher::Regex(SanRegex(regex)));
+        }
+        Some(MatchPattern::Custom(_)) => return Err(at.field("custom").unsupported()),
+        None => return Err(at.refuse("empty")),
+    };
+    Ok(match ignore {
+        true => SanMatcher::IgnoreCase(Box::new(made)),
+        false => made,
+    })
 }
 
 /// Name of a secret, and who serves it. `default`, `ROOTCA` and `file-…` are served by the proxy's own agent whatever
