@@ -11,7 +11,7 @@ NAME ?= lab
 SIZE ?= control
 JOIN ?=
 
-.PHONY: help setup build demo test lint unit e2e-local fuzz bench cluster cluster-build cluster-down gen
+.PHONY: help setup build demo test lint unit e2e-local e2e fuzz bench cluster cluster-build cluster-down gen
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ unit: setup ## Unit and integration tests, without the local mesh
 e2e-local: setup cluster-build ## The end-to-end tests on a local mesh and on a real API server, one after the other
 	cargo build --locked --workspace --bins
 	cargo test --locked -p lateen-e2e -- --test-threads=1
+
+e2e: setup ## Floods in full: 9,000 idle connections, ten times what `make test` sends; minutes
+	cargo build --locked -p lateen-proxy
+	LATEEN_FLOODS=full cargo test --locked -p lateen-e2e --test floods -- --test-threads=1 --nocapture
 
 test: cluster-build lint unit e2e-local ## Everything that must hold before a change lands
 

@@ -4,6 +4,7 @@
 mod checks;
 mod cluster;
 pub mod differential;
+pub mod hostile;
 mod mesh;
 mod report;
 

@@ -83,6 +83,7 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
     "envoy.extensions.formatter.metadata.v3.Metadata",
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
+    "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig",
     // Balancing, retries, request ids.
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin",
     "envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided",

@@ -20,6 +20,9 @@ use crate::failure::reset_reason;
 use crate::guard::{ConnectionGuard, PendingGuard, RequestGuard};
 use crate::pool::{Pool, overflow};
 
+/// Bytes of an answer that wait for a client who does not read.
+const BUFFER: usize = 256 * 1024;
+
 /// A connection that is not in use.
 pub(crate) struct Http1<B> {
     sender: SendRequest<B>,
@@ -254,6 +257,7 @@ where
     let handshake = Builder::new()
         .max_headers(codec.max_headers_count as usize)
         .max_header_size(codec.max_headers_bytes as usize)
+        .max_buf_size(BUFFER.max(codec.max_headers_bytes as usize + 8192))
         .preserve_header_case(codec.http1.case == HeaderCase::Preserve)
         .title_case_headers(codec.http1.case == HeaderCase::Title)
         .handshake(TokioIo::new(stream))

@@ -43,6 +43,8 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes buffered towards one stream's client.
 const SEND_BUFFER: usize = 256 * 1024;
+/// Bytes that wait for a client of HTTP/1 who does not read.
+const BUFFER: usize = 256 * 1024;
 /// Closed streams after which the share of early resets counts (S15; Envoy's default).
 const RESET_SAMPLE: u32 = 500;
 /// A reset within this time of the stream's start is early.
@@ -460,6 +462,7 @@ fn http1_builder(manager: &HttpManager) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .max_headers(manager.max_headers_count as usize)
+        .max_buf_size(BUFFER.max(manager.max_headers_bytes + 8192))
         .preserve_header_case(manager.http1.case == HeaderCase::Preserve)
         .title_case_headers(manager.http1.case == HeaderCase::Title);
     builder

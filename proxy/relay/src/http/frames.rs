@@ -207,8 +207,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for FrameBudget<I> {
 }
 
 /// What a fuzzer feeds with frames: whether they are still within the budgets.
-#[doc(hidden)]
-pub fn fuzz_frames(bytes: &[u8], cut: usize) -> bool {
+pub fn fuzz(bytes: &[u8], cut: usize) -> bool {
     let mut scan = Scan::new(FloodLimits::default());
     bytes.chunks(cut.max(1)).all(|part| scan.feed(part))
 }

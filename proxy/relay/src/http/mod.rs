@@ -26,6 +26,8 @@ mod request_body;
 mod request_id;
 mod retry;
 mod sanitize;
+#[cfg(test)]
+mod sizes;
 mod upgrade;
 mod worker;
 mod xfcc;
@@ -37,13 +39,18 @@ pub use client_body::{ClientBody, ReadAhead};
 pub use connection::{Connection, ConnectionFacts, DrainSignal, KnownProtocol, serve_connection};
 pub use exchange::Exchange;
 pub use forward::{ForwardPlan, Upstreams, forward};
-#[doc(hidden)]
-pub use frames::fuzz_frames;
-#[doc(hidden)]
-pub use http1::fuzz as fuzz_head;
 pub use overload::{ChainOverload, Shedding};
 pub use peer::OwnMetadata;
 pub use reply::{LocalReply, ReplyParts};
 pub use request_body::RequestBody;
 pub use sanitize::{check, path, scheme, set_path, strip_hop, trust};
 pub use worker::{KnownCluster, KnownTable, Worker};
+
+/// What fuzz targets call, which connections reach by themselves.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::frames::fuzz as frames;
+    pub use super::http1::fuzz as head;
+    pub use super::peer::fuzz as peer;
+    pub use super::sanitize::fuzz as forwarded;
+}

@@ -186,6 +186,11 @@ fn text(from: &Struct, key: &str) -> String {
     }
 }
 
+/// What a fuzzer calls with the value of `x-envoy-peer-metadata`: whether it names a peer.
+pub fn fuzz(value: &[u8]) -> bool {
+    HeaderValue::from_bytes(value).is_ok_and(|value| decode(&value).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

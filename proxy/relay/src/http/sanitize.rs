@@ -377,3 +377,14 @@ pub fn scheme(parts: &Parts) -> &'static str {
         _ => "http",
     }
 }
+
+/// What a fuzzer calls with a header's value: the client that `x-forwarded-for` names, and what `Connection` takes away.
+pub fn fuzz(value: &[u8], hops: usize) -> (Option<SocketAddr>, usize) {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_bytes(value) {
+        headers.insert(&FORWARDED_FOR, value.clone());
+        headers.insert(header::CONNECTION, value);
+    }
+    let named = named_headers(&headers).map_or(0, |named| named.len());
+    (nth_from_right(&headers, hops), named)
+}

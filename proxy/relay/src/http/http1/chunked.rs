@@ -107,7 +107,8 @@ impl Chunks {
     }
 
     fn digit(&mut self, byte: u8) -> Option<At> {
-        if self.digits == 16 {
+        // Nobody sends half of all there is in one piece.
+        if self.digits == 16 || self.size >> 59 != 0 {
             return None;
         }
         self.digits += 1;

@@ -46,6 +46,8 @@ pub(in crate::http) struct Guard<I> {
     clear: usize,
     /// How many of them are known to hold no whole head.
     examined: usize,
+    /// Bytes of empty lines before the next head.
+    skipped: usize,
     /// Heads handed on.
     given: u32,
     /// Bytes were written since the last flush was done.
@@ -88,6 +90,7 @@ impl<I> Guard<I> {
             ahead: BytesMut::new(),
             clear: 0,
             examined: 0,
+            skipped: 0,
             unflushed: false,
             refusal: None,
             limit,
@@ -163,6 +166,7 @@ impl<I> Guard<I> {
 
     fn begin(&mut self, framing: Framing) {
         self.timer = None;
+        self.skipped = 0;
         self.given = self.given.wrapping_add(1);
         self.at = match framing {
             Framing::None | Framing::Length(0) => At::Head,
@@ -190,8 +194,11 @@ impl<I> Guard<I> {
 
     /// Looks at bytes that waited.
     fn look_again(&mut self) {
-        if matches!(self.at, At::Head) && self.is_known_partial() {
-            return;
+        if matches!(self.at, At::Head) {
+            self.drop_empty_lines();
+            if matches!(self.at, At::Broken) || self.is_known_partial() {
+                return;
+            }
         }
         let ahead = std::mem::take(&mut self.ahead);
         self.clear = self.admit(&ahead);
@@ -200,6 +207,17 @@ impl<I> Guard<I> {
             _ => 0,
         };
         self.ahead = ahead;
+    }
+
+    /// Empty lines before a request mean nothing (RFC 9112 section 2.2), as long as there is not a flood of them.
+    fn drop_empty_lines(&mut self) {
+        let empty = head::empty_lines(&self.ahead);
+        self.ahead.advance(empty);
+        self.skipped += empty;
+        if self.skipped > self.rules.max_bytes {
+            self.refusal = Some(Refusal::HeadersTooLarge);
+            self.at = At::Broken;
+        }
     }
 
     /// Whether what came since the last look ends no head: reading all of it again for each byte would cost a square.

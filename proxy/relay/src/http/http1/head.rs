@@ -171,7 +171,7 @@ pub(super) fn has_end(bytes: &[u8]) -> bool {
 }
 
 /// Bytes of empty lines before a request (RFC 9112 section 2.2).
-fn empty_lines(bytes: &[u8]) -> usize {
+pub(super) fn empty_lines(bytes: &[u8]) -> usize {
     let more = |byte: &&u8| matches!(byte, b'\r' | b'\n');
     bytes.iter().take_while(more).count()
 }

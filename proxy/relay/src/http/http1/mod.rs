@@ -20,7 +20,6 @@ pub(crate) use signals::Signals;
 mod tests;
 
 /// What a fuzzer reads heads with: bytes of the first head, or why there is none.
-#[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) -> Option<(usize, Option<usize>)> {
     let rules = HeadRules::default();
     let head::Head::Whole { length, framing } = head::read(bytes, &rules) else {
