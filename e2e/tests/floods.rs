@@ -29,7 +29,9 @@ fn scale() -> usize {
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let length = u32::try_from(payload.len())
+        .expect("a step of the test")
+        .to_be_bytes();
     let mut bytes = length[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
@@ -39,7 +41,12 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 /// GET / of `a`, uncompressed.
 fn get(path: &str) -> Vec<u8> {
-    let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    let mut block = vec![
+        0x82,
+        0x86,
+        0x04,
+        u8::try_from(path.len()).expect("a step of the test"),
+    ];
     block.extend(path.as_bytes());
     block.extend([0x01, 0x01, b'a']);
     block
@@ -51,15 +58,15 @@ fn opened() -> Vec<u8> {
 
 /// Sends until the other side has enough, reading what comes; bytes that were taken.
 fn send(proxy: &Running, bytes: &[u8]) -> u64 {
-    let mut stream = TcpStream::connect(proxy.address()).unwrap();
-    let mut reader = stream.try_clone().unwrap();
+    let mut stream = TcpStream::connect(proxy.address()).expect("a step of the test");
+    let mut reader = stream.try_clone().expect("a step of the test");
     let drain = thread::spawn(move || {
         let mut buffer = [0; 16 * 1024];
         while let Ok(1..) = reader.read(&mut buffer) {}
     });
     stream
         .set_write_timeout(Some(Duration::from_secs(2)))
-        .unwrap();
+        .expect("a step of the test");
     let mut sent = 0;
     for part in bytes.chunks(16 * 1024) {
         if stream.write_all(part).is_err() {
@@ -69,13 +76,13 @@ fn send(proxy: &Running, bytes: &[u8]) -> u64 {
     }
     thread::sleep(Duration::from_millis(50));
     let _ = stream.shutdown(std::net::Shutdown::Both);
-    drain.join().unwrap();
+    drain.join().expect("a step of the test");
     sent
 }
 
 /// Frames for each of `count` streams, after the preface.
 fn streams(count: usize, each: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
-    let ids = (0..count).map(|index| u32::try_from(index * 2 + 1).unwrap());
+    let ids = (0..count).map(|index| u32::try_from(index * 2 + 1).expect("a step of the test"));
     opened().into_iter().chain(ids.flat_map(each)).collect()
 }
 
@@ -181,20 +188,20 @@ fn http2_floods() -> Vec<Flood> {
 
 /// Times of one client's requests, in order of length.
 fn round(proxy: &Running) -> Vec<Duration> {
-    let mut stream = TcpStream::connect(proxy.address()).unwrap();
-    stream.set_nodelay(true).unwrap();
+    let mut stream = TcpStream::connect(proxy.address()).expect("a step of the test");
+    stream.set_nodelay(true).expect("a step of the test");
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
+        .expect("a step of the test");
     let mut times = Vec::with_capacity(ROUND);
     for _ in 0..ROUND {
         let begun = Instant::now();
         stream
             .write_all(b"GET / HTTP/1.1\r\nhost: honest\r\n\r\n")
-            .unwrap();
+            .expect("a step of the test");
         let (mut got, mut buffer) = (Vec::new(), [0; 4096]);
         while !got.ends_with(b"hello, world") {
-            let count = stream.read(&mut buffer).unwrap();
+            let count = stream.read(&mut buffer).expect("a step of the test");
             assert!(count > 0, "the honest client was cut off");
             got.extend_from_slice(&buffer[..count]);
         }
@@ -233,7 +240,7 @@ fn attacked(proxy: &Running, attack: &(dyn Fn() -> u64 + Sync)) -> (u64, Duratio
         });
         let time = typical(proxy, 3);
         over.store(true, Ordering::Relaxed);
-        (attacker.join().unwrap(), time)
+        (attacker.join().expect("a step of the test"), time)
     })
 }
 
@@ -241,10 +248,13 @@ fn judge(proxy: &Running, name: &str, attack: &(dyn Fn() -> u64 + Sync)) -> Opti
     let mut verdict = None;
     // A machine with other work on it is asked again.
     for _ in 0..4 {
-        let before = proxy.memory().unwrap();
+        let before = proxy.memory().expect("a step of the test");
         let normal = typical(proxy, 3);
         let (sent, time) = attacked(proxy, attack);
-        let grown = proxy.memory().unwrap().saturating_sub(before);
+        let grown = proxy
+            .memory()
+            .expect("a step of the test")
+            .saturating_sub(before);
         println!("{name}: sent {sent}, grown by {grown}, {normal:?} became {time:?}");
         if grown > FLOOR + 100 * sent {
             return Some(format!("{name}: {sent} bytes cost {grown} bytes of memory"));
@@ -258,11 +268,12 @@ fn judge(proxy: &Running, name: &str, attack: &(dyn Fn() -> u64 + Sync)) -> Opti
 }
 
 fn start() -> (Running, tempfile::TempDir) {
-    let upstream = RawUpstream::start().unwrap();
-    let template = std::fs::read_to_string(workspace().join("e2e/protocol/hostile.yaml")).unwrap();
+    let upstream = RawUpstream::start().expect("a step of the test");
+    let template = std::fs::read_to_string(workspace().join("e2e/protocol/hostile.yaml"))
+        .expect("a step of the test");
     let template = template.replace("@UPSTREAM@", &upstream.port.to_string());
-    let scratch = tempfile::tempdir().unwrap();
-    let proxy = Running::lateen(&template, &["plain"], scratch.path()).unwrap();
+    let scratch = tempfile::tempdir().expect("a step of the test");
+    let proxy = Running::lateen(&template, &["plain"], scratch.path()).expect("a step of the test");
     (proxy, scratch)
 }
 
@@ -287,8 +298,8 @@ fn floods_cost_their_sender_more() {
 
 /// A head of one byte a packet.
 fn byte_by_byte(proxy: &Running) -> u64 {
-    let mut stream = TcpStream::connect(proxy.address()).unwrap();
-    stream.set_nodelay(true).unwrap();
+    let mut stream = TcpStream::connect(proxy.address()).expect("a step of the test");
+    stream.set_nodelay(true).expect("a step of the test");
     let head = format!("GET / HTTP/1.1\r\nx: {}", "a\n".repeat(2000 * scale()));
     let mut sent = 0;
     for byte in head.as_bytes() {
@@ -305,8 +316,8 @@ fn slow_read(proxy: &Running) -> u64 {
     let request = b"GET /big HTTP/1.1\r\nhost: a\r\n\r\n";
     let held: Vec<_> = (0..20)
         .map(|_| {
-            let mut stream = TcpStream::connect(proxy.address()).unwrap();
-            stream.write_all(request).unwrap();
+            let mut stream = TcpStream::connect(proxy.address()).expect("a step of the test");
+            stream.write_all(request).expect("a step of the test");
             stream
         })
         .collect();
@@ -320,19 +331,21 @@ fn slow_heads_are_answered_408() {
     let (proxy, _scratch) = start();
     let mut held: Vec<_> = (0..50 * scale())
         .map(|_| {
-            let mut stream = TcpStream::connect(proxy.address()).unwrap();
+            let mut stream = TcpStream::connect(proxy.address()).expect("a step of the test");
             stream
                 .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nx: ")
-                .unwrap();
+                .expect("a step of the test");
             stream
                 .set_read_timeout(Some(Duration::from_secs(20)))
-                .unwrap();
+                .expect("a step of the test");
             stream
         })
         .collect();
     for stream in &mut held {
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        stream
+            .read_to_string(&mut answer)
+            .expect("a step of the test");
         assert!(
             answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"),
             "{answer}"
@@ -346,18 +359,21 @@ fn idle_connections_are_cheap() {
         1 => 500,
         _ => 9_000,
     };
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a step of the test");
     let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     let (proxy, _scratch) = start();
     let normal = typical(&proxy, 5);
-    let before = proxy.memory().unwrap();
+    let before = proxy.memory().expect("a step of the test");
     let held: Vec<_> = (0..count)
-        .map(|_| TcpStream::connect(proxy.address()).unwrap())
+        .map(|_| TcpStream::connect(proxy.address()).expect("a step of the test"))
         .collect();
     let limit = (3 * normal).max(FAST);
     let times: Vec<_> = (0..6).map(|_| typical(&proxy, 3)).collect();
-    let time = times.iter().min().copied().unwrap();
-    let grown = proxy.memory().unwrap().saturating_sub(before);
+    let time = times.iter().min().copied().expect("a step of the test");
+    let grown = proxy
+        .memory()
+        .expect("a step of the test")
+        .saturating_sub(before);
     let each = grown / count;
     println!("{count} idle connections: {each} bytes each, {normal:?} became {time:?}");
     assert!(each < 24 * 1024, "{each} bytes for an idle connection");

@@ -11,8 +11,10 @@ fn folder() -> PathBuf {
 }
 
 fn h2spec() -> PathBuf {
-    let output = Command::new(folder().join("h2spec.sh")).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let output = Command::new(folder().join("h2spec.sh"))
+        .output()
+        .expect("a step of the test");
+    let text = String::from_utf8(output.stdout).expect("a step of the test");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");
     text.trim().into()
@@ -22,7 +24,7 @@ fn h2spec() -> PathBuf {
 fn run(port: u16, more: &[&str]) -> (String, String) {
     let mut command = Command::new(h2spec());
     command.args(["-p", &port.to_string()]).args(more);
-    let output = command.output().unwrap();
+    let output = command.output().expect("a step of the test");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let last = text.lines().rfind(|line| line.contains(" passed, "));
     (last.unwrap_or_default().to_owned(), text)
@@ -51,37 +53,39 @@ fn certificate(folder: &std::path::Path) {
         .current_dir(folder)
         .stderr(std::process::Stdio::null())
         .status()
-        .unwrap();
+        .expect("a step of the test");
     assert!(status.success(), "openssl");
 }
 
 #[test]
 fn h2spec_passes() {
     let folder = folder();
-    let upstream = RawUpstream::start().unwrap();
-    let template = std::fs::read_to_string(folder.join("h2spec.yaml")).unwrap();
+    let upstream = RawUpstream::start().expect("a step of the test");
+    let template = std::fs::read_to_string(folder.join("h2spec.yaml")).expect("a step of the test");
     let template = template.replace("@UPSTREAM@", &upstream.port.to_string());
-    let scratch = tempfile::tempdir().unwrap();
+    let scratch = tempfile::tempdir().expect("a step of the test");
     certificate(scratch.path());
     for (codec, cases) in [
         ("HTTP2", &[(0, &[][..]), (1, &["-t", "-k"])][..]),
         ("AUTO", &[(1, &["-t", "-k"])]),
     ] {
         let text = template.replace("@CODEC@", codec);
-        let proxy = Running::lateen(&text, &["plain", "tls"], scratch.path()).unwrap();
+        let proxy =
+            Running::lateen(&text, &["plain", "tls"], scratch.path()).expect("a step of the test");
         for (port, more) in cases {
             let (last, all) = run(proxy.ports[*port], &[&["-o", "3"], *more].concat());
             println!("lateen-proxy, {codec} {more:?}: {last}");
             assert_eq!(last, "145 tests, 145 passed, 0 skipped, 0 failed", "{all}");
         }
     }
-    let envoy = differential::envoy_binary(&workspace().join("e2e/differential")).unwrap();
+    let envoy = differential::envoy_binary(&workspace().join("e2e/differential"))
+        .expect("a step of the test");
     let mut command = Command::new(envoy);
     command.args(["--concurrency", "1", "--use-dynamic-base-id", "-l", "off"]);
     let text = template.replace("@CODEC@", "AUTO");
     let started = Running::start(&mut command, &text, &["plain", "tls"], scratch.path());
     println!(
         "Envoy, AUTO: {}",
-        run(started.unwrap().ports[0], &["-o", "1"]).0
+        run(started.expect("a step of the test").ports[0], &["-o", "1"]).0
     );
 }

@@ -142,95 +142,153 @@ fn by_bytes(bytes: &[u8]) -> Result<usize, String> {
     }
 }
 
+/// Values of `content-length`.
+const LENGTHS: &[&str] = &[
+    "5",
+    "+5",
+    "-5",
+    "0x5",
+    "5, 5",
+    "5,6",
+    "05",
+    "5 ",
+    "5;a",
+    "",
+    " ",
+    "5\t",
+    "\u{b}5",
+    "5e0",
+    "1_0",
+    "99999999999999999999",
+    "18446744073709551615",
+    "0",
+    "5\r\ncontent-length: 5",
+    "5\r\ncontent-length: 0",
+    "0\r\nContent-Length: 5",
+];
+
+/// Values of `transfer-encoding`.
+const CODINGS: &[&str] = &[
+    "chunked",
+    "Chunked",
+    " chunked",
+    "chunked ",
+    "\tchunked",
+    "\u{b}chunked",
+    "chunked\u{b}",
+    "xchunked",
+    "chunkedx",
+    "chunked, chunked",
+    "gzip, chunked",
+    "chunked, gzip",
+    "identity",
+    "identity, chunked",
+    "\"chunked\"",
+    "'chunked'",
+    ",chunked",
+    "chunked,",
+    "chunked;q=1",
+    "",
+    "chunked\r\ntransfer-encoding: identity",
+    "identity\r\ntransfer-encoding: chunked",
+    "x\r\n chunked",
+    "\r\n chunked",
+    "chun\u{0}ked",
+    "cow",
+    "chunked\r\nTransfer-Encoding : chunked",
+    "chunked\rx: y",
+];
+
+/// What may be taken for `transfer-encoding`.
+const NAMES: &[&str] = &[
+    "transfer-encoding",
+    "Transfer-Encoding",
+    "transfer-encoding ",
+    " transfer-encoding",
+    "transfer_encoding",
+    "transfer-encoding\t",
+    "\u{b}transfer-encoding",
+    "x: y\rtransfer-encoding",
+    "x: y\ntransfer-encoding",
+    "tran\u{17f}fer-encoding",
+    "transfer\u{2d}encoding",
+];
+
+/// Chunked bodies.
+const CHUNKS: &[&str] = &[
+    "5\r\nhello\r\n0\r\n\r\n",
+    "5;a=b\r\nhello\r\n0\r\n\r\n",
+    "5 ; a\r\nhello\r\n0\r\n\r\n",
+    "5;a\nb\r\nhello\r\n0\r\n\r\n",
+    "5;a\rb\r\nhello\r\n0\r\n\r\n",
+    "5\nhello\n0\n\n",
+    "5\r\nhello0\r\n\r\n",
+    "5\r\nhello\n0\r\n\r\n",
+    "5\r\nhell\r\n0\r\n\r\n",
+    "0x5\r\nhello\r\n0\r\n\r\n",
+    "+5\r\nhello\r\n0\r\n\r\n",
+    "-5\r\nhello\r\n0\r\n\r\n",
+    "5,\r\nhello\r\n0\r\n\r\n",
+    "fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+    "ffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+    "5\r\nhello\r\n00000000000000000\r\n\r\n",
+    " 5\r\nhello\r\n0\r\n\r\n",
+    "\r\n5\r\nhello\r\n0\r\n\r\n",
+    "5\r\nhello\r\n0\r\ntransfer-encoding: x\r\n\r\n",
+    "5\r\nhello\r\n0\r\ncontent-length: 5\r\n\r\n",
+    "5\r\nhello\r\n0\r\n x\r\n\r\n",
+    "5\r\nhello\r\n0\n\n",
+    "5\r\nhello\r\n0\r\n\n",
+    "5\r\nhello\r\n0\r\nx: y\n\r\n",
+];
+
+/// Heads of all kinds.
+const HEADS: &[&str] = &[
+    "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+    "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\nconnection: content-length\r\ncontent-length: 5\r\n\r\n",
+    "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
+    "POST / HTTP/1.0\r\nhost: a\r\n\r\n",
+    "GET / HTTP/1.1\nhost: a\n\n",
+    "GET / HTTP/1.1\r\nhost: a\r\nx: y\n\r\n",
+    "GET / HTTP/1.1\r\n\rhost: a\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\n\n",
+    "GET / HTTP/1.1\r\nhost: a\r\nx\u{0}: y\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\n: y\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\nx y\r\n\r\n",
+    "\r\n\r\n\r\n",
+    "GET / HTTP/1.1 HTTP/1.1\r\nhost: a\r\n\r\n",
+    "GET /\u{0} HTTP/1.1\r\nhost: a\r\n\r\n",
+    "GET /?a=\rb HTTP/1.1\r\nhost: a\r\n\r\n",
+    "HEAD / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n",
+];
+
 /// The corpus: heads and bodies in which a second request may hide.
 fn corpus() -> Vec<(String, Vec<u8>)> {
     let hidden = format!("GET {HIDDEN} HTTP/1.1\r\nhost: h\r\n\r\n");
     let mut cases = Vec::new();
-    let lengths = [
-        "5",
-        "+5",
-        "-5",
-        "0x5",
-        "5, 5",
-        "5,6",
-        "05",
-        "5 ",
-        "5;a",
-        "",
-        " ",
-        "5\t",
-        "\u{b}5",
-        "5e0",
-        "1_0",
-        "99999999999999999999",
-        "18446744073709551615",
-        "0",
-        "5\r\ncontent-length: 5",
-        "5\r\ncontent-length: 0",
-        "0\r\nContent-Length: 5",
-    ];
-    for length in lengths {
+    for length in LENGTHS {
         let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
         cases.push((format!("length {length:?}"), format!("{head}{hidden}")));
     }
-    let codings = [
-        "chunked",
-        "Chunked",
-        " chunked",
-        "chunked ",
-        "\tchunked",
-        "\u{b}chunked",
-        "chunked\u{b}",
-        "xchunked",
-        "chunkedx",
-        "chunked, chunked",
-        "gzip, chunked",
-        "chunked, gzip",
-        "identity",
-        "identity, chunked",
-        "\"chunked\"",
-        "'chunked'",
-        ",chunked",
-        "chunked,",
-        "chunked;q=1",
-        "",
-        "chunked\r\ntransfer-encoding: identity",
-        "identity\r\ntransfer-encoding: chunked",
-        "x\r\n chunked",
-        "\r\n chunked",
-        "chun\u{0}ked",
-        "cow",
-        "chunked\r\nTransfer-Encoding : chunked",
-        "chunked\rx: y",
-    ];
-    let names = [
-        "transfer-encoding",
-        "Transfer-Encoding",
-        "transfer-encoding ",
-        " transfer-encoding",
-        "transfer_encoding",
-        "transfer-encoding\t",
-        "\u{b}transfer-encoding",
-        "x: y\rtransfer-encoding",
-        "x: y\ntransfer-encoding",
-        "tran\u{17f}fer-encoding",
-        "transfer\u{2d}encoding",
-    ];
-    for (name, coding, length) in names
+    for (name, coding, length) in NAMES
         .iter()
         .map(|name| (*name, "chunked", ""))
         .chain(
-            codings
+            CODINGS
                 .iter()
                 .map(|coding| ("transfer-encoding", *coding, "")),
         )
         .chain(
-            codings
+            CODINGS
                 .iter()
                 .map(|coding| ("transfer-encoding", *coding, "content-length: 4\r\n")),
         )
         .chain(
-            names
+            NAMES
                 .iter()
                 .map(|name| (*name, "chunked", "content-length: 5\r\n")),
         )
@@ -244,62 +302,14 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
             ));
         }
     }
-    let chunks = [
-        "5\r\nhello\r\n0\r\n\r\n",
-        "5;a=b\r\nhello\r\n0\r\n\r\n",
-        "5 ; a\r\nhello\r\n0\r\n\r\n",
-        "5;a\nb\r\nhello\r\n0\r\n\r\n",
-        "5;a\rb\r\nhello\r\n0\r\n\r\n",
-        "5\nhello\n0\n\n",
-        "5\r\nhello0\r\n\r\n",
-        "5\r\nhello\n0\r\n\r\n",
-        "5\r\nhell\r\n0\r\n\r\n",
-        "0x5\r\nhello\r\n0\r\n\r\n",
-        "+5\r\nhello\r\n0\r\n\r\n",
-        "-5\r\nhello\r\n0\r\n\r\n",
-        "5,\r\nhello\r\n0\r\n\r\n",
-        "fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
-        "ffffffffffffffff\r\nhello\r\n0\r\n\r\n",
-        "5\r\nhello\r\n00000000000000000\r\n\r\n",
-        " 5\r\nhello\r\n0\r\n\r\n",
-        "\r\n5\r\nhello\r\n0\r\n\r\n",
-        "5\r\nhello\r\n0\r\ntransfer-encoding: x\r\n\r\n",
-        "5\r\nhello\r\n0\r\ncontent-length: 5\r\n\r\n",
-        "5\r\nhello\r\n0\r\n x\r\n\r\n",
-        "5\r\nhello\r\n0\n\n",
-        "5\r\nhello\r\n0\r\n\n",
-        "5\r\nhello\r\n0\r\nx: y\n\r\n",
-    ];
-    for chunk in chunks {
+    for chunk in CHUNKS {
         let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
         cases.push((
             format!("chunks {chunk:?}"),
             format!("{head}{chunk}{hidden}"),
         ));
     }
-    let heads = [
-        "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
-        "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: a\r\nconnection: content-length\r\ncontent-length: 5\r\n\r\n",
-        "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
-        "POST / HTTP/1.0\r\nhost: a\r\n\r\n",
-        "GET / HTTP/1.1\nhost: a\n\n",
-        "GET / HTTP/1.1\r\nhost: a\r\nx: y\n\r\n",
-        "GET / HTTP/1.1\r\n\rhost: a\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: a\r\n\n",
-        "GET / HTTP/1.1\r\nhost: a\r\nx\u{0}: y\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: a\r\n: y\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: a\r\nx y\r\n\r\n",
-        "\r\n\r\n\r\n",
-        "GET / HTTP/1.1 HTTP/1.1\r\nhost: a\r\n\r\n",
-        "GET /\u{0} HTTP/1.1\r\nhost: a\r\n\r\n",
-        "GET /?a=\rb HTTP/1.1\r\nhost: a\r\n\r\n",
-        "HEAD / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n",
-    ];
-    for head in heads {
+    for head in HEADS {
         cases.push((format!("head {head:?}"), format!("{head}{hidden}")));
     }
     cases
@@ -310,10 +320,10 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
 
 /// Sends a case; the statuses that came back.
 fn exchange(proxy: &Running, bytes: &[u8]) -> Vec<String> {
-    let mut stream = TcpStream::connect(proxy.address()).unwrap();
+    let mut stream = TcpStream::connect(proxy.address()).expect("a step of the test");
     stream
         .set_read_timeout(Some(Duration::from_millis(120)))
-        .unwrap();
+        .expect("a step of the test");
     // A proxy that has refused may have closed.
     let _ = stream.write_all(bytes);
     let (mut got, mut buffer) = (Vec::new(), [0; 4096]);
@@ -330,11 +340,12 @@ fn exchange(proxy: &Running, bytes: &[u8]) -> Vec<String> {
 
 #[test]
 fn nothing_is_understood_in_two_ways() {
-    let upstream = RawUpstream::start().unwrap();
-    let template = std::fs::read_to_string(workspace().join("e2e/protocol/hostile.yaml")).unwrap();
+    let upstream = RawUpstream::start().expect("a step of the test");
+    let template = std::fs::read_to_string(workspace().join("e2e/protocol/hostile.yaml"))
+        .expect("a step of the test");
     let template = template.replace("@UPSTREAM@", &upstream.port.to_string());
-    let scratch = tempfile::tempdir().unwrap();
-    let proxy = Running::lateen(&template, &["plain"], scratch.path()).unwrap();
+    let scratch = tempfile::tempdir().expect("a step of the test");
+    let proxy = Running::lateen(&template, &["plain"], scratch.path()).expect("a step of the test");
     let (mut refused, mut forwarded) = (0, 0);
     let mut wrong = Vec::new();
     let cases = corpus();

@@ -52,7 +52,7 @@ fn bodies_have_one_end() {
         ),
         ("transfer-encoding:\r\n chunked\r\n", Err(Unreadable)),
         ("x: 1\r2\r\n", Err(Unreadable)),
-        ("x: 1\02\r\n", Err(Refusal::InvalidCharacters)),
+        ("x: 1\x002\r\n", Err(Refusal::InvalidCharacters)),
         ("x: 1\u{7f}\r\n", Err(Refusal::InvalidCharacters)),
     ] {
         assert_eq!(framing(headers), wanted, "{headers:?}");
