@@ -13,7 +13,7 @@ use super::http1::{Guard, Signals};
 #[test]
 fn sizes_stay_within_their_budgets() {
     for (what, size, most) in [
-        ("a connection", size_of::<Connection>(), 512),
+        ("a connection", size_of::<Connection>(), 768),
         ("the guard of HTTP/1", size_of::<Guard<TcpStream>>(), 384),
         ("its signals", size_of::<Signals>(), 128),
         (
