@@ -6,6 +6,7 @@ mod client;
 mod http2;
 mod observation;
 mod process;
+mod spans;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -148,7 +149,7 @@ fn one(
         2 => http2::run(case, stream, &mut observation)?,
         _ => client::run(case, stream, &mut observation)?,
     }
-    observation.upstream = match proxy.script.seen(case.seen, Duration::from_secs(5)) {
+    observation.upstream = match proxy.script.seen(case.seen, Duration::from_secs(15)) {
         Ok(seen) => seen,
         Err(error) => vec![error.to_string()],
     };

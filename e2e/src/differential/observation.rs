@@ -77,7 +77,7 @@ impl Observation {
             ("end", self.end.clone()),
             (
                 "upstream",
-                named(&rounded(&stable(&self.upstream.join("\n"))), ports),
+                named(&rounded(&stable(&traces(&self.upstream.join("\n")))), ports),
             ),
             (
                 "log",
@@ -117,6 +117,23 @@ fn headers(lines: &[String]) -> String {
     stable(&lines.concat())
 }
 
+/// Random ids of traces and spans replaced; those that a case chose begin with four equal digits.
+fn traces(text: &str) -> String {
+    let names = ["traceparent:", "x-b3-", "b3:"];
+    let line = |line: &str| {
+        if !names.iter().any(|name| line.trim_start().starts_with(name)) {
+            return line.to_owned();
+        }
+        let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+        let parts = value.split('-').map(|part| match part.len() {
+            16 | 32 if !part.starts_with("1111") => format!("<{} digits>", part.len()),
+            _ => part.to_owned(),
+        });
+        format!("{name}: {}", parts.collect::<Vec<_>>().join("-"))
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Times in whole steps.
 fn rounded(text: &str) -> String {
     let line = |line: &str| match line.split_once(EXPECTED) {
@@ -151,7 +168,13 @@ fn stable(text: &str) -> String {
     while let Some(first) = rest.chars().next() {
         let candidate = rest.get(..36).filter(|text| is_uuid(text));
         if candidate.is_some() {
-            made.push_str("<uuid>");
+            made.push_str(match rest.as_bytes().get(14) {
+                Some(b'4') => "<uuid>",
+                // The digit says whether the request is traced.
+                Some(b'9') => "<uuid, sampled>",
+                Some(b'a') => "<uuid, forced by a server>",
+                _ => "<uuid, forced by a client>",
+            });
             rest = rest.get(36..).unwrap_or_default();
         } else {
             made.push(first);

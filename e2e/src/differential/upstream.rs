@@ -11,6 +11,7 @@ use socket2::SockRef;
 
 use super::PROBE;
 use super::case::{Answer, Then};
+use super::spans;
 
 /// No body of a case is larger.
 const MOST: u64 = 4 << 20;
@@ -30,6 +31,7 @@ struct Received {
     text: String,
     path: String,
     head: bool,
+    body: Vec<u8>,
 }
 
 impl Script {
@@ -83,6 +85,12 @@ impl Script {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes what takes no answer of the script.
+    fn note_alone(&self, text: String) {
+        self.lock().seen.push(text);
+        self.0.1.notify_all();
+    }
+
     fn note(&self, text: String) -> Option<Answer> {
         let mut state = self.lock();
         state.seen.push(text);
@@ -99,6 +107,17 @@ impl Script {
             return self.echo(name, reader, stream);
         }
         while let Some(request) = request(name, &mut reader, stream)? {
+            if name == "discard" {
+                { stream }.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
+                continue;
+            }
+            if name.starts_with("spans") {
+                for line in spans::lines(name, &request.body) {
+                    self.note_alone(line);
+                }
+                { stream }.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")?;
+                continue;
+            }
             let answer = if request.path == PROBE {
                 Answer::default()
             } else {
@@ -217,6 +236,7 @@ fn request(
         text,
         path,
         head: line.starts_with("HEAD "),
+        body,
     }))
 }
 

@@ -10,7 +10,7 @@ use anyhow::Context;
 use lateen_proxy_agent::DrainHandle;
 use lateen_proxy_listen::Sockets;
 use lateen_proxy_relay::exchange::own_frame;
-use lateen_proxy_relay::http::{OwnMetadata, Shedding};
+use lateen_proxy_relay::http::{Node, OwnMetadata, Shedding};
 use lateen_proxy_telemetry::{Gauge, PeerFields};
 use tokio::sync::{mpsc, watch};
 
@@ -31,6 +31,8 @@ pub(crate) struct DataPathConfig {
     pub(crate) own: Option<(String, PeerFields)>,
     /// This workload's SPIFFE URI.
     pub(crate) own_uri: Option<Arc<str>>,
+    /// Who this proxy is, for spans and logs.
+    pub(crate) identity: Node,
     /// Connections of a replaced chain end within this time.
     pub(crate) drain_time: Duration,
     /// HTTP connections that drain are asked to end at times spread over this one.
@@ -109,6 +111,7 @@ impl DataPath {
                 .unwrap_or_default()
                 .into(),
             own_uri: config.own_uri,
+            identity: config.identity,
             drain_time: config.drain_time,
             drain_over: config.drain_over,
             sockets: config.sockets,

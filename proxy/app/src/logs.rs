@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lateen_proxy_model::AccessLogRef;
 use lateen_proxy_sync::{AccessLogFormat, AccessLogSpec, AccessLogs};
-use lateen_proxy_telemetry::{AccessLog, Flags, Format, LogSink, LogSinks};
+use lateen_proxy_telemetry::{AccessLog, Format, LogFilter, LogSink, LogSinks};
 
 /// The format of a log that names none (Envoy's documentation of access logs).
 const ENVOY_DEFAULT: &str = concat!(
@@ -27,7 +27,7 @@ pub(crate) struct LogTable {
 struct Entry {
     format: Arc<Format>,
     sink: Arc<LogSink>,
-    only: Option<Flags>,
+    filter: Option<Arc<LogFilter>>,
 }
 
 /// One worker's writers, opened when first used.
@@ -65,7 +65,7 @@ impl LogTable {
         Ok(Entry {
             format: Arc::new(format),
             sink,
-            only: spec.only_flags.as_deref().map(flags).transpose()?,
+            filter: spec.filter.as_ref().map(|spec| Arc::clone(&spec.filter)),
         })
     }
 
@@ -111,25 +111,10 @@ impl WorkerLogs {
         }
         let entry = self.table.entry(place)?;
         let mut log = AccessLog::new(entry.format, entry.sink.writer());
-        if let Some(flags) = entry.only {
-            log = log.only_with(flags);
+        if let Some(filter) = entry.filter {
+            log = log.filtered(filter);
         }
         open.push((place, log.clone()));
         Some(log)
     }
-}
-
-/// The set of flags named; an empty list means any flag.
-fn flags(names: &[String]) -> Result<Flags, String> {
-    if names.is_empty() {
-        return Ok(Flags::ALL);
-    }
-    let mut all = Flags::NONE;
-    for name in names {
-        all.insert(
-            Flags::from_short(name)
-                .ok_or_else(|| format!("response flag {name:?} is not known"))?,
-        );
-    }
-    Ok(all)
 }

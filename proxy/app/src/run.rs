@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use lateen_proxy_agent::{Ask, DrainHandle, Signals, until_end};
 use lateen_proxy_listen::{Place, Sockets};
 use lateen_proxy_model::ListenerBind;
-use lateen_proxy_relay::http::Shedding;
+use lateen_proxy_relay::http::{Node, Shedding};
 use lateen_proxy_state::{LastGood, State};
 use lateen_proxy_sync::{Bootstrap, Client, ClientConfig, ControlPlane, Roots, Security};
 use tokio::sync::mpsc;
@@ -52,10 +52,13 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
     chores_runtime()?.block_on(async {
         let signals = Signals::listen().context("signal handlers")?;
         bootstrap.place(&core.state);
+        core.metrics.stats().configure(bootstrap.stats);
+        let node = &bootstrap.node;
+        let identity = identity(&node.id, &node.cluster, node.locality.as_ref());
         let service_cluster = bootstrap.node.cluster.as_str().into();
         let overload = bootstrap.overload;
         let overload = overload.map(|plan| overload::start(plan, Arc::clone(&core.metrics)));
-        let data_path = bootstrap_data_path(config, service_cluster, overload);
+        let data_path = bootstrap_data_path(config, (identity, service_cluster), overload);
         let settings = ClientConfig {
             node: bootstrap.node,
             last_good: None,
@@ -126,6 +129,11 @@ fn pod_data_path(config: &ProxyConfig) -> DataPathConfig {
             local_peer(&config.node.metadata),
         )),
         own_uri: Some(config.settings.spiffe_id().into()),
+        identity: identity(
+            &config.node.id.to_string(),
+            &config.node.cluster,
+            config.node.locality.as_ref(),
+        ),
         drain_time: config.settings.drain.drain,
         // As Istio runs Envoy: at once.
         drain_over: Duration::ZERO,
@@ -149,9 +157,22 @@ fn is_serving(state: &State, sockets: &Sockets, workers: usize) -> bool {
     })
 }
 
+/// What spans and logs say of this proxy.
+fn identity(
+    id: &str,
+    cluster: &str,
+    locality: Option<&envoy_types::pb::envoy::config::core::v3::Locality>,
+) -> Node {
+    Node {
+        id: id.into(),
+        cluster: cluster.into(),
+        zone: locality.map_or("", |place| &place.zone).into(),
+    }
+}
+
 fn bootstrap_data_path(
     config: &EnvoyConfig,
-    service_cluster: Arc<str>,
+    (identity, service_cluster): (Node, Arc<str>),
     overload: Option<Shedding>,
 ) -> DataPathConfig {
     DataPathConfig {
@@ -159,6 +180,7 @@ fn bootstrap_data_path(
         router: false,
         own: None,
         own_uri: None,
+        identity,
         drain_time: config.drain,
         drain_over: config.drain_over(),
         sockets: Arc::default(),

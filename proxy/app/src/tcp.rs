@@ -59,7 +59,7 @@ where
         held: _held,
     } = accepted;
     let mut session = Session {
-        reporter: chain.stats.map(|_| TcpReporter::default()),
+        reporter: chain.stats.as_ref().map(|_| TcpReporter::default()),
         worker,
         listener,
         chain,
@@ -301,7 +301,10 @@ impl Session {
             ticks
         });
         let mut reporter = self.reporter.take();
-        let mut due = interval_at(tokio::time::Instant::now(), TCP_REPORT_INTERVAL);
+        let stats = self.chain.stats.as_ref();
+        let period = stats.and_then(|stats| stats.report_interval);
+        let period = period.unwrap_or(TCP_REPORT_INTERVAL);
+        let mut due = interval_at(tokio::time::Instant::now(), period);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = {
             let copying = copied(stream, &mut upstream, proxy.idle_timeout, &counts);
@@ -384,6 +387,8 @@ impl Session {
             peer: self.peer.as_ref(),
             peer_principal: principal.map(|identity| &identity.0),
             service: self.cluster.as_ref().map(|known| &known.service),
+            metric_overrides: (self.chain.stats.as_ref())
+                .and_then(|stats| stats.overrides.as_ref()),
             mtls: if inbound {
                 downstream_peer.is_some()
             } else {

@@ -13,7 +13,9 @@ use lateen_proxy_listen::{Drain, DrainTrigger, Lease, Listening, Place, Sockets,
 use lateen_proxy_model::{
     FilterChain, HttpManager, Listener, ListenerBind, OriginalDst, TrafficDirection,
 };
-use lateen_proxy_relay::http::{HttpChain, RequestBody, Shedding, Worker as HttpWorker};
+use lateen_proxy_relay::http::{
+    HttpChain, Node, RequestBody, ServiceCalls, Shedding, Upstreams, Worker as HttpWorker,
+};
 use lateen_proxy_state::{ListenerChanges, State};
 use lateen_proxy_telemetry::{AccessLog, Side};
 use tokio::sync::watch;
@@ -53,6 +55,8 @@ pub(crate) struct Blueprint {
     /// The frame of TCP metadata exchange.
     pub(crate) own_frame: Arc<[u8]>,
     pub(crate) own_uri: Option<Arc<str>>,
+    /// Who this proxy is, for spans and logs.
+    pub(crate) identity: Node,
     /// Connections of a replaced chain end within this time.
     pub(crate) drain_time: Duration,
     /// HTTP connections that drain are asked to end at times spread over this one.
@@ -147,14 +151,23 @@ pub(crate) fn run(
 impl Worker {
     fn new(blueprint: Blueprint, number: usize) -> Self {
         let recorder = blueprint.metrics.recorder();
+        let balancer = Rc::new(Balancer::system(blueprint.origin));
+        let pools: Rc<Pools<RequestBody>> = Rc::default();
         let own_uri = blueprint.own_uri.clone();
         let mut http = HttpWorker::new(recorder, blueprint.own.clone(), own_uri);
         http.service_cluster = Arc::clone(&blueprint.service_cluster);
         http.overload.clone_from(&blueprint.overload);
+        http.node = blueprint.identity.clone();
+        let http = Rc::new(http);
+        let upstreams = Upstreams {
+            balance: Rc::clone(&balancer),
+            dial: Rc::clone(&pools),
+        };
+        http.reach(Rc::new(ServiceCalls::new(upstreams, Rc::clone(&http))));
         Self {
-            balancer: Rc::new(Balancer::system(blueprint.origin)),
-            pools: Rc::default(),
-            http: Rc::new(http),
+            balancer,
+            pools,
+            http,
             logs: WorkerLogs::new(Arc::clone(&blueprint.logs)),
             chains: RefCell::default(),
             drains: RefCell::default(),

@@ -108,5 +108,7 @@ impl PartialEq for Expression {
     }
 }
 
+impl Eq for Expression {}
+
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,7 @@ mod local_rate_limit;
 mod lookup;
 mod matcher;
 mod metadata_matcher;
+mod metric;
 mod mutation;
 mod network;
 mod outlier;
@@ -41,6 +42,7 @@ mod slot;
 mod socket;
 mod subset;
 mod tls;
+mod tracing;
 mod upstream;
 
 pub use address::{ClientAddr, LocalAddr, OriginalDst};
@@ -92,6 +94,7 @@ pub use matcher::{
     HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, RequestView, StringMatcher,
 };
 pub use metadata_matcher::{MetadataMatcher, ValueMatcher};
+pub use metric::{MetricOverrides, MetricRule};
 pub use mutation::HeaderMutations;
 pub use network::{ConnectionFilter, ConnectionLimit, ConnectionPermit, NetworkFilterEntry};
 pub use outlier::{Detector, InARow, OutlierDetection, OutlierStats, RateDetector};
@@ -125,6 +128,10 @@ pub use subset::{
 pub use tls::{
     Algorithms, ClientTls, CompiledClient, CompiledServer, Identity, IdentityRef, PeerChecks,
     Resumption, SanKind, SanMatcher, SanRegex, ServerTls, TrustBundle, TrustRef,
+};
+pub use tracing::{
+    CustomTag, HttpTracing, Operation, RequestIdTracing, RouteTracing, Sampler, Sampling,
+    ServiceTarget, Share, TagSource, TraceKind, TraceProvider,
 };
 pub use upstream::{
     Balance, Choice, Dial, LoadReport, Outcome, ResetReason, SendFailure, Target,

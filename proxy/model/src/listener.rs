@@ -9,11 +9,13 @@ use crate::cluster::ClusterRef;
 use crate::codec::{CodecType, Http1Options, Http2Options};
 use crate::filter::FilterEntry;
 use crate::listener_filters::ListenerFilters;
+use crate::metric::MetricOverrides;
 use crate::network::{ConnectionLimit, NetworkFilterEntry};
 use crate::route::{ClusterChoice, RouteTable, RouteTableRef};
 use crate::socket::ListenSocket;
 use crate::subset::SubsetRef;
 use crate::tls::ServerTls;
+use crate::tracing::{HttpTracing, RequestIdTracing};
 
 /// Which way a listener's traffic flows, as its xDS says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -136,10 +138,14 @@ pub enum Reporter {
 }
 
 /// The `istio.stats` filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatsFilter {
     /// The request's host stands in for an unknown service (`disable_host_header_fallback: false`).
     pub host_header_fallback: bool,
+    /// Changes to the standard metrics.
+    pub overrides: Option<Arc<MetricOverrides>>,
+    /// Time between two reports of an open TCP connection; `None` is the default.
+    pub report_interval: Option<Duration>,
 }
 
 /// An access log, by index of the process-wide table of sinks that `telemetry` keeps: compiled once and shared.
@@ -260,6 +266,10 @@ pub struct HttpManager {
     pub reject_fragment: bool,
     /// A request id is made when absent.
     pub generate_request_id: bool,
+    /// How request ids and tracing hang together.
+    pub request_id: RequestIdTracing,
+    /// Tracing; `None` does nothing about it.
+    pub tracing: Option<Box<HttpTracing>>,
     /// The request id of an outside client is kept.
     pub preserve_external_request_id: bool,
     /// Upgrades allowed, lower case (`websocket`, `connect`).

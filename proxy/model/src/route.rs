@@ -18,6 +18,7 @@ use crate::mutation::HeaderMutations;
 use crate::rate_limit::RouteRateLimits;
 use crate::slot::Slot;
 use crate::subset::SubsetRef;
+use crate::tracing::RouteTracing;
 
 /// The slot of a route table, filled by RDS or inline.
 pub type RouteTableRef = Arc<Slot<RouteTable>>;
@@ -148,6 +149,8 @@ pub struct Route {
     pub overrides: Overrides,
     /// Cross-origin policy of the route's older field, for a filter that [`Route::overrides`] gives none.
     pub cors: Option<Arc<CorsPolicy>>,
+    /// What it says of tracing.
+    pub tracing: Option<Arc<RouteTracing>>,
 }
 
 /// What happens to a request.

@@ -23,7 +23,7 @@ use prost::Message;
 use crate::dns::Resolvers;
 use crate::source::{Sources, parts};
 use crate::wire::at::{At, Refused};
-use crate::wire::context::{AccessLogs, Context, Uses, Wait};
+use crate::wire::context::{AccessLogs, Context, NodeFacts, Uses, Wait};
 use crate::wire::{self, endpoint as wire_endpoint};
 
 /// Longest time a removed cluster waits for the routes that still name it.
@@ -56,6 +56,8 @@ pub(crate) struct Applier {
     state: Arc<State>,
     logs: Arc<dyn AccessLogs>,
     reject_fragment: bool,
+    /// Who the proxy is.
+    pub(crate) node: NodeFacts,
     resolvers: Resolvers,
     clusters: HashMap<Arc<str>, ClusterNote, RandomState>,
     warming: BTreeMap<Arc<str>, Warming>,
@@ -107,6 +109,7 @@ impl Applier {
             state,
             logs,
             reject_fragment,
+            node: NodeFacts::default(),
             resolvers,
             clusters: HashMap::default(),
             warming: BTreeMap::new(),
@@ -339,7 +342,9 @@ impl Applier {
     }
 
     fn context(&self) -> Context<'_> {
-        Context::new(&self.state, &*self.logs, self.reject_fragment).with_sources(&self.sources)
+        Context::new(&self.state, &*self.logs, self.reject_fragment)
+            .with_sources(&self.sources)
+            .of_node(&self.node)
     }
 
     fn put_cluster(&mut self, one: &Incoming, now: Instant) -> Result<(), Refused> {

@@ -21,7 +21,7 @@ use crate::session::{self, Answer, Event, Line, Outgoing, Plan};
 use crate::sotw::SotwState;
 use crate::source::{ADS, ApiSource, Source, SourceId, Sources, Variant, key, parts};
 use crate::take_up::{Taken, taken};
-use crate::wire::context::AccessLogs;
+use crate::wire::context::{AccessLogs, NodeFacts};
 
 /// How long the control plane may take before the copy on disk is used.
 const DISK_AFTER: Duration = Duration::from_secs(2);
@@ -106,7 +106,8 @@ impl Client {
         let dynamic = config.dynamic.unwrap_or_else(Dynamic::of_pod);
         let sources = Arc::new(Sources::new(of_pod || dynamic.ads.is_some(), of_pod));
         let known = (resolvers, Arc::clone(&sources));
-        let applier = Applier::new(Arc::clone(&state), logs, config.reject_fragment, known);
+        let mut applier = Applier::new(Arc::clone(&state), logs, config.reject_fragment, known);
+        applier.node = NodeFacts::of(&config.node);
         let mut top = BTreeMap::new();
         for (kind, source) in [
             (ResourceKind::Cluster, dynamic.clusters),

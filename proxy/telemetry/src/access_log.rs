@@ -1,6 +1,8 @@
 //! Access logs: formats compiled when configuration arrives, lines written off the request path.
 
+mod attributes;
 mod escape;
+mod filter;
 mod format;
 mod json;
 mod operator;
@@ -11,18 +13,21 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+pub(crate) use attributes::Facts;
+pub use filter::{CompareOp, Comparison, LogFilter};
 pub use format::{DEFAULT_TEXT, Format, FormatError};
+pub(crate) use operator::Subject;
 pub use sink::{LogSink, LogSinks, LogWriter, SinkError};
 
-use crate::{Flags, HttpRecord, TcpRecord};
-use operator::Subject;
+use crate::{HttpRecord, TcpRecord};
 
 /// One configured access log as a worker holds it: what to write, where, and when.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     format: Arc<Format>,
     writer: LogWriter,
-    only: Option<Flags>,
+    filter: Option<Arc<LogFilter>>,
+    request_headers: Arc<[HeaderName]>,
 }
 
 impl AccessLog {
@@ -30,17 +35,33 @@ impl AccessLog {
     #[must_use]
     pub fn new(format: Arc<Format>, writer: LogWriter) -> Self {
         Self {
+            request_headers: format.request_headers().into(),
             format,
             writer,
-            only: None,
+            filter: None,
         }
     }
 
-    /// Writes only records with at least one of these flags (Envoy's `response_flag_filter`).
+    /// Writes only records that the filter takes.
     #[must_use]
-    pub fn only_with(mut self, flags: Flags) -> Self {
-        self.only = Some(flags);
+    pub fn filtered(mut self, filter: Arc<LogFilter>) -> Self {
+        let mut names = self.request_headers.to_vec();
+        for name in filter.request_headers().unwrap_or_default() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        self.request_headers = names.into();
+        self.filter = Some(filter);
         self
+    }
+
+    /// Whether the filter may ask for any request header.
+    #[must_use]
+    pub fn wants_all_headers(&self) -> bool {
+        let filter = self.filter.as_ref();
+        filter.is_some_and(|filter| filter.request_headers().is_none())
+            || self.format.wants_all_headers()
     }
 
     /// Writes one HTTP exchange. Never blocks; a line that finds no room is counted as dropped.
@@ -62,7 +83,7 @@ impl AccessLog {
     /// Request headers the format asks for, beyond the pseudo headers: nothing else need be kept till the end.
     #[must_use]
     pub fn request_headers(&self) -> &[HeaderName] {
-        self.format.request_headers()
+        &self.request_headers
     }
 
     /// The values of [`AccessLog::request_headers`], kept while the request itself moves on: reference counts, and one
@@ -77,10 +98,8 @@ impl AccessLog {
     }
 
     fn write(&self, subject: &Subject<'_>) {
-        if self
-            .only
-            .is_none_or(|only| subject.exchange.flags.intersects(only))
-        {
+        let taken = |filter: &Arc<LogFilter>| filter.holds(subject);
+        if self.filter.as_ref().is_none_or(taken) {
             self.writer
                 .write_with(|out| self.format.write(subject, out));
         }

@@ -112,6 +112,12 @@ impl Flags {
             .map(|bit| Self(1 << bit))
     }
 
+    /// The set as a number, a bit for each flag in Envoy's order.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// True when no flag is set.
     #[must_use]
     pub const fn is_empty(self) -> bool {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use indexmap::Equivalent;
+use lateen_proxy_model::MetricOverrides;
 
 use crate::peer::{Peer, Service};
 use crate::{Flags, Side};
@@ -22,6 +23,8 @@ pub(crate) struct SeriesKey {
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) service: Option<Arc<Service>>,
+    /// Which changes are made to the labels, and their values.
+    pub(crate) custom: Option<(usize, Box<str>)>,
 }
 
 /// A [`SeriesKey`] by reference, which finds a series without touching reference counts that workers may share. Its fields
@@ -37,6 +40,7 @@ pub(crate) struct SeriesRef<'a> {
     pub(crate) peer: Option<&'a Arc<Peer>>,
     pub(crate) principal: Option<&'a Arc<str>>,
     pub(crate) service: Option<&'a Arc<Service>>,
+    pub(crate) custom: Option<(usize, &'a str)>,
 }
 
 impl Equivalent<SeriesKey> for SeriesRef<'_> {
@@ -50,6 +54,7 @@ impl Equivalent<SeriesKey> for SeriesRef<'_> {
             && self.peer == key.peer.as_ref()
             && self.principal == key.principal.as_ref()
             && self.service == key.service.as_ref()
+            && self.custom == key.custom.as_ref().map(|(id, values)| (*id, &**values))
     }
 }
 
@@ -65,6 +70,7 @@ impl From<SeriesRef<'_>> for SeriesKey {
             peer: key.peer.map(Arc::clone),
             principal: key.principal.map(Arc::clone),
             service: key.service.map(Arc::clone),
+            custom: key.custom.map(|(id, values)| (id, values.into())),
         }
     }
 }
@@ -101,8 +107,46 @@ pub(crate) enum LabelSet {
     Tcp,
 }
 
-/// The label block of a series without braces, in the order of contract/telemetry.md §1.
-pub(crate) fn render(key: &SeriesKey, local: &Local, set: LabelSet) -> Box<str> {
+/// What separates values in a key.
+pub(crate) const SEPARATOR: char = '\u{1f}';
+
+/// The label blocks of a series, one for each of `metrics` (names without `istio_`); `None` is not counted.
+pub(crate) fn blocks<const N: usize>(
+    key: &SeriesKey,
+    local: &Local,
+    set: LabelSet,
+    overrides: Option<&MetricOverrides>,
+    metrics: [&str; N],
+) -> [Option<Arc<str>>; N] {
+    let labels = labels(key, local, set);
+    let Some((overrides, (_, values))) = overrides.zip(key.custom.as_ref()) else {
+        let block: Arc<str> = block(&labels).into();
+        return metrics.map(|_| Some(Arc::clone(&block)));
+    };
+    let values: Vec<String> = values.split(SEPARATOR).map(str::to_owned).collect();
+    metrics.map(|metric| {
+        let mut own = labels.clone();
+        let counted = overrides.apply(metric, &values, &mut own);
+        counted.then(|| block(&own).into())
+    })
+}
+
+/// The block without braces.
+fn block(labels: &[(Box<str>, String)]) -> String {
+    let mut out = String::with_capacity(768);
+    for (name, value) in labels {
+        if !out.is_empty() {
+            out.push(',');
+        }
+        let _ = write!(out, "{name}=\"");
+        escape_into(value, &mut out);
+        out.push('"');
+    }
+    out
+}
+
+/// The labels in the order of contract/telemetry.md §1.
+fn labels(key: &SeriesKey, local: &Local, set: LabelSet) -> Vec<(Box<str>, String)> {
     let own = Party {
         peer: Some(&local.peer),
         principal: if key.mtls {
@@ -120,7 +164,7 @@ pub(crate) fn render(key: &SeriesKey, local: &Local, set: LabelSet) -> Box<str> 
     } else {
         (own, other)
     };
-    let mut out = Labels(String::with_capacity(768));
+    let mut out = Labels(Vec::with_capacity(32));
     out.push("reporter", key.side.reporter());
     source_labels(&mut out, &source);
     destination_labels(&mut out, &destination, key.service.as_deref());
@@ -137,7 +181,7 @@ pub(crate) fn render(key: &SeriesKey, local: &Local, set: LabelSet) -> Box<str> 
         out.push("response_flags", &key.flags.to_string());
     }
     out.push("connection_security_policy", security_policy(key));
-    out.0.into_boxed_str()
+    out.0
 }
 
 impl RequestProtocol {
@@ -163,16 +207,11 @@ pub(crate) fn escape_into(value: &str, out: &mut String) {
     }
 }
 
-struct Labels(String);
+struct Labels(Vec<(Box<str>, String)>);
 
 impl Labels {
     fn push(&mut self, name: &str, value: &str) {
-        if !self.0.is_empty() {
-            self.0.push(',');
-        }
-        let _ = write!(self.0, "{name}=\"");
-        escape_into(value, &mut self.0);
-        self.0.push('"');
+        self.0.push((name.into(), value.to_owned()));
     }
 }
 

@@ -9,16 +9,20 @@ mod flags;
 mod histogram;
 mod labels;
 mod metrics;
+pub mod otlp;
 mod peer;
 mod record;
 mod recorder;
 mod stats;
+pub mod trace;
 
-pub use access_log::{AccessLog, Format, FormatError, LogSink, LogSinks};
+pub use access_log::{
+    AccessLog, CompareOp, Comparison, Format, FormatError, LogFilter, LogSink, LogSinks,
+};
 pub use flags::Flags;
 pub use histogram::BOUNDS;
 pub use metrics::{Metrics, MetricsConfig};
 pub use peer::{Peer, PeerFields, Service};
 pub use record::{Exchange, HeaderSource, HttpRecord, Protocol, Side, TcpRecord};
 pub use recorder::{Recorder, TCP_REPORT_INTERVAL, TcpReporter};
-pub use stats::{Counter, Gauge, Stats};
+pub use stats::{Counter, Gauge, Scope, Stats, StatsConfig, StatsMatcher};

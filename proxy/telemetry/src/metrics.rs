@@ -45,7 +45,8 @@ pub(crate) struct Shard {
 
 #[derive(Debug)]
 pub(crate) struct HttpSeries {
-    pub(crate) labels: Box<str>,
+    /// Of requests and of the three histograms.
+    pub(crate) labels: [Option<Arc<str>>; 4],
     pub(crate) requests: AtomicU64,
     pub(crate) duration: Histogram,
     pub(crate) request_bytes: Histogram,
@@ -55,36 +56,40 @@ pub(crate) struct HttpSeries {
 
 #[derive(Debug)]
 pub(crate) struct MessageSeries {
-    pub(crate) labels: Box<str>,
+    pub(crate) labels: [Option<Arc<str>>; 2],
     pub(crate) request: AtomicU64,
     pub(crate) response: AtomicU64,
 }
 
 #[derive(Debug)]
 pub(crate) struct TcpSeries {
-    pub(crate) labels: Box<str>,
+    pub(crate) labels: [Option<Arc<str>>; 4],
     pub(crate) opened: AtomicU64,
     pub(crate) closed: AtomicU64,
     pub(crate) sent: AtomicU64,
     pub(crate) received: AtomicU64,
 }
 
-#[derive(Default)]
-struct HttpSum {
-    requests: u64,
-    duration: HistogramSum,
-    request_bytes: HistogramSum,
-    response_bytes: HistogramSum,
-}
+/// A counter's values by label block.
+type Family = BTreeMap<Arc<str>, u64>;
 
-/// Everything of all shards, by label block.
+/// Everything of all shards.
 #[derive(Default)]
 struct Sums {
-    http: BTreeMap<Box<str>, HttpSum>,
-    messages: BTreeMap<Box<str>, [u64; 2]>,
-    tcp: BTreeMap<Box<str>, [u64; 4]>,
+    requests: [Family; 1],
+    histograms: [BTreeMap<Arc<str>, HistogramSum>; 3],
+    messages: [Family; 2],
+    tcp: [Family; 4],
     overflow: u64,
 }
+
+const REQUESTS: [&str; 1] = ["istio_requests_total"];
+
+const HISTOGRAMS: [&str; 3] = [
+    "istio_request_duration_milliseconds",
+    "istio_request_bytes",
+    "istio_response_bytes",
+];
 
 const TCP_FAMILIES: [&str; 4] = [
     "istio_tcp_connections_opened_total",
@@ -133,7 +138,8 @@ impl Metrics {
     pub fn render(&self) -> String {
         let sums = self.sums();
         let mut out = String::with_capacity(4096);
-        render_http(&sums.http, &mut out);
+        render_columns(&REQUESTS, &sums.requests, &mut out);
+        render_histograms(&sums.histograms, &mut out);
         render_columns(&MESSAGE_FAMILIES, &sums.messages, &mut out);
         render_columns(&TCP_FAMILIES, &sums.tcp, &mut out);
         out.push_str("# TYPE istio_build gauge\nistio_build{component=\"proxy\",tag=\"");
@@ -155,16 +161,11 @@ impl Metrics {
         let sums = self.sums();
         let mut out = String::new();
         self.stats.render_plain(&mut out);
-        for (labels, sum) in &sums.http {
-            plain_line("istio_requests_total", labels, sum.requests, &mut out);
-        }
-        for (labels, values) in &sums.messages {
-            for (family, value) in MESSAGE_FAMILIES.iter().zip(values) {
-                plain_line(family, labels, *value, &mut out);
-            }
-        }
-        for (labels, values) in &sums.tcp {
-            for (family, value) in TCP_FAMILIES.iter().zip(values) {
+        let requests = REQUESTS.iter().zip(&sums.requests);
+        let messages = MESSAGE_FAMILIES.iter().zip(&sums.messages);
+        let tcp = TCP_FAMILIES.iter().zip(&sums.tcp);
+        for (family, values) in requests.chain(messages).chain(tcp) {
+            for (labels, value) in values {
                 plain_line(family, labels, *value, &mut out);
             }
         }
@@ -183,76 +184,73 @@ impl Metrics {
 impl Sums {
     fn add(&mut self, shard: &Shard) {
         for series in &*shard.http.lock() {
-            let sum = self.http.entry(series.labels.clone()).or_default();
-            sum.requests = sum.requests.saturating_add(series.requests.load(Relaxed));
-            sum.duration.add(&series.duration);
-            sum.request_bytes.add(&series.request_bytes);
-            sum.response_bytes.add(&series.response_bytes);
+            let [requests, histograms @ ..] = &series.labels;
+            add(
+                &mut self.requests,
+                std::slice::from_ref(requests),
+                [&series.requests],
+            );
+            let parts = [
+                &series.duration,
+                &series.request_bytes,
+                &series.response_bytes,
+            ];
+            for ((sums, labels), part) in self.histograms.iter_mut().zip(histograms).zip(parts) {
+                if let Some(labels) = labels {
+                    sums.entry(Arc::clone(labels)).or_default().add(part);
+                }
+            }
         }
         for series in &*shard.messages.lock() {
-            let sum = self.messages.entry(series.labels.clone()).or_default();
-            add_columns(sum, [&series.request, &series.response]);
+            let columns = [&series.request, &series.response];
+            add(&mut self.messages, &series.labels, columns);
         }
         for series in &*shard.tcp.lock() {
-            let sum = self.tcp.entry(series.labels.clone()).or_default();
-            add_columns(
-                sum,
-                [
-                    &series.opened,
-                    &series.closed,
-                    &series.sent,
-                    &series.received,
-                ],
-            );
+            let columns = [
+                &series.opened,
+                &series.closed,
+                &series.sent,
+                &series.received,
+            ];
+            add(&mut self.tcp, &series.labels, columns);
         }
         self.overflow = self.overflow.saturating_add(shard.overflow.load(Relaxed));
     }
 }
 
-/// One of the histograms of a sum.
-type Pick = fn(&HttpSum) -> &HistogramSum;
-
-fn add_columns<const N: usize>(sum: &mut [u64; N], columns: [&AtomicU64; N]) {
-    for (total, column) in sum.iter_mut().zip(columns) {
-        *total = total.saturating_add(column.load(Relaxed));
-    }
-}
-
-fn render_http(series: &BTreeMap<Box<str>, HttpSum>, out: &mut String) {
-    if series.is_empty() {
-        return;
-    }
-    out.push_str("# TYPE istio_requests_total counter\n");
-    for (labels, sum) in series {
-        let _ = writeln!(out, "istio_requests_total{{{labels}}} {}", sum.requests);
-    }
-    let families: [(&str, Pick); 3] = [
-        ("istio_request_duration_milliseconds", |sum| &sum.duration),
-        ("istio_request_bytes", |sum| &sum.request_bytes),
-        ("istio_response_bytes", |sum| &sum.response_bytes),
-    ];
-    for (family, pick) in families {
-        let _ = writeln!(out, "# TYPE {family} histogram");
-        for (labels, sum) in series.iter().filter(|(_, sum)| pick(sum).count() > 0) {
-            pick(sum).render(family, labels, out);
+fn add<const N: usize>(
+    sums: &mut [Family; N],
+    labels: &[Option<Arc<str>>],
+    columns: [&AtomicU64; N],
+) {
+    for ((family, labels), column) in sums.iter_mut().zip(labels).zip(columns) {
+        if let Some(labels) = labels {
+            let total = family.entry(Arc::clone(labels)).or_default();
+            *total = total.saturating_add(column.load(Relaxed));
         }
     }
 }
 
-fn render_columns<const N: usize>(
-    families: &[&str; N],
-    series: &BTreeMap<Box<str>, [u64; N]>,
-    out: &mut String,
-) {
-    if series.is_empty() {
-        return;
+fn render_histograms(families: &[BTreeMap<Arc<str>, HistogramSum>; 3], out: &mut String) {
+    for (name, series) in HISTOGRAMS.iter().zip(families) {
+        if series.is_empty() {
+            continue;
+        }
+        let _ = writeln!(out, "# TYPE {name} histogram");
+        for (labels, sum) in series.iter().filter(|(_, sum)| sum.count() > 0) {
+            sum.render(name, labels, out);
+        }
     }
-    for (column, family) in families.iter().enumerate() {
-        let _ = writeln!(out, "# TYPE {family} counter");
-        for (labels, values) in series {
-            if let Some(value) = values.get(column) {
-                let _ = writeln!(out, "{family}{{{labels}}} {value}");
-            }
+}
+
+fn render_columns<const N: usize>(names: &[&str; N], families: &[Family; N], out: &mut String) {
+    for (name, series) in names.iter().zip(families) {
+        if series.is_empty() {
+            continue;
+        }
+        let _ = writeln!(out, "# TYPE {name} counter");
+        for (labels, value) in series {
+            let _ = writeln!(out, "{name}{{{labels}}} {value}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use lateen_proxy_model::{DynamicMetadata, MetricOverrides, PeerView};
 
 use crate::{Flags, Peer, Service};
 
@@ -37,6 +38,9 @@ pub enum Protocol {
 pub trait HeaderSource {
     /// The first value of this header.
     fn header(&self, name: &HeaderName) -> Option<&HeaderValue>;
+
+    /// How many there are.
+    fn count(&self) -> usize;
 }
 
 /// What HTTP exchanges and TCP connections have in common. Absent values are logged as `-` and counted as `unknown`.
@@ -84,6 +88,14 @@ pub struct Exchange<'a> {
     pub peer_principal: Option<&'a Arc<str>>,
     /// The service asked for, from the cluster's metadata.
     pub service: Option<&'a Arc<Service>>,
+    /// Changes to the standard metrics.
+    pub metric_overrides: Option<&'a Arc<MetricOverrides>>,
+    /// What filters found out.
+    pub metadata: Option<&'a DynamicMetadata>,
+    /// Trace and span.
+    pub trace: Option<(u128, u64)>,
+    /// The downstream's verified certificate.
+    pub certificate: Option<PeerView<'a>>,
     /// True if the mesh connection (downstream for inbound, upstream for outbound) is mutual TLS.
     pub mtls: bool,
 }
@@ -123,6 +135,10 @@ pub struct HttpRecord<'a> {
     pub response_headers: Option<&'a dyn HeaderSource>,
     /// Response trailers.
     pub response_trailers: Option<&'a dyn HeaderSource>,
+    /// A server forced the request to be traced (Envoy's meaning of traceable).
+    pub traceable: bool,
+    /// The request is a health check.
+    pub health_check: bool,
     /// Take the authority as destination service where the cluster names none (off for inbound and gateways).
     pub host_header_fallback: bool,
 }
@@ -158,6 +174,10 @@ impl Default for Exchange<'_> {
             peer: None,
             peer_principal: None,
             service: None,
+            metric_overrides: None,
+            metadata: None,
+            trace: None,
+            certificate: None,
             mtls: false,
         }
     }
@@ -182,6 +202,8 @@ impl Default for HttpRecord<'_> {
             request_headers: None,
             response_headers: None,
             response_trailers: None,
+            traceable: false,
+            health_check: false,
             host_header_fallback: false,
         }
     }
@@ -226,6 +248,10 @@ impl HeaderSource for HeaderMap {
     fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
         self.get(name)
     }
+
+    fn count(&self) -> usize {
+        self.len()
+    }
 }
 
 /// Kept values of a few headers, in pairs; see [`crate::AccessLog::capture`].
@@ -234,5 +260,9 @@ impl HeaderSource for Vec<(HeaderName, HeaderValue)> {
         self.iter()
             .find(|(kept, _)| kept == name)
             .map(|(_, value)| value)
+    }
+
+    fn count(&self) -> usize {
+        self.len()
     }
 }

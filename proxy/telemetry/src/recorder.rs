@@ -6,12 +6,29 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use lateen_proxy_model::MetricOverrides;
 use parking_lot::Mutex;
 
+use crate::access_log::{Facts, Subject};
 use crate::histogram::{Histogram, bump};
-use crate::labels::{self, LabelSet, RequestProtocol, SeriesKey, SeriesRef};
+use crate::labels::{self, LabelSet, RequestProtocol, SEPARATOR, SeriesKey, SeriesRef};
 use crate::metrics::{HttpSeries, MessageSeries, Metrics, Shard, TcpSeries};
 use crate::{Exchange, HttpRecord, Service, TcpRecord};
+
+/// Names of metrics as changes have them.
+const HTTP_METRICS: [&str; 4] = [
+    "requests_total",
+    "request_duration_milliseconds",
+    "request_bytes",
+    "response_bytes",
+];
+const MESSAGE_METRICS: [&str; 2] = ["request_messages_total", "response_messages_total"];
+const TCP_METRICS: [&str; 4] = [
+    "tcp_connections_opened_total",
+    "tcp_connections_closed_total",
+    "tcp_sent_bytes_total",
+    "tcp_received_bytes_total",
+];
 
 /// How often an open TCP connection reports its bytes (contract/telemetry.md §1).
 pub const TCP_REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -37,6 +54,8 @@ struct State {
     http: IndexMap<SeriesKey, Arc<HttpSeries>, ahash::RandomState>,
     messages: HashMap<SeriesKey, Arc<MessageSeries>, ahash::RandomState>,
     tcp: IndexMap<SeriesKey, Arc<TcpSeries>, ahash::RandomState>,
+    /// Changes that keys refer to by their addresses, which must not be used again.
+    kept: Vec<Arc<MetricOverrides>>,
     /// Services made up from authorities, for clusters that name none.
     hosts: HashMap<Box<str>, Arc<Service>, ahash::RandomState>,
 }
@@ -57,6 +76,11 @@ impl Recorder {
 
     /// Counts one finished HTTP exchange.
     pub fn http(&self, record: &HttpRecord<'_>) {
+        let subject = Subject {
+            exchange: &record.exchange,
+            http: Some(record),
+        };
+        let custom = custom(&subject);
         let mut state = self.state.lock();
         let made_up = match state.made_up_service(record, self.metrics.max_series) {
             Ok(service) => service,
@@ -71,7 +95,9 @@ impl Recorder {
         key.status = record.status;
         key.grpc_status = record.grpc_status.filter(|_| record.grpc);
         key.service = made_up.as_ref().or(record.exchange.service);
-        let Some(series) = state.http_series(key, &self.metrics, &self.shard) else {
+        key.custom = custom.as_ref().map(|(id, values)| (*id, &**values));
+        let overrides = record.exchange.metric_overrides;
+        let Some(series) = state.http_series((key, overrides), &self.metrics, &self.shard) else {
             return self.overflow();
         };
         bump(&series.requests, 1);
@@ -88,9 +114,16 @@ impl Recorder {
     }
 
     fn tcp(&self, record: &TcpRecord<'_>, event: &TcpEvent) {
+        let subject = Subject {
+            exchange: &record.exchange,
+            http: None,
+        };
+        let custom = custom(&subject);
         let mut state = self.state.lock();
-        let key = key_of(&record.exchange, RequestProtocol::Tcp);
-        let Some(series) = state.tcp_series(key, &self.metrics, &self.shard) else {
+        let mut key = key_of(&record.exchange, RequestProtocol::Tcp);
+        key.custom = custom.as_ref().map(|(id, values)| (*id, &**values));
+        let overrides = record.exchange.metric_overrides;
+        let Some(series) = state.tcp_series((key, overrides), &self.metrics, &self.shard) else {
             return self.overflow();
         };
         bump(&series.opened, u64::from(event.opened));
@@ -177,9 +210,17 @@ impl State {
         Ok(Some(made))
     }
 
+    fn keep(&mut self, overrides: Option<&Arc<MetricOverrides>>) {
+        if let Some(overrides) = overrides
+            && !self.kept.iter().any(|known| Arc::ptr_eq(known, overrides))
+        {
+            self.kept.push(Arc::clone(overrides));
+        }
+    }
+
     fn http_series(
         &mut self,
-        key: SeriesRef<'_>,
+        (key, overrides): (SeriesRef<'_>, Option<&Arc<MetricOverrides>>),
         metrics: &Metrics,
         shard: &Shard,
     ) -> Option<&HttpSeries> {
@@ -187,8 +228,9 @@ impl State {
             Some(place) => place,
             None if self.http.len() >= metrics.max_series => return None,
             None => {
+                self.keep(overrides);
                 let key = SeriesKey::from(key);
-                let made = self.new_http_series(&key, metrics, shard);
+                let made = self.new_http_series((&key, overrides), metrics, shard);
                 self.http.insert_full(key, made).0
             }
         };
@@ -197,14 +239,20 @@ impl State {
 
     fn new_http_series(
         &mut self,
-        key: &SeriesKey,
+        (key, overrides): (&SeriesKey, Option<&Arc<MetricOverrides>>),
         metrics: &Metrics,
         shard: &Shard,
     ) -> Arc<HttpSeries> {
         let messages = (key.protocol == RequestProtocol::Grpc)
-            .then(|| self.message_series(key, metrics, shard));
+            .then(|| self.message_series((key, overrides), metrics, shard));
         let made = Arc::new(HttpSeries {
-            labels: labels::render(key, &metrics.local, LabelSet::Http),
+            labels: labels::blocks(
+                key,
+                &metrics.local,
+                LabelSet::Http,
+                overrides.map(|it| &**it),
+                HTTP_METRICS,
+            ),
             requests: AtomicU64::default(),
             duration: Histogram::default(),
             request_bytes: Histogram::default(),
@@ -217,7 +265,7 @@ impl State {
 
     fn message_series(
         &mut self,
-        key: &SeriesKey,
+        (key, overrides): (&SeriesKey, Option<&Arc<MetricOverrides>>),
         metrics: &Metrics,
         shard: &Shard,
     ) -> Arc<MessageSeries> {
@@ -229,7 +277,13 @@ impl State {
         };
         let series = self.messages.entry(key).or_insert_with_key(|key| {
             let made = Arc::new(MessageSeries {
-                labels: labels::render(key, &metrics.local, LabelSet::Messages),
+                labels: labels::blocks(
+                    key,
+                    &metrics.local,
+                    LabelSet::Messages,
+                    overrides.map(|it| &**it),
+                    MESSAGE_METRICS,
+                ),
                 request: AtomicU64::default(),
                 response: AtomicU64::default(),
             });
@@ -241,7 +295,7 @@ impl State {
 
     fn tcp_series(
         &mut self,
-        key: SeriesRef<'_>,
+        (key, overrides): (SeriesRef<'_>, Option<&Arc<MetricOverrides>>),
         metrics: &Metrics,
         shard: &Shard,
     ) -> Option<&TcpSeries> {
@@ -249,8 +303,9 @@ impl State {
             Some(place) => place,
             None if self.tcp.len() >= metrics.max_series => return None,
             None => {
+                self.keep(overrides);
                 let key = SeriesKey::from(key);
-                let made = new_tcp_series(&key, metrics, shard);
+                let made = new_tcp_series((&key, overrides), metrics, shard);
                 self.tcp.insert_full(key, made).0
             }
         };
@@ -258,9 +313,19 @@ impl State {
     }
 }
 
-fn new_tcp_series(key: &SeriesKey, metrics: &Metrics, shard: &Shard) -> Arc<TcpSeries> {
+fn new_tcp_series(
+    (key, overrides): (&SeriesKey, Option<&Arc<MetricOverrides>>),
+    metrics: &Metrics,
+    shard: &Shard,
+) -> Arc<TcpSeries> {
     let made = Arc::new(TcpSeries {
-        labels: labels::render(key, &metrics.local, LabelSet::Tcp),
+        labels: labels::blocks(
+            key,
+            &metrics.local,
+            LabelSet::Tcp,
+            overrides.map(|it| &**it),
+            TCP_METRICS,
+        ),
         opened: AtomicU64::default(),
         closed: AtomicU64::default(),
         sent: AtomicU64::default(),
@@ -281,7 +346,16 @@ fn key_of<'a>(exchange: &Exchange<'a>, protocol: RequestProtocol) -> SeriesRef<'
         peer: exchange.peer,
         principal: exchange.peer_principal,
         service: exchange.service,
+        custom: None,
     }
+}
+
+/// What tells records apart that changes give other labels: which changes, and the values of their expressions.
+fn custom(subject: &Subject<'_>) -> Option<(usize, String)> {
+    let overrides = subject.exchange.metric_overrides?;
+    let values = overrides.values(&Facts::of(subject));
+    let joined = values.join(SEPARATOR.encode_utf8(&mut [0; 4]));
+    Some((Arc::as_ptr(overrides) as usize, joined))
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
+use lateen_proxy_model::StringMatcher;
 use parking_lot::Mutex;
 
 use crate::labels::escape_into;
@@ -59,10 +60,41 @@ pub struct Counter(Arc<AtomicU64>);
 #[derive(Clone, Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 
+/// Which of Envoy's own statistics are kept, and how their tags are named.
+#[derive(Debug, Default)]
+pub struct StatsConfig {
+    /// Names that are kept, or left out; `None` keeps all.
+    pub matcher: Option<StatsMatcher>,
+    /// Tags have Envoy's default names, `envoy_cluster_name` and so on; a mesh has them without `envoy_`.
+    pub default_tags: bool,
+}
+
+/// A list of names.
+#[derive(Clone, Debug)]
+pub struct StatsMatcher {
+    /// Those that match are kept, or all others.
+    pub include: bool,
+    /// The names.
+    pub patterns: Vec<StringMatcher>,
+}
+
+/// One of many like objects: a cluster, a connection manager.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// `cluster`, `http`.
+    pub group: &'a str,
+    /// The tag that its name becomes.
+    pub tag: &'a str,
+    /// Its name.
+    pub value: &'a str,
+}
+
 /// All named statistics of the process. Asking for a name again gives the same value.
 #[derive(Debug)]
 pub struct Stats {
     table: Mutex<BTreeMap<String, Stat>>,
+    /// Set once; before, as in a mesh without settings, of Envoy's own per-object statistics none is kept.
+    config: OnceLock<StatsConfig>,
 }
 
 #[derive(Debug)]
@@ -84,6 +116,7 @@ impl Default for Stats {
     fn default() -> Self {
         let stats = Self {
             table: Mutex::default(),
+            config: OnceLock::new(),
         };
         for name in COUNTERS {
             stats.counter(name);
@@ -136,6 +169,68 @@ impl Stats {
         table
             .get(name)
             .is_some_and(|stat| matches!(stat.kind, Kind::Gauge))
+    }
+
+    /// Says which per-object statistics are kept. Only the first call counts; it comes before configuration does.
+    pub fn configure(&self, config: StatsConfig) {
+        let _ = self.config.set(config);
+    }
+
+    /// A counter of an object, if it is kept.
+    pub fn scoped(&self, scope: Scope<'_>, name: &str) -> Option<Counter> {
+        self.kept(scope, (name, name), None, Kind::Counter)
+            .map(Counter)
+    }
+
+    /// A gauge of an object, if it is kept.
+    pub fn scoped_gauge(&self, scope: Scope<'_>, name: &str) -> Option<Gauge> {
+        self.kept(scope, (name, name), None, Kind::Gauge).map(Gauge)
+    }
+
+    /// The counter of a class of response codes: `<prefix>2xx`, with a tag for the class.
+    pub fn class(&self, scope: Scope<'_>, prefix: &str, class: u8) -> Option<Counter> {
+        let names = (format!("{prefix}{class}xx"), format!("{prefix}xx"));
+        let tag = Some(("response_code_class", class.to_string()));
+        self.kept(scope, (&names.0, &names.1), tag, Kind::Counter)
+            .map(Counter)
+    }
+
+    /// The counter of a response code: `<prefix>200`, with a tag for the code.
+    pub fn code(&self, scope: Scope<'_>, prefix: &str, code: u16) -> Option<Counter> {
+        let name = format!("{prefix}{code}");
+        let family = prefix.trim_end_matches('_');
+        let tag = Some(("response_code", code.to_string()));
+        self.kept(scope, (&name, family), tag, Kind::Counter)
+            .map(Counter)
+    }
+
+    /// Names in text and in Prometheus form, and a further tag.
+    fn kept(
+        &self,
+        scope: Scope<'_>,
+        (name, family_name): (&str, &str),
+        tag: Option<(&str, String)>,
+        kind: Kind,
+    ) -> Option<Arc<AtomicU64>> {
+        let config = self.config.get()?;
+        let full = format!("{}.{}.{name}", scope.group, scope.value);
+        if let Some(matcher) = &config.matcher {
+            let matches = matcher.patterns.iter().any(|it| it.matches(&full));
+            if matches != matcher.include {
+                return None;
+            }
+        }
+        let prefix = if config.default_tags { "envoy_" } else { "" };
+        Some(self.value(full, kind, || {
+            let mut labels = String::from("{");
+            if let Some((tag, value)) = &tag {
+                let _ = write!(labels, "{prefix}{tag}=\"{value}\",");
+            }
+            let _ = write!(labels, "{prefix}{}=\"", scope.tag);
+            escape_into(scope.value, &mut labels);
+            labels.push_str("\"}");
+            (family(&format!("{}.{family_name}", scope.group)), labels)
+        }))
     }
 
     /// Appends `name: value` lines, sorted, as the admin page `stats` shows them.
@@ -269,6 +364,48 @@ fn family(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::Stats;
+
+    #[test]
+    fn only_what_is_kept_is_allocated() {
+        use lateen_proxy_model::StringMatcher;
+
+        use super::{Scope, StatsConfig, StatsMatcher};
+        let stats = Stats::default();
+        let scope = Scope {
+            group: "cluster",
+            tag: "cluster_name",
+            value: "main",
+        };
+        assert!(
+            stats.scoped(scope, "upstream_rq_total").is_none(),
+            "nothing is kept before it is said"
+        );
+        let before = stats.table.lock().len();
+        stats.configure(StatsConfig {
+            matcher: Some(StatsMatcher {
+                include: true,
+                patterns: vec![StringMatcher::Prefix {
+                    value: "cluster.main.upstream_rq_".into(),
+                    ignore_case: false,
+                }],
+            }),
+            default_tags: true,
+        });
+        assert!(stats.scoped(scope, "upstream_cx_total").is_none());
+        assert_eq!(stats.table.lock().len(), before);
+        stats.class(scope, "upstream_rq_", 2).expect("kept").inc();
+        stats.code(scope, "upstream_rq_", 204).expect("kept").inc();
+        let (mut text, mut plain) = (String::new(), String::new());
+        stats.render_prometheus(&mut text);
+        stats.render_plain(&mut plain);
+        for line in [
+            "envoy_cluster_upstream_rq_xx{envoy_response_code_class=\"2\",envoy_cluster_name=\"main\"} 1\n",
+            "envoy_cluster_upstream_rq{envoy_response_code=\"204\",envoy_cluster_name=\"main\"} 1\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(plain.contains("cluster.main.upstream_rq_204: 1\n"));
+    }
 
     #[test]
     fn names_map_to_envoys_prometheus_families() {

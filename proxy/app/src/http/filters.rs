@@ -183,13 +183,16 @@ fn no_settings() -> LocalReply {
 
 /// Checks of the proxy's own health end here, or are marked on their way back.
 fn checked(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     parts: &Parts,
     filter: &HealthFilter,
     back: &mut WayBack<'_>,
 ) -> Result<(), LocalReply> {
     let verdict = health(filter, &view(exchange, parts));
     let failing = filter.failing.load(Ordering::Relaxed);
+    if verdict != HealthVerdict::Other {
+        exchange.mark_health_check();
+    }
     if verdict != HealthVerdict::Other || failing {
         let own = (verdict != HealthVerdict::Other).then(|| filter.own_cluster.clone());
         back.steps.push(Step::Health { own, failing });

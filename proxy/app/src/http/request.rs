@@ -78,6 +78,7 @@ where
         found: find_route(exchange, &table, &parts, random),
         random,
     };
+    exchange.trace(&mut parts);
     let mut back = WayBack::default();
     let outcome = async {
         let request = (&mut parts, &mut body);

@@ -408,6 +408,7 @@ pub(crate) fn route(forward: RouteForward) -> Route {
 
 pub(crate) fn acting(action: RouteAction) -> Route {
     Route {
+        tracing: None,
         name: "default".into(),
         matches: RouteMatch {
             path: PathMatcher::Prefix {
@@ -458,6 +459,8 @@ pub(crate) fn retry(on: RetryOn, retries: u32) -> Option<Arc<RetryPolicy>> {
 
 fn manager(table: RouteTable) -> HttpManager {
     HttpManager {
+        request_id: RequestIdTracing::default(),
+        tracing: None,
         stat_prefix: "test".into(),
         routes: RouteSource::Inline(Arc::new(table)),
         filters: vec![
@@ -468,6 +471,7 @@ fn manager(table: RouteTable) -> HttpManager {
                 "istio.stats",
                 HttpFilter::Stats(StatsFilter {
                     host_header_fallback: true,
+                    ..StatsFilter::default()
                 }),
             ),
         ],

@@ -204,3 +204,37 @@ fn duration_text(nanos: i128) -> String {
     let digits = format!("{rest:09}");
     format!("{sign}{seconds}.{}s", digits.trim_end_matches('0'))
 }
+
+impl<'a> Value<'a> {
+    /// A value of JSON; objects are looked into where they are.
+    pub fn json(value: &'a serde_json::Value) -> Self {
+        match value {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(value) => Self::Bool(*value),
+            serde_json::Value::Number(number) => Self::Double(number.as_f64().unwrap_or_default()),
+            serde_json::Value::String(text) => Self::text(text),
+            serde_json::Value::Array(items) => Self::List(items.iter().map(Self::json).collect()),
+            serde_json::Value::Object(members) => Self::Object(members),
+        }
+    }
+}
+
+impl Object for serde_json::Map<String, serde_json::Value> {
+    fn member(&self, name: &str) -> Option<Value<'_>> {
+        self.get(name).map(Value::json)
+    }
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Object for crate::DynamicMetadata {
+    fn member(&self, name: &str) -> Option<Value<'_>> {
+        self.find(name).map(|values| Value::Object(values))
+    }
+
+    fn len(&self) -> usize {
+        self.iter().count()
+    }
+}

@@ -131,6 +131,7 @@ impl Exchange {
         if (last || self.conn.overloaded(http2)) && !http2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        self.trace_answer(response.headers_mut());
         self.keep_response(response.headers());
     }
 
@@ -230,10 +231,8 @@ impl<U> DownstreamBody<U> {
             if let Some(counter) = &mut exchange.sent_messages {
                 MessageCounter::feed(counter, data);
             }
-        } else if let Some(trailers) = frame.trailers_ref()
-            && exchange.grpc
-        {
-            exchange.note_grpc_status(trailers);
+        } else if let Some(trailers) = frame.trailers_ref() {
+            exchange.keep_trailers(trailers);
         }
     }
 

@@ -8,7 +8,9 @@ use http::HeaderName;
 use lateen_proxy_model::{FilterEntry, HttpFilter, HttpManager, RouteTable, StatsFilter};
 use lateen_proxy_telemetry::{AccessLog, Counter, Side, Stats};
 
+use super::counters::HttpCounters;
 use super::overload::ChainOverload;
+use super::tracer::Tracer;
 use super::worker::{KnownTable, Worker};
 
 /// One HTTP connection manager on one worker.
@@ -31,9 +33,13 @@ pub struct HttpChain {
     pub(crate) grpc_stats: bool,
     /// gRPC-Web requests are refused by name.
     pub(crate) grpc_web: bool,
+    pub(crate) counters: Option<HttpCounters>,
+    pub(crate) tracer: Option<Rc<Tracer>>,
     pub(crate) logs: Vec<AccessLog>,
     /// Request headers that some log asks for.
     pub(crate) logged_headers: Vec<HeaderName>,
+    /// Some log may ask for any request header.
+    pub(crate) all_headers_logged: bool,
     inline: OnceCell<Rc<KnownTable>>,
 }
 
@@ -99,6 +105,10 @@ impl HttpChain {
             .collect();
         let overload = worker.overload.clone();
         let overload = overload.map(|it| Box::new(ChainOverload::new(it, &manager.stat_prefix)));
+        let provider = manager.tracing.as_ref().and_then(|it| it.provider.as_ref());
+        let tracer = provider
+            .map(|provider| Rc::new(Tracer::start(Arc::clone(provider), worker.caller(), stats)));
+        let counters = HttpCounters::resolve(stats, &manager.stat_prefix);
         let mut chain = Self {
             overload,
             manager: Arc::clone(&manager),
@@ -110,6 +120,9 @@ impl HttpChain {
             stats: None,
             grpc_stats: false,
             grpc_web: false,
+            counters,
+            tracer,
+            all_headers_logged: logs.iter().any(AccessLog::wants_all_headers),
             logs,
             logged_headers,
             inline: OnceCell::new(),
@@ -165,7 +178,7 @@ impl HttpChain {
                     skip_external: *skip_external,
                 };
             }
-            HttpFilter::Stats(stats) => self.stats = Some(*stats),
+            HttpFilter::Stats(stats) => self.stats = Some(stats.clone()),
             HttpFilter::GrpcWeb => self.grpc_web = true,
             // Run by the walk through `filters`.
             HttpFilter::Fault(_)

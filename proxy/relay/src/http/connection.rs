@@ -16,8 +16,8 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lateen_proxy_model::{
-    ClientAddr, CodecType, DynamicMetadata, HeaderCase, HttpManager, LocalAddr, LocalLimiter, OriginalDst,
-    PeerView, RequestFacts, ScaledTime, ShedPoint,
+    ClientAddr, CodecType, DynamicMetadata, HeaderCase, HttpManager, LocalAddr, LocalLimiter,
+    OriginalDst, PeerView, RequestFacts, ScaledTime, ShedPoint,
 };
 use lateen_proxy_tls::{PeerCertificate, Rewind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -152,6 +152,9 @@ pub struct Connection {
 impl Connection {
     /// A connection without streams.
     pub fn new(chain: Rc<HttpChain>, facts: ConnectionFacts) -> Self {
+        if let Some(counters) = &chain.counters {
+            counters.connected();
+        }
         let identity = facts.peer.as_ref().and_then(|peer| peer.identity.as_ref());
         Self {
             principal: identity.map(|identity| Arc::clone(&identity.0)),
@@ -285,6 +288,14 @@ impl Connection {
                 .signals
                 .get()
                 .is_some_and(|signals| signals.is_at_rest())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(counters) = &self.chain.counters {
+            counters.disconnected();
+        }
     }
 }
 

@@ -17,9 +17,11 @@ use lateen_proxy_telemetry::{Exchange as ExchangeRecord, Flags, HttpRecord, Peer
 use serde_json::{Map, Value};
 
 use super::connection::Connection;
+use super::counters::Ended;
 use super::grpc::MessageCounter;
 use super::peer::Exchanged;
 use super::request_body::{Progress, ReplayOwner};
+use super::trace::MaybeTraced;
 use super::worker::KnownCluster;
 
 /// One request on its way through. Dropped before an answer was made, it tells that the client went away.
@@ -39,6 +41,7 @@ pub struct Exchange {
     pub(crate) remote: SocketAddr,
     request_headers: Vec<(HeaderName, HeaderValue)>,
     response_headers: Option<HeaderMap>,
+    response_trailers: Option<HeaderMap>,
     pub(crate) flags: Flags,
     pub(crate) details: Option<Cow<'static, str>>,
     pub(crate) transport: Option<Arc<str>>,
@@ -70,6 +73,8 @@ pub struct Exchange {
     pub(crate) last: bool,
     /// The answer's end was reached; an exchange that ends before was given up by the client.
     pub(crate) complete: bool,
+    health_check: bool,
+    pub(crate) traced: MaybeTraced,
     /// What filters found out, for later filters, matchers and logs.
     pub metadata: DynamicMetadata,
 }
@@ -114,6 +119,9 @@ impl Exchange {
     /// Begins with a request's head as it came.
     pub fn begin(conn: Rc<Connection>, parts: &Parts) -> Box<Self> {
         conn.begin_stream();
+        if let Some(counters) = &conn.chain.counters {
+            counters.begin();
+        }
         let grpc = is_grpc(&parts.headers);
         let count = grpc && conn.chain.grpc_stats;
         let client = conn.client();
@@ -129,6 +137,7 @@ impl Exchange {
             remote: client,
             request_headers: Vec::new(),
             response_headers: None,
+            response_trailers: None,
             flags: Flags::NONE,
             details: None,
             transport: None,
@@ -154,6 +163,8 @@ impl Exchange {
             last: parts.version < Version::HTTP_11 && !keeps_alive(&parts.headers),
             complete: false,
             metadata: (conn.facts.proxied.as_deref()).cloned().unwrap_or_default(),
+            health_check: false,
+            traced: None,
             conn,
         })
     }
@@ -166,6 +177,30 @@ impl Exchange {
     /// The connection the request came on.
     pub fn connection(&self) -> &Rc<Connection> {
         &self.conn
+    }
+
+    pub(crate) fn route(&self) -> Option<&Arc<Route>> {
+        self.route.as_ref()
+    }
+
+    pub(crate) fn start(&self) -> SystemTime {
+        self.start
+    }
+
+    pub(crate) fn upstream_address(&self) -> Option<SocketAddr> {
+        self.upstream_host
+    }
+
+    /// Bytes of the request's body so far.
+    pub(crate) fn received(&self) -> u64 {
+        let progress = self.progress.as_deref();
+        progress.map_or(0, |progress| progress.received.get())
+    }
+
+    /// The request is a health check: it is not traced, and logs may leave it out.
+    pub fn mark_health_check(&mut self) {
+        self.health_check = true;
+        self.leave_untraced();
     }
 
     /// Notes the route, for the access log.
@@ -204,11 +239,16 @@ impl Exchange {
     /// Keeps what logs show of the request, as it is now.
     pub fn keep_request(&mut self, parts: &Parts) {
         self.uri = parts.uri.clone();
+        self.request_headers.clear();
+        if self.conn.chain.all_headers_logged {
+            let all = parts.headers.iter();
+            let all = all.map(|(name, value)| (name.clone(), value.clone()));
+            return self.request_headers.extend(all);
+        }
         let kept = self.conn.chain.logged_headers.iter().filter_map(|name| {
             let value = parts.headers.get(name)?;
             Some((name.clone(), value.clone()))
         });
-        self.request_headers.clear();
         self.request_headers.extend(kept);
     }
 
@@ -219,6 +259,16 @@ impl Exchange {
         }
         if self.grpc {
             self.note_grpc_status(headers);
+        }
+    }
+
+    /// Keeps what logs show of the answer's end.
+    pub(crate) fn keep_trailers(&mut self, trailers: &HeaderMap) {
+        if !self.conn.chain.logs.is_empty() {
+            self.response_trailers = Some(trailers.clone());
+        }
+        if self.grpc {
+            self.note_grpc_status(trailers);
         }
     }
 
@@ -247,7 +297,9 @@ impl Exchange {
             self.details = Some("downstream_remote_disconnect".into());
         }
         let duration = self.begun.elapsed();
+        self.end_trace();
         self.conn.end_stream(duration, !self.complete);
+        self.count();
         let chain = &self.conn.chain;
         if chain.stats.is_none() && chain.logs.is_empty() {
             return;
@@ -259,6 +311,25 @@ impl Exchange {
         }
         for log in &chain.logs {
             log.http(&record);
+        }
+    }
+
+    /// Envoy's own counters, where they are kept.
+    fn count(&self) {
+        let chain = &self.conn.chain;
+        if let Some(counters) = &chain.counters {
+            counters.end(self.status, self.complete);
+        }
+        let cluster = self.cluster.as_deref();
+        if let Some(counters) = cluster.and_then(|cluster| cluster.counters.as_ref()) {
+            let ended = Ended {
+                status: self.status,
+                attempts: self.attempts,
+                timed_out: self.flags.contains(Flags::UPSTREAM_TIMEOUT),
+                overflow: self.flags.contains(Flags::UPSTREAM_OVERFLOW),
+                none_healthy: self.flags.contains(Flags::NO_HEALTHY_UPSTREAM),
+            };
+            counters.end(chain.worker.recorder.stats(), ended);
         }
     }
 
@@ -298,6 +369,12 @@ impl Exchange {
                 sni: facts.sni.as_deref(),
                 route: self.route.as_ref().map(|route| &*route.name),
                 peer,
+                metric_overrides: chain.stats.as_ref().and_then(|it| it.overrides.as_ref()),
+                metadata: Some(&self.metadata),
+                trace: self
+                    .trace_context()
+                    .map(|context| (context.trace_id, context.span_id)),
+                certificate: facts.peer_view(),
                 peer_principal: match inbound {
                     true => self.conn.principal.as_ref(),
                     false => upstream_peer.map(|peer| &peer.0),
@@ -330,7 +407,13 @@ impl Exchange {
                 .map(|begun| begun.duration_since(self.begun)),
             request_headers: Some(&self.request_headers),
             response_headers: self.response_headers.as_ref().map(|it| it as _),
-            host_header_fallback: chain.stats.is_some_and(|stats| stats.host_header_fallback),
+            traceable: self.is_traceable(),
+            health_check: self.health_check,
+            response_trailers: self.response_trailers.as_ref().map(|it| it as _),
+            host_header_fallback: chain
+                .stats
+                .as_ref()
+                .is_some_and(|stats| stats.host_header_fallback),
             ..HttpRecord::default()
         }
     }

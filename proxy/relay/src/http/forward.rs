@@ -344,6 +344,8 @@ where
                 true => parts.clone(),
                 false => std::mem::replace(&mut parts, Request::new(()).into_parts().0),
             };
+            let mut head = head;
+            exchange.inject(&mut head.headers);
             let outcome = self.one(exchange, &endpoint, head).await;
             self.report(&endpoint, &outcome);
             let (verdict, result) = match outcome {
@@ -370,6 +372,8 @@ where
             };
             match verdict {
                 Verdict::Again => {
+                    let status = result.as_ref().ok().map(|it| it.status().as_u16());
+                    exchange.end_attempt(status);
                     if let Ok(response) = result {
                         discard(response.into_body());
                     }

@@ -4,10 +4,13 @@
 //! back to the client. `app` puts routing and admission between them.
 
 mod answer;
+mod batch;
 mod call;
+mod caller;
 mod chain;
 mod client_body;
 mod connection;
+mod counters;
 mod exchange;
 mod forward;
 mod frames;
@@ -28,12 +31,15 @@ mod retry;
 mod sanitize;
 #[cfg(test)]
 mod sizes;
+mod trace;
+mod tracer;
 mod upgrade;
 mod worker;
 mod xfcc;
 
 pub use answer::DownstreamBody;
 pub use call::{ServiceCalls, ServiceStream};
+pub use caller::{CallFailed, Called, Caller};
 pub use chain::{ChainFilter, HttpChain};
 pub use client_body::{ClientBody, ReadAhead};
 pub use connection::{Connection, ConnectionFacts, DrainSignal, KnownProtocol, serve_connection};
@@ -44,6 +50,7 @@ pub use peer::OwnMetadata;
 pub use reply::{LocalReply, ReplyParts};
 pub use request_body::RequestBody;
 pub use sanitize::{check, path, scheme, set_path, strip_hop, trust};
+pub use trace::Node;
 pub use worker::{KnownCluster, KnownTable, Worker};
 
 /// What fuzz targets call, which connections reach by themselves.

@@ -20,7 +20,7 @@ use super::{request_id, xfcc};
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -167,6 +167,9 @@ pub fn trust(exchange: &mut Exchange, parts: &mut Parts) {
         let given = headers.get(&REQUEST_ID).filter(|id| !id.is_empty());
         if !keep || given.is_none() {
             headers.insert(&REQUEST_ID, request_id::new());
+        } else if edge && manager.request_id.pack_reason {
+            // Whether it is traced is for this proxy to say.
+            request_id::mark(headers, request_id::Reason::NotTraceable);
         }
     }
     if !manager.proxy_100_continue {

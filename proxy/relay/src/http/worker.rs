@@ -9,8 +9,11 @@ use std::sync::Arc;
 use lateen_proxy_model::{Cluster, ClusterRef, Endpoint, PeerMetadata, RouteTable, RouteTableRef};
 use lateen_proxy_telemetry::{Peer, PeerFields, Recorder, Service};
 
+use super::caller::{Caller, Nobody};
+use super::counters::ClusterCounters;
 use super::overload::Shedding;
 use super::peer::{OwnMetadata, PeerCache};
+use super::trace::Node;
 
 /// Entries of a cache; beyond that it starts anew.
 const CACHE: usize = 16 * 1024;
@@ -28,6 +31,10 @@ pub struct Worker {
     pub service_cluster: Arc<str>,
     /// How overloaded the process is, where somebody looks.
     pub overload: Option<Shedding>,
+    /// Calls collectors of spans and logs.
+    caller: RefCell<Rc<dyn Caller>>,
+    /// Who this proxy is, for spans and logs.
+    pub node: Node,
     pub(crate) peers: PeerCache,
     tables: RefCell<HashMap<u64, Rc<KnownTable>, Hasher>>,
     clusters: RefCell<HashMap<u64, Rc<KnownCluster>, Hasher>>,
@@ -61,6 +68,7 @@ pub struct KnownCluster {
     pub cluster: Arc<Cluster>,
     /// Its service.
     pub service: Arc<Service>,
+    pub(crate) counters: Option<ClusterCounters>,
 }
 
 /// Slots and endpoints are numbered by this process: their ids spread well enough when multiplied.
@@ -100,11 +108,23 @@ impl Worker {
             own_uri,
             service_cluster: "".into(),
             overload: None,
+            caller: RefCell::new(Rc::new(Nobody)),
+            node: Node::default(),
             peers: PeerCache::default(),
             tables: RefCell::default(),
             clusters: RefCell::default(),
             endpoints: RefCell::default(),
         }
+    }
+
+    /// Gives a way to collectors.
+    pub fn reach(&self, caller: Rc<dyn Caller>) {
+        self.caller.replace(caller);
+    }
+
+    /// The way to collectors.
+    pub(crate) fn caller(&self) -> Rc<dyn Caller> {
+        Rc::clone(&self.caller.borrow())
     }
 
     /// The newest route table of a slot; `None` while it is unknown.
@@ -141,6 +161,7 @@ impl Worker {
         let cluster = Rc::new(KnownCluster {
             cluster: Arc::clone(newest),
             service: service(newest),
+            counters: ClusterCounters::resolve(self.recorder.stats(), &newest.name),
         });
         known.insert(slot.id(), Rc::clone(&cluster));
         Some(cluster)

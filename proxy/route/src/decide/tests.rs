@@ -57,6 +57,7 @@ fn route(matches: RouteMatch, action: RouteAction) -> Arc<Route> {
         response_headers: HeaderMutations::default(),
         overrides: Overrides::NONE,
         cors: None,
+        tracing: None,
     })
 }
 
@@ -267,6 +268,7 @@ fn fixed_answers_carry_their_body_and_headers() {
         response_headers: HeaderMutations::default(),
         overrides: Overrides::NONE,
         cors: None,
+        tracing: None,
     };
     direct.response_headers.set.push((
         HeaderName::from_static("x-r"),

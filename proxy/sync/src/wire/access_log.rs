@@ -2,7 +2,6 @@
 
 use envoy_types::pb::envoy::config::accesslog::v3 as wire;
 use envoy_types::pb::envoy::config::accesslog::v3::access_log::ConfigType;
-use envoy_types::pb::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::core::v3::substitution_format_string::Format;
 use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file;
@@ -11,10 +10,12 @@ use envoy_types::pb::envoy::extensions::access_loggers::stream::v3 as stream;
 use envoy_types::pb::google::protobuf::{Any, Struct};
 use lateen_proxy_model::AccessLogRef;
 use lateen_xds::{any, structs};
+use prost::Message;
 
 use super::at::{At, Refused, nothing_left};
 use super::common::unpack;
-use super::context::{AccessLogFormat, AccessLogSpec, Context};
+use super::context::{AccessLogFormat, AccessLogSpec, Context, LogFilterSpec};
+use super::log_filter;
 
 /// Registers each log.
 pub(super) fn read(
@@ -29,30 +30,30 @@ pub(super) fn read(
 }
 
 fn one(context: &Context<'_>, at: &At<'_>, log: wire::AccessLog) -> Result<AccessLogRef, Refused> {
-    let only_flags = only_flags(&at.field("filter"), log.filter)?;
+    let filter = filter(&at.field("filter"), log.filter)?;
     let place = at.field("typed_config");
     let packed = match log.config_type {
         Some(ConfigType::TypedConfig(packed)) => packed,
         None => return Err(place.refuse("missing")),
     };
     let mut spec = sink(&place, &log.name, &packed)?;
-    spec.only_flags = only_flags;
+    spec.filter = filter;
     context
         .logs()
         .register(spec)
         .map_err(|reason| place.refuse(reason))
 }
 
-/// Only the filter by response flags is known; Istio's listeners log connections without a route by it.
-fn only_flags(
+fn filter(
     at: &At<'_>,
     filter: Option<wire::AccessLogFilter>,
-) -> Result<Option<Vec<String>>, Refused> {
-    match filter.and_then(|filter| filter.filter_specifier) {
-        None => Ok(None),
-        Some(FilterSpecifier::ResponseFlagFilter(filter)) => Ok(Some(filter.flags)),
-        Some(_) => Err(at.refuse("only response_flag_filter is supported")),
-    }
+) -> Result<Option<LogFilterSpec>, Refused> {
+    let Some(filter) = filter else {
+        return Ok(None);
+    };
+    let source = filter.encode_to_vec();
+    let filter = log_filter::read(at, filter)?.into();
+    Ok(Some(LogFilterSpec { filter, source }))
 }
 
 fn sink(at: &At<'_>, name: &str, packed: &Any) -> Result<AccessLogSpec, Refused> {
@@ -84,7 +85,7 @@ fn sink(at: &At<'_>, name: &str, packed: &Any) -> Result<AccessLogSpec, Refused>
         path,
         format,
         omit_empty,
-        only_flags: None,
+        filter: None,
     })
 }
 

@@ -14,14 +14,14 @@ use envoy_types::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfi
 use http::HeaderValue;
 use lateen_proxy_model::{
     CodecType, FilterEntry, ForwardClientCert, Http1Options, Http2Options, HttpManager,
-    PathNormalization, RouteSource, XfccDetails,
+    PathNormalization, RequestIdTracing, RouteSource, XfccDetails,
 };
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{flag, limit, must_be_off, must_be_unset, number};
+use super::common::{flag, limit, must_be_off, must_be_unset, number, unpack};
 use super::context::Context;
-use super::{access_log, codec, config_source, http_filters, ignored, route_table};
+use super::{access_log, codec, config_source, http_filters, ignored, route_table, tracing};
 
 const IDLE: Duration = Duration::from_secs(3600);
 const STREAM_IDLE: Duration = Duration::from_secs(300);
@@ -38,7 +38,7 @@ pub(super) fn read(
     ignored::connection_manager(&mut message);
     let codec = codec_type(at, &mut message)?;
     let delayed = message.delayed_close_timeout.take();
-    request_id(
+    let request_id = request_id(
         &at.field("request_id_extension"),
         message.request_id_extension.take(),
     )?;
@@ -48,6 +48,10 @@ pub(super) fn read(
     let times = times(at, &mut message)?;
     let headers_kb = number(message.max_request_headers_kb.take()).unwrap_or(60);
     let filters = filters(context, at, take(&mut message.http_filters))?;
+    let tracing = message.tracing.take().map(|block| {
+        let at = at.field("tracing");
+        tracing::http(context, &at, block).map(Box::new)
+    });
     let logs = take(&mut message.access_log);
     let made = HttpManager {
         stat_prefix: take(&mut message.stat_prefix).into(),
@@ -60,6 +64,8 @@ pub(super) fn read(
         xfcc: xfcc(at, &mut message)?,
         paths: paths(at, &mut message)?,
         reject_fragment: context.reject_fragment,
+        request_id,
+        tracing: tracing.transpose()?,
         generate_request_id: flag(message.generate_request_id.take(), true),
         preserve_external_request_id: take(&mut message.preserve_external_request_id),
         upgrades: upgrades(
@@ -145,15 +151,25 @@ fn filters(
     http_filters::read(context, &at.field("http_filters"), filters)
 }
 
-/// The uuid extension is what the proxy does; its settings are about spans, which are not made.
-fn request_id(at: &At<'_>, extension: Option<wire::RequestIdExtension>) -> Result<(), Refused> {
+/// The uuid extension is what the proxy does.
+fn request_id(
+    at: &At<'_>,
+    extension: Option<wire::RequestIdExtension>,
+) -> Result<RequestIdTracing, Refused> {
     let packed = extension.and_then(|extension| extension.typed_config);
     match packed {
         Some(packed) if !any::holds::<UuidRequestIdConfig>(&packed) => {
             let kind = any::full_name(&packed.type_url);
             Err(at.refuse(format!("{kind} is not supported")))
         }
-        _ => Ok(()),
+        Some(packed) => {
+            let config: UuidRequestIdConfig = unpack(at, &packed)?;
+            Ok(RequestIdTracing {
+                pack_reason: flag(config.pack_trace_reason, true),
+                decides: flag(config.use_request_id_for_trace_sampling, true),
+            })
+        }
+        None => Ok(RequestIdTracing::default()),
     }
 }
 

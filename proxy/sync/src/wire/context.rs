@@ -1,12 +1,17 @@
 //! What a conversion needs beside the message, and what it notes on the way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lateen_proxy_model::{AccessLogRef, ClusterRef, IdentityRef, RouteTableRef, TrustRef};
+use envoy_types::pb::envoy::config::core::v3::Node;
+use lateen_proxy_model::{
+    AccessLogRef, ClusterRef, IdentityRef, RouteTableRef, TrafficDirection, TrustRef,
+};
 use lateen_proxy_state::{ResourceKind, State};
+use lateen_proxy_telemetry::LogFilter;
 
 use crate::source::{Reference, Sources};
 
@@ -30,8 +35,23 @@ pub struct AccessLogSpec {
     pub format: AccessLogFormat,
     /// Operators without value give nothing in place of `-`.
     pub omit_empty: bool,
-    /// Only records with one of these response flags; `None` takes all, an empty list every record with a flag.
-    pub only_flags: Option<Vec<String>>,
+    /// Which records are taken; `None` takes all.
+    pub filter: Option<LogFilterSpec>,
+}
+
+/// A filter of an access log. Two are equal when their messages are.
+#[derive(Clone, Debug)]
+pub struct LogFilterSpec {
+    /// The filter, compiled.
+    pub filter: Arc<LogFilter>,
+    /// The message it was made of.
+    pub source: Vec<u8>,
+}
+
+impl PartialEq for LogFilterSpec {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
 }
 
 /// The process-wide table of access logs; equal specifications should give the same number.
@@ -49,6 +69,25 @@ where
 {
     fn register(&self, spec: AccessLogSpec) -> Result<AccessLogRef, String> {
         self(spec)
+    }
+}
+
+/// What resources take over of the node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeFacts {
+    /// Service cluster.
+    pub(crate) cluster: Box<str>,
+    /// The node's own address, which its id names in a mesh.
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl NodeFacts {
+    /// Of a node as discovery requests have it.
+    pub(crate) fn of(node: &Node) -> Self {
+        Self {
+            cluster: node.cluster.as_str().into(),
+            address: node.id.split('~').nth(1).and_then(|text| text.parse().ok()),
+        }
     }
 }
 
@@ -76,6 +115,12 @@ pub(crate) struct Context<'a> {
     logs: &'a dyn AccessLogs,
     /// `#` in a path is answered 400.
     pub(crate) reject_fragment: bool,
+    /// Direction of the listener at hand.
+    pub(crate) direction: Cell<TrafficDirection>,
+    /// The router of the connection manager at hand makes a span for each try.
+    pub(crate) child_spans: Cell<bool>,
+    /// Who the proxy is.
+    node: NodeFacts,
     uses: RefCell<Uses>,
     waits: RefCell<Vec<Wait>>,
     sources: Option<&'a Sources>,
@@ -87,6 +132,9 @@ impl<'a> Context<'a> {
             state,
             logs,
             reject_fragment,
+            direction: Cell::default(),
+            child_spans: Cell::default(),
+            node: NodeFacts::default(),
             uses: RefCell::default(),
             waits: RefCell::default(),
             sources: None,
@@ -119,6 +167,16 @@ impl<'a> Context<'a> {
             name: Arc::clone(name),
             longest: from.wait,
         });
+    }
+
+    /// The same, of a proxy that is known.
+    pub(crate) fn of_node(mut self, node: &NodeFacts) -> Self {
+        self.node = node.clone();
+        self
+    }
+
+    pub(crate) fn node(&self) -> &NodeFacts {
+        &self.node
     }
 
     /// What was referred to since the last call.

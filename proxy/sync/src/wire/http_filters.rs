@@ -124,6 +124,9 @@ fn one(context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refuse
     if any::holds::<Router>(packed) {
         let mut router: Router = unpack(at, packed)?;
         ignored::router(&mut router);
+        context
+            .child_spans
+            .set(std::mem::take(&mut router.start_child_span));
         nothing_left(at, &router)?;
         return Ok(Known::Router);
     }

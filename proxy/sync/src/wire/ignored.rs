@@ -99,9 +99,6 @@ pub(super) fn virtual_host(message: &mut route::VirtualHost) {
 pub(super) fn route(message: &mut route::Route) {
     // For filters that read it, and for people: it names the VirtualService in the configuration dump.
     message.metadata = None;
-    // Span names and sampling: without a tracing provider there are no spans, and a provider is refused.
-    message.decorator = None;
-    message.tracing = None;
     // A name for Envoy's statistics.
     message.stat_prefix.clear();
 }
@@ -127,20 +124,11 @@ pub(super) fn connection_manager(message: &mut hcm::HttpConnectionManager) {
     // Phases of closing: the drain of this proxy covers them.
     message.drain_timeout = None;
     message.drain_timeout_jitter = None;
-    // Without a tracing provider there are no spans; with one the block stays and is refused.
-    if message
-        .tracing
-        .as_ref()
-        .is_some_and(|tracing| tracing.provider.is_none())
-    {
-        message.tracing = None;
-    }
 }
 
 pub(super) fn router(message: &mut router::Router) {
-    // Statistics and spans.
+    // Statistics.
     message.dynamic_stats = None;
-    message.start_child_span = false;
     message.suppress_grpc_request_failure_code_stats = false;
 }
 

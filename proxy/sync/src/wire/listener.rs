@@ -32,12 +32,14 @@ pub(crate) fn listener(
 ) -> Result<BuiltListener, Refused> {
     let at = At::ROOT;
     context.take_uses();
+    context.direction.set(direction(&message));
     ignored::listener(&mut message);
     let fingerprint = fingerprint(&wire::Listener {
         filter_chains: Vec::new(),
         default_filter_chain: None,
         ..message.clone()
     });
+    message.traffic_direction = 0;
     // Where nothing but chains changed, those that did not change live on with their connections.
     let before = context.state().listeners().named(&message.name).cloned();
     let before = before.filter(|before| before.fingerprint == fingerprint);
@@ -85,7 +87,7 @@ pub(crate) fn listener(
         limit: limit_of(context, &name),
         name,
         bind: bind(&mut message),
-        direction: direction(&mut message),
+        direction: context.direction.get(),
         socket,
         filters,
         chains: ChainTable::new(chains, default).map_err(overlap)?,
@@ -142,10 +144,8 @@ fn bind(message: &mut wire::Listener) -> ListenerBind {
     }
 }
 
-fn direction(message: &mut wire::Listener) -> TrafficDirection {
-    let direction = message.traffic_direction();
-    message.traffic_direction = 0;
-    match direction {
+fn direction(message: &wire::Listener) -> TrafficDirection {
+    match message.traffic_direction() {
         core::TrafficDirection::Unspecified => TrafficDirection::Unspecified,
         core::TrafficDirection::Inbound => TrafficDirection::Inbound,
         core::TrafficDirection::Outbound => TrafficDirection::Outbound,

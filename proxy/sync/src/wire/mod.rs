@@ -26,7 +26,8 @@ pub(crate) mod listener;
 mod listener_filters;
 mod listener_socket;
 mod local_rate_limit;
-mod matcher;
+mod log_filter;
+pub(crate) mod matcher;
 mod metadata_exchange;
 mod metadata_matcher;
 mod mutation;
@@ -46,6 +47,7 @@ mod stats;
 mod subset;
 mod tcp_proxy;
 pub(crate) mod tls;
+mod tracing;
 mod uri_template;
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use super::mutation::mutations;
 use super::per_filter;
 use super::rate_limit::{Place, rate_limits};
 use super::route_action;
-use super::{ignored, retry};
+use super::{ignored, retry, tracing};
 
 /// Largest body of a direct response, unless the table says otherwise.
 const MAX_BODY: u32 = 4096;
@@ -253,8 +253,10 @@ fn route(
         }
         None => return Err(at.refuse("no action")),
     };
+    let (decorator, block) = (message.decorator.take(), message.tracing.take());
     let made = Route {
         name: take(&mut message.name).into(),
+        tracing: tracing::route(at, decorator, block)?,
         matches: matches(&place, condition)?,
         action,
         request_headers: mutations(

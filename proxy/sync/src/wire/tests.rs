@@ -489,7 +489,8 @@ fn an_outbound_listener_of_the_mesh_is_understood() {
     assert_eq!(
         default.stats,
         Some(StatsFilter {
-            host_header_fallback: false
+            host_header_fallback: false,
+            ..StatsFilter::default()
         })
     );
     let names: Vec<_> = built.uses.routes.iter().map(|name| &**name).collect();
@@ -552,7 +553,29 @@ fn what_a_listener_may_not_say_is_named() {
     for (change, path) in [
         (
             json!({"tracing": {"provider": {"name": "zipkin"}}}),
-            format!("{place}.tracing"),
+            format!("{place}.tracing.provider.typed_config"),
+        ),
+        (
+            json!({"tracing": {"custom_tags": [{"tag": "a", "value": "%PROTOCOL%"}]}}),
+            format!("{place}.tracing.custom_tags[0].value"),
+        ),
+        (
+            json!({"tracing": {"provider": {"name": "z", "typed_config": {
+                "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
+                "collector_cluster": "z", "collector_endpoint": "/", "collector_endpoint_version": "HTTP_PROTO"}}}}),
+            format!("{place}.tracing.provider.typed_config.collector_endpoint_version"),
+        ),
+        (
+            json!({"access_log": [{"name": "l", "filter": {"extension_filter": {"name": "c", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+                "expression": "nope == 1"}}}, "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": "/x"}}]}),
+            format!("{place}.access_log[0].filter.extension_filter.typed_config.expression"),
+        ),
+        (
+            json!({"http_filters": [{"name": "istio.stats", "typed_config": {
+                "@type": "type.googleapis.com/stats.PluginConfig", "metrics": [{"name": "nope"}]}}]}),
+            format!("{place}.http_filters[0].typed_config.metrics[0].name"),
         ),
         (
             json!({"http_filters": [rbac]}),

@@ -32,6 +32,7 @@ pub struct Format {
     /// Absent values are left out instead of written as `-` or `null`.
     omit_empty: bool,
     request_headers: Vec<HeaderName>,
+    all_headers: bool,
 }
 
 /// Why a format was refused.
@@ -86,7 +87,9 @@ impl Format {
     pub fn text(format: &str) -> Result<Self, FormatError> {
         let segments = parse(format)?;
         let request_headers = header_names(&segments);
+        let all_headers = segments.iter().any(wants_all_headers);
         Ok(Self {
+            all_headers,
             body: Body::Text(segments),
             omit_empty: false,
             request_headers,
@@ -101,6 +104,7 @@ impl Format {
             body: Body::Text(Vec::new()),
             omit_empty: false,
             request_headers: Vec::new(),
+            all_headers: false,
         })
     }
 
@@ -113,8 +117,13 @@ impl Format {
     ) -> Result<Self, FormatError> {
         let node = JsonNode::object(template, MAX_JSON_DEPTH)?;
         let mut request_headers = Vec::new();
-        node.each_segment(&mut |segment| add_header_names(segment, &mut request_headers));
+        let mut all_headers = false;
+        node.each_segment(&mut |segment| {
+            add_header_names(segment, &mut request_headers);
+            all_headers |= wants_all_headers(segment);
+        });
         Ok(Self {
+            all_headers,
             body: Body::Json(node),
             omit_empty: false,
             request_headers,
@@ -132,6 +141,11 @@ impl Format {
     #[must_use]
     pub fn request_headers(&self) -> &[HeaderName] {
         &self.request_headers
+    }
+
+    /// Whether it may ask for any request header.
+    pub(super) fn wants_all_headers(&self) -> bool {
+        self.all_headers
     }
 
     pub(super) fn write(&self, subject: &Subject<'_>, out: &mut Vec<u8>) {
@@ -188,6 +202,19 @@ pub(super) fn parse(format: &str) -> Result<Vec<Segment>, FormatError> {
     Ok(segments)
 }
 
+/// An argument ends at the first bracket that a length or the command's end follows: expressions have brackets too.
+fn bracketed(text: &str) -> Option<(&str, &str)> {
+    text.match_indices(')').find_map(|(at, _)| {
+        let after = text.get(at + 1..)?;
+        let length = after.strip_prefix(':').map_or(after, |digits| {
+            digits.trim_start_matches(|digit: char| digit.is_ascii_digit())
+        });
+        length
+            .starts_with('%')
+            .then(|| (text.get(..at).unwrap_or_default(), after))
+    })
+}
+
 /// Reads `NAME(argument):max%` and returns what follows it.
 fn command(text: &str, at: usize) -> Result<(Segment, &str), FormatError> {
     let unclosed = || FormatError::Unclosed { at };
@@ -195,7 +222,9 @@ fn command(text: &str, at: usize) -> Result<(Segment, &str), FormatError> {
     let (name, mut rest) = text.split_at(name_end.ok_or_else(unclosed)?);
     let mut argument = None;
     if let Some(inside) = rest.strip_prefix('(') {
-        let (inner, after) = inside.split_once(')').ok_or_else(unclosed)?;
+        let (inner, after) = bracketed(inside)
+            .or_else(|| inside.split_once(')'))
+            .ok_or_else(unclosed)?;
         argument = Some(inner);
         rest = after;
     }
@@ -255,6 +284,9 @@ pub(super) fn write_value(value: Value<'_>, max: Option<usize>, style: Style, ou
     let start = out.len();
     match value {
         Value::Absent => {}
+        Value::Owned(text) => {
+            return write_value(Value::Bytes(text.as_bytes()), max, style, out);
+        }
         Value::Bytes(bytes) => {
             let kept = bytes
                 .get(..max.unwrap_or(usize::MAX).min(bytes.len()))
@@ -299,11 +331,15 @@ fn header_names(segments: &[Segment]) -> Vec<HeaderName> {
     names
 }
 
+fn wants_all_headers(segment: &Segment) -> bool {
+    matches!(segment, Segment::Command { operator, .. } if operator.wants_all_headers())
+}
+
 fn add_header_names(segment: &Segment, names: &mut Vec<HeaderName>) {
     if let Segment::Command { operator, .. } = segment {
         for name in operator.request_headers() {
-            if !names.contains(name) {
-                names.push(name.clone());
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
     }

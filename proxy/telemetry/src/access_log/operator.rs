@@ -1,5 +1,7 @@
 //! The commands of a format string, resolved once, evaluated for each record without allocating.
 
+mod extra;
+
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -7,11 +9,12 @@ use http::HeaderName;
 
 use super::time::TimeFormat;
 use crate::{Exchange, Flags, HeaderSource, HttpRecord};
+use extra::Extra;
 
 /// The record at hand: HTTP has the second part.
-pub(super) struct Subject<'a> {
-    pub(super) exchange: &'a Exchange<'a>,
-    pub(super) http: Option<&'a HttpRecord<'a>>,
+pub(crate) struct Subject<'a> {
+    pub(crate) exchange: &'a Exchange<'a>,
+    pub(crate) http: Option<&'a HttpRecord<'a>>,
 }
 
 /// One command.
@@ -41,6 +44,7 @@ pub(super) enum Operator {
     GrpcStatus {
         number: bool,
     },
+    Extra(Box<Extra>),
 }
 
 /// Commands without an argument.
@@ -64,7 +68,6 @@ pub(super) enum Field {
     UpstreamClusterRaw,
     Sni,
     RouteName,
-    DownstreamPeerUri,
     UpstreamPeerUri,
     Attempts,
 }
@@ -96,9 +99,11 @@ pub(super) enum HeaderRef {
 }
 
 /// What a command found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Value<'a> {
     Absent,
+    /// Text made for this record: escaped when written.
+    Owned(String),
     /// Bytes from outside: escaped when written.
     Bytes(&'a [u8]),
     Number(u64),
@@ -110,6 +115,9 @@ pub(super) enum Value<'a> {
 impl Operator {
     /// The command of this name; `Err` gives the reason why there is none.
     pub(super) fn parse(name: &str, argument: Option<&str>) -> Result<Self, String> {
+        if let Some(extra) = Extra::parse(name, argument)? {
+            return Ok(Self::Extra(Box::new(extra)));
+        }
         match (name, argument) {
             ("START_TIME", argument) => {
                 TimeFormat::parse(argument.unwrap_or_default()).map(Self::StartTime)
@@ -142,9 +150,15 @@ impl Operator {
         }
     }
 
+    /// Whether it may ask for any request header.
+    pub(super) fn wants_all_headers(&self) -> bool {
+        matches!(self, Self::Extra(extra) if extra.request_headers().is_none())
+    }
+
     /// Names of the request headers this command reads.
-    pub(super) fn request_headers(&self) -> impl Iterator<Item = &HeaderName> {
+    pub(super) fn request_headers(&self) -> Vec<HeaderName> {
         let (first, second) = match self {
+            Self::Extra(extra) => return extra.request_headers().unwrap_or_default(),
             Self::Request { first, second, .. } => (Some(first), second.as_ref()),
             _ => (None, None),
         };
@@ -152,9 +166,10 @@ impl Operator {
             .into_iter()
             .chain(second)
             .filter_map(|header| match header {
-                HeaderRef::Named(name) => Some(name),
+                HeaderRef::Named(name) => Some(name.clone()),
                 _ => None,
             })
+            .collect()
     }
 
     /// What the record holds for this command.
@@ -186,6 +201,7 @@ impl Operator {
                 header_value(subject.http?.response_trailers, name)
             }),
             Self::GrpcStatus { number } => grpc_status(subject, *number),
+            Self::Extra(extra) => extra.value(subject),
         }
     }
 
@@ -226,7 +242,6 @@ impl Field {
             "UPSTREAM_CLUSTER_RAW" => Self::UpstreamClusterRaw,
             "REQUESTED_SERVER_NAME" => Self::Sni,
             "ROUTE_NAME" => Self::RouteName,
-            "DOWNSTREAM_PEER_URI_SAN" => Self::DownstreamPeerUri,
             "UPSTREAM_PEER_URI_SAN" => Self::UpstreamPeerUri,
             "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Self::Attempts,
             _ => return None,
@@ -262,12 +277,6 @@ impl Field {
             Self::UpstreamClusterRaw => text(exchange.cluster),
             Self::Sni => text(exchange.sni),
             Self::RouteName => text(exchange.route),
-            Self::DownstreamPeerUri => text(
-                exchange
-                    .peer_principal
-                    .filter(|_| inbound)
-                    .map(|uri| &**uri),
-            ),
             Self::UpstreamPeerUri => text(
                 exchange
                     .peer_principal

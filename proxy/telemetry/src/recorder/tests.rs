@@ -183,3 +183,92 @@ fn tcp_reports_differences() {
         assert!(line.ends_with(&tail), "{line}");
     }
 }
+
+#[test]
+fn tags_are_changed_as_configured() {
+    use lateen_proxy_model::cel::Expression;
+    use lateen_proxy_model::{MetricOverrides, MetricRule};
+
+    let expression = |text| Expression::compile(text).expect(text);
+    let overrides = Arc::new(MetricOverrides {
+        rules: vec![
+            MetricRule {
+                tags: vec![
+                    ("method".into(), expression("request.method")),
+                    ("absent".into(), expression("request.headers['x']")),
+                ],
+                remove: vec!["source_principal".into(), "response_flags".into()],
+                ..MetricRule::default()
+            },
+            MetricRule {
+                metric: Some("request_bytes".into()),
+                drop: true,
+                ..MetricRule::default()
+            },
+            MetricRule {
+                metric: Some("requests_total".into()),
+                tags: vec![("response_code".into(), expression("'many'"))],
+                condition: Some(expression("response.code >= 500")),
+                ..MetricRule::default()
+            },
+        ],
+    });
+    let metrics = metrics(10);
+    let recorder = metrics.recorder();
+    for (method, status) in [("GET", 200), ("POST", 500), ("POST", 501)] {
+        recorder.http(&HttpRecord {
+            exchange: Exchange {
+                metric_overrides: Some(&overrides),
+                ..Exchange::default()
+            },
+            method,
+            status,
+            ..HttpRecord::default()
+        });
+    }
+    let text = metrics.render();
+    let count = |start: &str, parts: &[&str]| {
+        let lines = text.lines().filter(|line| line.starts_with(start));
+        let lines = lines.filter(|line| parts.iter().all(|part| line.contains(part)));
+        lines.count()
+    };
+    assert_eq!(
+        count(
+            "istio_requests_total",
+            &["response_code=\"many\"", "method=\"POST\"", "} 2"]
+        ),
+        1,
+        "{text}"
+    );
+    assert_eq!(count("istio_requests_total", &["absent=\"unknown\""]), 2);
+    assert_eq!(count("istio_requests_total", &["source_principal"]), 0);
+    assert_eq!(count("istio_request_bytes", &[]), 0);
+    assert_eq!(
+        count("istio_response_bytes_count", &["response_code=\"501\""]),
+        1
+    );
+    // The cap holds for values of expressions too (S23).
+    for user in 0..50 {
+        let path = format!("/{user}");
+        let overrides = Arc::new(MetricOverrides {
+            rules: vec![MetricRule {
+                tags: vec![("path".into(), expression("request.path"))],
+                ..MetricRule::default()
+            }],
+        });
+        recorder.http(&HttpRecord {
+            exchange: Exchange {
+                metric_overrides: Some(&overrides),
+                ..Exchange::default()
+            },
+            path: &path,
+            ..HttpRecord::default()
+        });
+    }
+    let lines = metrics.render();
+    let series = lines
+        .lines()
+        .filter(|line| line.starts_with("istio_requests_total{"));
+    assert!(series.count() <= 10);
+    assert!(!lines.contains("lateen_metrics_series_overflow_total 0"));
+}
