@@ -8,6 +8,7 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy.config.endpoint.v3.ClusterLoadAssignment",
     "envoy.config.listener.v3.Listener",
     "envoy.config.route.v3.RouteConfiguration",
+    "envoy.config.route.v3.FilterConfig",
     "envoy.config.core.v3.TypedExtensionConfig",
     "envoy.extensions.transport_sockets.tls.v3.Secret",
     // Admin and status.

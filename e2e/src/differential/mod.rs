@@ -7,6 +7,7 @@ mod http2;
 mod observation;
 mod process;
 mod spans;
+mod rate_limiter;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -37,6 +37,9 @@ struct Received {
 impl Script {
     /// Starts a server and gives its port.
     pub(super) fn serve(&self, name: &str) -> Result<u16> {
+        if name.starts_with("rls") {
+            return super::rate_limiter::serve(self.clone());
+        }
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let port = listener.local_addr()?.port();
         let (script, name) = (self.clone(), name.to_owned());
@@ -79,6 +82,12 @@ impl Script {
             seen.sort();
         }
         Ok(seen)
+    }
+
+    /// Notes what a service was asked.
+    pub(super) fn note_call(&self, text: String) {
+        self.lock().seen.push(text);
+        self.0.1.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

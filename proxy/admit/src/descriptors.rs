@@ -230,7 +230,6 @@ mod tests {
             actions,
             limit: None,
             hits: None,
-            on_stream_done: false,
             headers: None,
         }
     }

@@ -7,6 +7,7 @@ mod admission;
 mod descriptors;
 mod ext_authz;
 mod fault;
+mod global_rate_limit;
 mod health;
 mod jwt;
 mod local_rate_limit;
@@ -19,6 +20,7 @@ pub use ext_authz::{
     http_request,
 };
 pub use fault::{Injected, inject};
+pub use global_rate_limit::{Limit, LimitAnswer, append_headers, ask_limit};
 pub use health::{HealthVerdict, health};
 pub use jwt::{JwtEffects, JwtStatus, KeysOf, authenticate, has_token, own_headers};
 pub use local_rate_limit::{LocalLimit, local_rate_limit, rate_limit_headers, retry_after};

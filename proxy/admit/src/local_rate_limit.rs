@@ -52,12 +52,11 @@ pub fn local_rate_limit<'a>(
         false => Vec::new(),
     };
     let verdict = limiter.judge(&descriptors, now);
+    let bucket = verdict.bucket;
     if verdict.shadowed {
         count(SHADOW);
     }
-    let shown = verdict
-        .bucket
-        .filter(|_| verdict.headers.unwrap_or(config.headers));
+    let shown = bucket.filter(|_| verdict.headers.unwrap_or(config.headers));
     if verdict.allowed {
         count(OK);
         return LocalLimit::Pass(shown);
@@ -68,7 +67,7 @@ pub fn local_rate_limit<'a>(
     }
     count(ENFORCED);
     LocalLimit::Refused {
-        bucket: verdict.bucket,
+        bucket,
         shown: shown.is_some(),
     }
 }

@@ -1,15 +1,17 @@
 //! The network filters before a chain's terminal one, in the order of the chain.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use lateen_proxy_admit::rbac;
+use lateen_proxy_admit::{Limit, ask_limit, rbac};
 use lateen_proxy_model::{
-    ClusterRef, ConnectionFilter, ConnectionPermit, FilterChain, NetworkRbac, RequestView,
+    ClusterRef, ConnectionFilter, ConnectionPermit, ConnectionRateLimit, Descriptor, FilterChain,
+    NetworkRbac, RequestView,
 };
 use lateen_proxy_relay::cells::Cells;
-use lateen_proxy_relay::http::ConnectionFacts;
+use lateen_proxy_relay::http::{ConnectionFacts, ServiceCalls, Upstreams};
 use lateen_proxy_telemetry::Flags;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -57,6 +59,7 @@ pub(crate) async fn admit(
                 }
             },
             ConnectionFilter::Rbac(rbac) => allowed(worker, rbac, facts).await?,
+            ConnectionFilter::RateLimit(limit) => rated(worker, limit).await?,
             ConnectionFilter::LocalRateLimit(limit) => {
                 let now = std::time::Instant::now();
                 if limit.enabled && !limit.bucket.take(1.0, now) {
@@ -109,6 +112,59 @@ async fn allowed(
         termination: Some(verdict.details()),
         ..Refusal::default()
     })
+}
+
+/// Asks a rate limit service whether a connection may go on.
+async fn rated(worker: &Worker, limit: &ConnectionRateLimit) -> Result<(), Refusal> {
+    const TOTAL: usize = 0;
+    const OK: usize = 1;
+    const OVER: usize = 2;
+    const CLOSED: usize = 3;
+    const ERROR: usize = 4;
+    const ALLOWED: usize = 5;
+    let cells = Cells(worker.blueprint.metrics.stats());
+    let count = |place| limit.stats.inc(place, &cells);
+    count(TOTAL);
+    let descriptors: Vec<_> = limit
+        .descriptors
+        .iter()
+        .map(|entries| Descriptor {
+            entries: entries
+                .iter()
+                .map(|(key, value)| (&**key, Cow::Borrowed(&**value)))
+                .collect(),
+            ..Descriptor::default()
+        })
+        .collect();
+    let upstreams = Upstreams {
+        balance: Rc::clone(&worker.balancer),
+        dial: Rc::clone(&worker.pools),
+    };
+    let calls = ServiceCalls::new(upstreams, Rc::clone(&worker.http));
+    let asked = (&limit.service, limit.timeout);
+    let answer = Box::pin(ask_limit(&calls, asked, &limit.domain, &descriptors)).await;
+    let refused = match answer.limit {
+        Limit::Ok => {
+            count(OK);
+            false
+        }
+        Limit::Over => {
+            count(OVER);
+            true
+        }
+        Limit::Error => {
+            count(ERROR);
+            if !limit.deny_on_failure {
+                count(ALLOWED);
+            }
+            limit.deny_on_failure
+        }
+    };
+    if refused {
+        count(CLOSED);
+        return Err(Refusal::default());
+    }
+    Ok(())
 }
 
 /// Sends everything back until the client ends.

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::ext_authz::{AuthzOverride, ExtAuthz};
+use crate::global_rate_limit::{GlobalRateLimit, GlobalRateLimitRoute};
 use crate::health_filter::HealthFilter;
 use crate::jwt::{JwtFilter, JwtOverride};
 use crate::listener::StatsFilter;
@@ -38,6 +39,8 @@ pub enum HttpFilter {
     Jwt(Arc<JwtFilter>),
     /// External authorisation.
     ExtAuthz(Arc<ExtAuthz>),
+    /// Rate limits that a service knows.
+    RateLimit(Arc<GlobalRateLimit>),
     /// gRPC statistics.
     GrpcStats,
     /// `istio.alpn`: upstream ALPN by the request's protocol.
@@ -77,6 +80,8 @@ pub enum FilterOverride {
     Jwt(JwtOverride),
     /// What the route says of external authorisation.
     ExtAuthz(AuthzOverride),
+    /// What is asked of a rate limit service in place of the filter's own.
+    RateLimit(Arc<GlobalRateLimitRoute>),
 }
 
 /// What a route says of one filter.
@@ -104,6 +109,7 @@ impl HttpFilter {
             | Self::Jwt(_)
             | Self::ExtAuthz(_)
             | Self::LocalRateLimit(_)
+            | Self::RateLimit(_)
             | Self::HealthCheck(_)
             | Self::Discovered(_) => true,
             Self::GrpcStats

@@ -17,6 +17,7 @@ mod ext_authz;
 mod facts;
 mod filter;
 mod filter_stats;
+mod global_rate_limit;
 mod health_check;
 mod health_filter;
 mod jwks;
@@ -67,6 +68,9 @@ pub use ext_authz::{AuthzBody, AuthzGrpc, AuthzHttp, AuthzOverride, AuthzService
 pub use facts::{DynamicMetadata, NoFacts, PeerView, RequestFacts};
 pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, Overrides};
 pub use filter_stats::{CounterTable, FilterStats};
+pub use global_rate_limit::{
+    ConnectionRateLimit, GlobalRateLimit, GlobalRateLimitRoute, GrpcService, RequestOrigin,
+};
 pub use health_check::{
     ActiveHealth, CheckKind, CheckStats, CheckTimes, EndpointCheck, GrpcCheck, HealthCheck,
     HttpCheck, TcpCheck,

@@ -309,7 +309,7 @@ impl LocalLimiter {
                 return LocalVerdict {
                     allowed: false,
                     shadowed,
-                    bucket: self.default.as_ref().map(|it| it.view(now)),
+                    bucket: self.default_view(now),
                     headers: None,
                 };
             }
@@ -319,10 +319,16 @@ impl LocalLimiter {
             None => LocalVerdict {
                 allowed: true,
                 shadowed,
-                bucket: self.default.as_ref().map(|it| it.view(now)),
+                bucket: self.default_view(now),
                 headers: None,
             },
         }
+    }
+
+    /// The default bucket; one that never holds a token says nothing of itself.
+    fn default_view(&self, now: Instant) -> Option<BucketView> {
+        let view = self.default.as_ref().map(|it| it.view(now));
+        view.filter(|view| view.size > 0)
     }
 
     fn find<'a>(&self, descriptor: &'a Descriptor<'a>, now: Instant) -> Option<Matched<'a>> {

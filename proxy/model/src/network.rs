@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::global_rate_limit::ConnectionRateLimit;
 use crate::local_rate_limit::LocalConnectionLimit;
 
 /// A network filter of a chain; they run in the order of the chain before the terminal filter takes over.
@@ -26,6 +27,8 @@ pub enum ConnectionFilter {
     SniCluster,
     /// Connections take tokens from a bucket.
     LocalRateLimit(Arc<LocalConnectionLimit>),
+    /// A rate limit service is asked.
+    RateLimit(Arc<ConnectionRateLimit>),
 }
 
 /// A limit on the connections of a chain, shared by all workers. Envoy's `ConnectionLimit`.

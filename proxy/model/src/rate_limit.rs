@@ -21,8 +21,6 @@ pub struct RateLimit {
     pub limit: Option<LimitSource>,
     /// What a request counts.
     pub hits: Option<HitsAddend>,
-    /// Told when the request has ended, and not asked before.
-    pub on_stream_done: bool,
     /// Whether `x-ratelimit-*` headers tell of it; `None` leaves that to the filter.
     pub headers: Option<bool>,
 }
@@ -216,7 +214,6 @@ mod tests {
             actions: vec![RateLimitAction::RemoteAddress],
             limit: None,
             hits: None,
-            on_stream_done: false,
             headers: None,
         }])
     }

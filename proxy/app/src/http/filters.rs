@@ -7,7 +7,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
 use lateen_proxy_admit::{
-    Admission, HeaderChange, HealthVerdict, health, inject, rate_limit_headers, rbac,
+    Admission, HeaderChange, HealthVerdict, append_headers, health, inject, rate_limit_headers,
+    rbac,
 };
 use lateen_proxy_model::{
     Balance, BucketView, CorsPolicy, Dial, Fault, FilterOverride, HealthFilter, HttpFilter, Permit,
@@ -43,6 +44,7 @@ enum Step<'t> {
         own: Option<HeaderValue>,
         failing: bool,
     },
+    Headers(rate_limits::Added),
     Changes(Vec<HeaderChange>),
 }
 
@@ -141,6 +143,15 @@ where
                 let place = (&routed.found, routed.random);
                 let (bucket, passed) = rate_limits::local(exchange, place, parts, limit);
                 back.steps.extend(bucket.map(Step::Bucket));
+                passed
+            }
+            HttpFilter::RateLimit(limit) => {
+                let calls = ServiceCalls::of(upstreams, &connection);
+                let place = (&routed.found, routed.random);
+                let asked = rate_limits::global(exchange, place, parts, (limit, own), &calls);
+                // A call is large, and most requests make none.
+                let (added, passed) = Box::pin(asked).await;
+                back.steps.extend(added.map(Step::Headers));
                 passed
             }
             HttpFilter::HealthCheck(own) => checked(exchange, parts, own, back),
@@ -335,6 +346,7 @@ impl Step<'_> {
                 }
             }
             Self::Changes(changes) => ext_authz::finish(changes, headers),
+            Self::Headers(added) => append_headers(headers, added),
         }
     }
 }

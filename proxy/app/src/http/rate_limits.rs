@@ -4,17 +4,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::RETRY_AFTER;
 use http::request::Parts;
-use lateen_proxy_admit::{DescriptorFacts, LocalLimit, descriptors, local_rate_limit, retry_after};
+use http::{HeaderName, HeaderValue, StatusCode};
+use lateen_proxy_admit::{
+    DescriptorFacts, Limit, LimitAnswer, LocalLimit, append_headers, ask_limit, descriptors,
+    local_rate_limit, retry_after,
+};
 use lateen_proxy_model::{
-    BucketView, Descriptor, LocalLimiter, LocalRateLimit, RateLimit, RequestView, RouteAction,
-    RouteRateLimits, VirtualHostLimits,
+    BucketView, Call, Descriptor, FilterOverride, GlobalRateLimit, LocalLimiter, LocalRateLimit,
+    RateLimit, RequestOrigin, RequestView, RouteAction, RouteRateLimits, VirtualHostLimits,
 };
 use lateen_proxy_relay::cells::Cells;
 use lateen_proxy_relay::http::{Exchange, LocalReply};
 use lateen_proxy_route::{Found, choose_cluster};
 
 use super::request::view;
+
+static INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
+static RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 
 /// gRPC status of a caller that asks for too much.
 const RESOURCE_EXHAUSTED: u32 = 8;
@@ -64,6 +72,127 @@ pub(super) fn local(
             (bucket.filter(|_| shown), Err(reply))
         }
     }
+}
+
+/// Asks a service; the headers are for the answer, made here or not.
+pub(super) async fn global<C: Call>(
+    exchange: &mut Exchange,
+    (found, random): (&Found<'_>, u64),
+    parts: &mut Parts,
+    (config, own): (&GlobalRateLimit, Option<&FilterOverride>),
+    calls: &C,
+) -> (Option<Added>, Result<(), LocalReply>) {
+    let route = match own {
+        Some(FilterOverride::RateLimit(route)) => Some(&**route),
+        _ => None,
+    };
+    let draw = || fastrand::u32(..1_000_000);
+    if !config.enabled.holds(draw()) || !concerns(config, parts) {
+        return (None, Ok(()));
+    }
+    let Some(RouteAction::Forward(forward)) = found.route.map(|route| &route.action) else {
+        return (None, Ok(()));
+    };
+    let answer = {
+        let place = Place {
+            exchange,
+            found,
+            random,
+        };
+        let own = route.and_then(|route| route.limits.as_deref());
+        let own = own.or(config.limits.as_deref());
+        let host = route.map_or(VirtualHostLimits::Override, |route| route.host_limits);
+        let asked = place.descriptors(view(exchange, parts), own, host, |it| {
+            it.stage == config.stage
+        });
+        if asked.is_empty() {
+            return (None, Ok(()));
+        }
+        let domain = route.and_then(|route| route.domain.as_deref());
+        let domain = domain.unwrap_or(&config.domain);
+        ask_limit(calls, (&config.service, config.timeout), domain, &asked).await
+    };
+    let mut added = answer.response_headers.clone();
+    if config.headers && answer.limit != Limit::Error {
+        answer.limit_headers(&mut added);
+    }
+    if let Some(metadata) = &answer.metadata {
+        exchange.note(&config.namespace, metadata.clone());
+    }
+    let cluster = choose_cluster(&forward.cluster, random).map(|(slot, _)| &**slot.name());
+    let count = |name| count(exchange, cluster, &config.stat_prefix, name);
+    match answer.limit {
+        Limit::Over => {
+            count("over_limit");
+            if config.ratelimited {
+                added.push((RATE_LIMITED.clone(), HeaderValue::from_static("true")));
+            }
+            if config.enforced.holds(draw()) {
+                let reply = refusal(config, &answer, &mut added);
+                return (Some(added), Err(reply));
+            }
+        }
+        Limit::Ok => count("ok"),
+        Limit::Error => {
+            count("error");
+            if config.deny_on_failure.holds(draw()) {
+                let reply = LocalReply::rate_limit_failed(config.status_on_error);
+                return (Some(added), Err(reply));
+            }
+            count("failure_mode_allowed");
+        }
+    }
+    append_headers(&mut parts.headers, &answer.request_headers);
+    (Some(added), Ok(()))
+}
+
+/// Headers that an answer gets.
+pub(super) type Added = Vec<(HeaderName, HeaderValue)>;
+
+fn refusal(config: &GlobalRateLimit, answer: &LimitAnswer, added: &mut Added) -> LocalReply {
+    let grpc = config.resource_exhausted.then_some(RESOURCE_EXHAUSTED);
+    let mut reply = LocalReply::rate_limited(config.status, answer.body.clone(), grpc);
+    let headers = &mut reply.headers;
+    for (name, value) in added.drain(..) {
+        headers.append(name, value);
+    }
+    config.response_headers.apply(headers);
+    if config.retry_after
+        && config.status == StatusCode::TOO_MANY_REQUESTS
+        && !headers.contains_key(RETRY_AFTER)
+        && let Some(seconds) = answer.retry_after()
+    {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    reply
+}
+
+/// Whether the filter looks at a request.
+fn concerns(config: &GlobalRateLimit, parts: &Parts) -> bool {
+    let internal = parts
+        .headers
+        .get(&INTERNAL)
+        .is_some_and(|value| value == "true");
+    match config.only {
+        None => true,
+        Some(RequestOrigin::Internal) => internal,
+        Some(RequestOrigin::External) => !internal,
+    }
+}
+
+/// Counts for the cluster that a request is for.
+fn count(exchange: &Exchange, cluster: Option<&str>, prefix: &str, name: &str) {
+    let Some(cluster) = cluster else {
+        return;
+    };
+    let name = match prefix {
+        "" => format!("ratelimit.{name}"),
+        prefix => format!("ratelimit.{prefix}.{name}"),
+    };
+    let stats = exchange.connection().chain.worker.recorder.stats();
+    stats
+        .counter_of("cluster", ("cluster_name", cluster), &name)
+        .inc();
 }
 
 /// Where a request stands when a limit is asked.

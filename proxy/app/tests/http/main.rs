@@ -21,6 +21,7 @@ mod ends;
 mod faults;
 mod hashing;
 mod headers;
+mod overload;
 mod policy;
 mod retries;
 mod streams;

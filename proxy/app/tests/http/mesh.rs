@@ -20,7 +20,7 @@ use lateen_proxy_balance::Balancer;
 use lateen_proxy_dial::Pools;
 use lateen_proxy_model::*;
 use lateen_proxy_relay::http::{
-    Connection, ConnectionFacts, DrainSignal, HttpChain, RequestBody, Upstreams, Worker,
+    Connection, ConnectionFacts, DrainSignal, HttpChain, RequestBody, Shedding, Upstreams, Worker,
     serve_connection,
 };
 use lateen_proxy_telemetry::{
@@ -101,6 +101,16 @@ impl Mesh {
         tls: Option<Arc<ServerTls>>,
         change: impl FnOnce(&mut HttpManager),
     ) -> Self {
+        Self::start_shedding(routes, side, (tls, None), change).await
+    }
+
+    /// The same in a process that may be overloaded.
+    pub(crate) async fn start_shedding(
+        routes: Vec<Route>,
+        side: Side,
+        (tls, overload): (Option<Arc<ServerTls>>, Option<Shedding>),
+        change: impl FnOnce(&mut HttpManager),
+    ) -> Self {
         let mut manager = manager(table(routes));
         change(&mut manager);
         let metrics = Metrics::new(MetricsConfig {
@@ -115,7 +125,9 @@ impl Mesh {
         };
         let own = lateen_proxy_relay::http::OwnMetadata::new("me", &own);
         let own_uri = Some("spiffe://cluster.local/ns/default/sa/own".into());
-        let worker = Rc::new(Worker::new(metrics.recorder(), own, own_uri));
+        let mut worker = Worker::new(metrics.recorder(), own, own_uri);
+        worker.overload = overload;
+        let worker = Rc::new(worker);
         let log = tempfile::NamedTempFile::new().unwrap();
         let sinks = LogSinks::new(metrics.stats().counter("dropped"));
         let sink = sinks.open(log.path().to_str().unwrap()).unwrap();

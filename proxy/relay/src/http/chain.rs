@@ -187,6 +187,7 @@ impl HttpChain {
             | HttpFilter::Jwt(_)
             | HttpFilter::ExtAuthz(_)
             | HttpFilter::LocalRateLimit(_)
+            | HttpFilter::RateLimit(_)
             | HttpFilter::HealthCheck(_)
             | HttpFilter::Discovered(_) => {}
         }

@@ -201,6 +201,19 @@ impl LocalReply {
         reply
     }
 
+    /// A rate limit service refuses the request.
+    pub fn rate_limited(status: StatusCode, body: Bytes, grpc: Option<u32>) -> Self {
+        let mut reply = Self::new(status, "", Flags::RATE_LIMITED, "request_rate_limited");
+        reply.body = body;
+        reply.grpc = grpc;
+        reply
+    }
+
+    /// A rate limit service failed, and requests do not pass without it.
+    pub fn rate_limit_failed(status: StatusCode) -> Self {
+        Self::new(status, "", Flags::RATE_LIMIT_ERROR, "rate_limiter_error")
+    }
+
     /// The process is overloaded.
     pub fn overloaded() -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;

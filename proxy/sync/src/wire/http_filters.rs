@@ -10,6 +10,7 @@ use envoy_types::pb::envoy::extensions::filters::http::grpc_web::v3::GrpcWeb;
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
 use envoy_types::pb::envoy::extensions::filters::http::health_check::v3::HealthCheck;
 use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3::JwtAuthentication;
+use envoy_types::pb::envoy::extensions::filters::http::ratelimit::v3::RateLimit;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::Rbac;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
@@ -24,8 +25,8 @@ use super::at::{At, Refused, nothing_left};
 use super::common::{must_be_off, unpack};
 use super::context::Context;
 use super::{
-    ext_authz, extension, health_filter, ignored, jwt, local_rate_limit, metadata_exchange,
-    per_filter, rbac, stats,
+    ext_authz, extension, global_rate_limit, health_filter, ignored, jwt, local_rate_limit,
+    metadata_exchange, per_filter, rbac, stats,
 };
 
 /// The filters before the router, which must come last.
@@ -144,6 +145,10 @@ fn one(context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refuse
     if any::holds::<Rbac>(packed) {
         let rbac = rbac::http(at, unpack(at, packed)?)?;
         return Ok(Known::Filter(HttpFilter::Rbac(Arc::new(rbac))));
+    }
+    if any::holds::<RateLimit>(packed) {
+        let limit = global_rate_limit::http(context, at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::RateLimit(Arc::new(limit))));
     }
     if any::holds::<LocalRateLimit>(packed) {
         let limit = local_rate_limit::http(at, unpack(at, packed)?, false)?;

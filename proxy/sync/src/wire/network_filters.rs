@@ -12,6 +12,7 @@ use envoy_types::pb::envoy::extensions::filters::network::direct_response::v3 as
 use envoy_types::pb::envoy::extensions::filters::network::echo::v3::Echo;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::envoy::extensions::filters::network::local_ratelimit::v3::LocalRateLimit;
+use envoy_types::pb::envoy::extensions::filters::network::ratelimit::v3::RateLimit;
 use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as network_rbac;
 use envoy_types::pb::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
@@ -24,7 +25,10 @@ use lateen_xds::any;
 use super::at::{At, Refused, nothing_left};
 use super::common::{data, duration, unpack};
 use super::context::Context;
-use super::{connection_manager, local_rate_limit, metadata_exchange, rbac, stats, tcp_proxy};
+use super::{
+    connection_manager, global_rate_limit, local_rate_limit, metadata_exchange, rbac, stats,
+    tcp_proxy,
+};
 
 /// Most bytes of a direct response, as in Envoy.
 const MAX_RESPONSE: usize = 4096;
@@ -67,7 +71,7 @@ pub(super) fn read(
             stats = Some(found);
         } else if metadata_exchange::is_network(&at, &packed)? {
             metadata_exchange = true;
-        } else if let Some(found) = connection_filter(&at, &packed)? {
+        } else if let Some(found) = connection_filter(context, &at, &packed)? {
             entries.push(NetworkFilterEntry {
                 name: filter.name.into(),
                 filter: found,
@@ -85,13 +89,20 @@ pub(super) fn read(
 }
 
 /// A filter that stands before the terminal one; `None` when the message is something else.
-fn connection_filter(at: &At<'_>, packed: &Any) -> Result<Option<ConnectionFilter>, Refused> {
+fn connection_filter(
+    context: &Context<'_>,
+    at: &At<'_>,
+    packed: &Any,
+) -> Result<Option<ConnectionFilter>, Refused> {
     Ok(Some(if any::holds::<SniCluster>(packed) {
         ConnectionFilter::SniCluster
     } else if any::holds::<connection_limit::ConnectionLimit>(packed) {
         limit(at, unpack(at, packed)?)?
     } else if any::holds::<network_rbac::Rbac>(packed) {
         ConnectionFilter::Rbac(Arc::new(rbac::network(at, unpack(at, packed)?)?))
+    } else if any::holds::<RateLimit>(packed) {
+        let limit = global_rate_limit::connections(context, at, unpack(at, packed)?)?;
+        ConnectionFilter::RateLimit(Arc::new(limit))
     } else if any::holds::<LocalRateLimit>(packed) {
         let limit = local_rate_limit::connections(at, unpack(at, packed)?)?;
         ConnectionFilter::LocalRateLimit(Arc::new(limit))

@@ -13,6 +13,7 @@ use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::fault_abort::ErrorType;
 use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3 as jwt_wire;
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
+use envoy_types::pb::envoy::extensions::filters::http::ratelimit::v3::RateLimitPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::RbacPerRoute;
 use envoy_types::pb::google::protobuf::{Any, BoolValue};
 use http::{HeaderValue, StatusCode};
@@ -24,9 +25,8 @@ use lateen_xds::any;
 use super::at::{At, Refused, nothing_left};
 use super::common::{duration, flag, fraction, must_be_unset, runtime_fraction, unpack};
 use super::context::Context;
-use super::local_rate_limit;
 use super::matcher::{headers, string};
-use super::{ext_authz, jwt, rbac};
+use super::{ext_authz, global_rate_limit, jwt, local_rate_limit, rbac};
 
 /// Reads the map of filter name to settings of one level. The names are those of the connection manager's filters.
 pub(super) fn read(
@@ -114,6 +114,10 @@ fn config(
     if any::holds::<RbacPerRoute>(packed) {
         let rules = rbac::per_route(at, unpack(at, packed)?)?;
         return Ok(Some(FilterOverride::Rbac(rules.map(Arc::new))));
+    }
+    if any::holds::<RateLimitPerRoute>(packed) {
+        let route = global_rate_limit::per_route(at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::RateLimit(Arc::new(route))));
     }
     if any::holds::<LocalRateLimit>(packed) {
         let limit = local_rate_limit::http(at, unpack(at, packed)?, true)?;

@@ -104,11 +104,6 @@ fn one(at: &At<'_>, mut message: wire::RateLimit, place: Place) -> Result<RateLi
     }
     let limit = limit(&at.field("limit"), message.limit.take(), place)?;
     let hits = hits(&at.field("hits_addend"), message.hits_addend.take(), place)?;
-    let on_stream_done = take(&mut message.apply_on_stream_done);
-    must_be_off(
-        &at.field("apply_on_stream_done"),
-        on_stream_done && place == Place::LocalFilter,
-    )?;
     let headers = match message.x_ratelimit_option() {
         XRateLimitOption::Unspecified => None,
         XRateLimitOption::Off => Some(false),
@@ -121,7 +116,6 @@ fn one(at: &At<'_>, mut message: wire::RateLimit, place: Place) -> Result<RateLi
         actions,
         limit,
         hits,
-        on_stream_done,
         headers,
     })
 }
