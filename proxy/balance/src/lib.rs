@@ -28,6 +28,7 @@ use lateen_proxy_model::{
 };
 
 pub use keeper::Keeper;
+pub use plan::health as endpoint_health;
 
 /// Destinations remembered by one worker; beyond that the memory starts anew.
 const ORIGINAL_DESTINATIONS: usize = 4096;

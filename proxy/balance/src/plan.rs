@@ -182,8 +182,8 @@ fn drafts(cluster: &Cluster, slices: &[Slice<'_>], now: u64) -> Vec<Draft> {
     drafts
 }
 
-/// Health as given and as found.
-pub(crate) fn health(cluster: &Cluster, endpoint: &Endpoint, now: u64) -> Health {
+/// Health as given and as found; `now` is milliseconds of the balancer's clock.
+pub fn health(cluster: &Cluster, endpoint: &Endpoint, now: u64) -> Health {
     if endpoint.ejection.is_out(now) {
         return Health::Unhealthy;
     }

@@ -97,8 +97,11 @@ pub(crate) async fn connect(
         Ok(Err(error)) => fail(ResetReason::ConnectFailure, Some(error.text())),
         Err(_) => fail(ResetReason::ConnectTimeout, None),
     };
-    let stats = &plan.endpoint.stats;
-    stats.cx_connect_fail.fetch_add(1, Ordering::Relaxed);
+    // Those of health checks do not count.
+    if plan.criteria.is_none() {
+        let stats = &plan.endpoint.stats;
+        stats.cx_connect_fail.fetch_add(1, Ordering::Relaxed);
+    }
     Err(failure)
 }
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lateen_proxy_model::{Cluster, ClusterShared, Endpoint};
+use lateen_proxy_model::{Cluster, ClusterShared, Endpoint, Target};
 
 /// One open connection of a cluster.
 #[derive(Debug)]
 pub struct ConnectionGuard(Arc<ClusterShared>, bool, Arc<Endpoint>);
 
 /// One request that waits for a connection.
-pub(crate) struct PendingGuard(Arc<ClusterShared>, bool);
+pub(crate) struct PendingGuard(Arc<ClusterShared>, bool, Arc<Endpoint>);
 
 /// One request under way.
 pub(crate) struct RequestGuard(Arc<ClusterShared>, bool);
@@ -50,10 +50,19 @@ impl ConnectionGuard {
 }
 
 impl PendingGuard {
-    pub(crate) fn enter(cluster: &Cluster, high: bool) -> Option<Self> {
+    pub(crate) fn enter(target: &Target<'_>) -> Option<Self> {
+        let (cluster, high) = (target.cluster, target.high);
         let limit = cluster.limits_of(high).max_pending;
-        let granted = cluster.shared.of(high).pending.enter(limit);
-        granted.then(|| Self(Arc::clone(&cluster.shared), high))
+        if !cluster.shared.of(high).pending.enter(limit) {
+            return None;
+        }
+        let waiting = &target.endpoint.stats.rq_pending;
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Some(Self(
+            Arc::clone(&cluster.shared),
+            high,
+            Arc::clone(target.endpoint),
+        ))
     }
 }
 
@@ -90,6 +99,7 @@ impl Drop for ConnectionGuard {
 impl Drop for PendingGuard {
     fn drop(&mut self) {
         self.0.of(self.1).pending.leave();
+        self.2.stats.rq_pending.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -193,7 +193,7 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let Some(_pending) = PendingGuard::enter(target.cluster, target.high) else {
+    let Some(_pending) = PendingGuard::enter(target) else {
         return Err(overflow());
     };
     loop {

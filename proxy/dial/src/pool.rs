@@ -116,7 +116,10 @@ where
         };
         let version = upstream_version(&target);
         let Some(pool) = self.pool(&target, version) else {
-            return Err(overflow());
+            return Err(SendFailure {
+                reason: ResetReason::NoPool,
+                ..overflow()
+            });
         };
         note_use(&target);
         match version {

@@ -29,7 +29,7 @@ pub async fn connect_tcp(target: Target<'_>) -> Result<TcpUpstream, SendFailure>
     else {
         return Err(overflow());
     };
-    let Some(_pending) = PendingGuard::enter(target.cluster, target.high) else {
+    let Some(_pending) = PendingGuard::enter(&target) else {
         return Err(overflow());
     };
     let plan = Plan::new(&target, None);

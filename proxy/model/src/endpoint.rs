@@ -88,6 +88,8 @@ pub struct EndpointStats {
     pub cx_connect_fail: AtomicU64,
     /// Connections begun.
     pub cx_total: AtomicU64,
+    /// Requests that wait for a connection.
+    pub rq_pending: AtomicU32,
     /// Requests that failed: a 5xx or no answer.
     pub rq_error: AtomicU64,
     /// Requests answered below 500.

@@ -21,8 +21,6 @@ pub struct HealthCheck {
     pub unhealthy_threshold: u32,
     /// Successes in a row until it is used again.
     pub healthy_threshold: u32,
-    /// Port in place of the endpoint's own.
-    pub alt_port: Option<u16>,
     /// A connection serves more than one check.
     pub reuse_connection: bool,
     /// ALPN protocols in place of the cluster's own.

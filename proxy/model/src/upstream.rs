@@ -124,6 +124,8 @@ pub struct UpstreamConnection {
 pub enum ResetReason {
     /// A circuit breaker's limit.
     Overflow,
+    /// The cluster has as many connection pools as it may.
+    NoPool,
     /// TCP or TLS could not be set up.
     ConnectFailure,
     /// TCP and TLS took longer than the cluster's connect timeout.
@@ -145,6 +147,7 @@ impl ResetReason {
     pub fn text(self) -> &'static str {
         match self {
             Self::Overflow => "overflow",
+            Self::NoPool => "no healthy upstream",
             Self::ConnectFailure => "remote connection failure",
             Self::ConnectTimeout => "connection timeout",
             Self::ConnectionTermination => "connection termination",

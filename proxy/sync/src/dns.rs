@@ -26,6 +26,9 @@ pub(crate) struct Resolvers {
     changed: Arc<Notify>,
 }
 
+/// Longest wait for an answer that is asked for its time to live alone.
+const TTL_WAIT: Duration = Duration::from_secs(1);
+
 /// What a task looks up.
 struct Job {
     name: Arc<str>,
@@ -153,24 +156,32 @@ async fn look_up(job: &Job) -> Option<(Vec<LocalityEndpoints>, Duration)> {
 }
 
 async fn addresses(host: &DnsHost, dns: &DnsSettings) -> Option<(Vec<SocketAddr>, Duration)> {
-    if dns.servers.is_empty() && !dns.respect_ttl {
-        let found = system_addresses(host).await?;
-        return Some((of_family(found, dns.family), Duration::MAX));
-    }
-    let own;
-    let servers = if dns.servers.is_empty() {
-        own = query::system();
-        &*own
-    } else {
-        &*dns.servers
-    };
     let families = (
         dns.family != DnsFamily::V6Only,
         dns.family != DnsFamily::V4Only,
     );
-    let (found, ttl) = query::ask(servers, &host.host, families).await?;
+    if dns.servers.is_empty() {
+        let found = system_addresses(host).await?;
+        let found = of_family(found, dns.family);
+        let ttl = match dns.respect_ttl {
+            true => system_ttl(host, families).await,
+            false => Duration::MAX,
+        };
+        return Some((found, ttl));
+    }
+    let (found, ttl) = query::ask(&dns.servers, &host.host, families).await?;
     let found = found.into_iter().map(|ip| SocketAddr::new(ip, host.port));
     Some((of_family(found.collect(), dns.family), ttl))
+}
+
+/// The time to live that the system's servers tell; its resolver knows files and search lists, but tells none.
+async fn system_ttl(host: &DnsHost, families: (bool, bool)) -> Duration {
+    let servers = query::system();
+    let asked = query::ask(&servers, &host.host, families);
+    match tokio::time::timeout(TTL_WAIT, asked).await {
+        Ok(Some((_, ttl))) => ttl,
+        Ok(None) | Err(_) => Duration::MAX,
+    }
 }
 
 async fn system_addresses(host: &DnsHost) -> Option<Vec<SocketAddr>> {

@@ -153,8 +153,9 @@ fn host(locality: &LocalityEndpoints, endpoint: &Endpoint, now: u64) -> Value {
     let stats: Vec<Value> = totals(endpoint)
         .into_iter()
         .map(|(name, kind, value)| match (kind, value) {
-            // As Envoy's JSON, a zero counter has no value.
+            // As in Envoy's JSON, zero has no value.
             ("COUNTER", 0) => json!({ "name": name }),
+            (kind, 0) => json!({ "type": kind, "name": name }),
             ("COUNTER", value) => json!({ "name": name, "value": value.to_string() }),
             (kind, value) => json!({ "type": kind, "name": name, "value": value.to_string() }),
         })
@@ -185,7 +186,7 @@ fn eds_health(health: Health) -> &'static str {
 }
 
 /// Totals of an endpoint in the order of Envoy's page.
-fn totals(endpoint: &Endpoint) -> [(&'static str, &'static str, u64); 8] {
+fn totals(endpoint: &Endpoint) -> [(&'static str, &'static str, u64); 9] {
     let stats = &endpoint.stats;
     let counter = |name, value: &AtomicU64| (name, "COUNTER", value.load(Relaxed));
     let gauge = |name, value: &AtomicU32| (name, "GAUGE", u64::from(value.load(Relaxed)));
@@ -195,6 +196,7 @@ fn totals(endpoint: &Endpoint) -> [(&'static str, &'static str, u64); 8] {
         counter("cx_total", &stats.cx_total),
         gauge("rq_active", &endpoint.active),
         counter("rq_error", &stats.rq_error),
+        gauge("rq_pending_active", &stats.rq_pending),
         counter("rq_success", &stats.rq_success),
         counter("rq_timeout", &stats.rq_timeout),
         counter("rq_total", &stats.rq_total),

@@ -50,8 +50,15 @@ impl Admin {
         }
     }
 
+    /// All statistics, a line each.
+    fn plain(&self) -> String {
+        let mut plain = super::cluster_stats::lines(&self.state, self.clock());
+        plain.push_str(&self.metrics.render_plain());
+        plain
+    }
+
     fn stats_text(&self, choice: &Choice) -> String {
-        let plain = self.metrics.render_plain();
+        let plain = self.plain();
         let mut lines: Vec<String> = plain
             .lines()
             .filter(|line| choice.takes_line(line, self))
@@ -65,7 +72,7 @@ impl Admin {
     }
 
     fn stats_json(&self, choice: &Choice) -> Value {
-        let plain = self.metrics.render_plain();
+        let plain = self.plain();
         let lines = plain.lines().filter(|line| choice.takes_line(line, self));
         let mut stats: Vec<Value> = lines
             .filter_map(|line| line.rsplit_once(": "))

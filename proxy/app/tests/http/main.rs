@@ -17,6 +17,7 @@ mod request;
 
 mod mesh;
 
+mod checks;
 mod ends;
 mod faults;
 mod hashing;

@@ -189,7 +189,7 @@ fn plan(cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>, check: &Arc<HealthChec
     let mut address = own.and_then(|own| own.address).unwrap_or(endpoint.address);
     let port = own.map(|own| own.port).filter(|port| *port > 0);
     if own.is_none_or(|own| own.address.is_none())
-        && let Some(port) = port.or(check.alt_port)
+        && let Some(port) = port
     {
         address = SocketAddr::new(address.ip(), port);
     }

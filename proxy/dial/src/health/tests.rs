@@ -25,7 +25,6 @@ fn check(unhealthy: u32, healthy: u32) -> HealthCheck {
         },
         unhealthy_threshold: unhealthy,
         healthy_threshold: healthy,
-        alt_port: None,
         reuse_connection: true,
         alpn: Vec::new(),
         transport: None,

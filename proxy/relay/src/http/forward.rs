@@ -517,7 +517,7 @@ where
             Err(Failed::Reset(failure))
                 if matches!(
                     failure.reason,
-                    ResetReason::Overflow | ResetReason::LocalReset
+                    ResetReason::Overflow | ResetReason::NoPool | ResetReason::LocalReset
                 ) =>
             {
                 return;
@@ -557,6 +557,11 @@ where
 fn count<B>(endpoint: &Endpoint, outcome: &Result<Answered<B>, Failed>) {
     let stats = &endpoint.stats;
     let bump = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+    if let Err(Failed::Reset(failure)) = outcome
+        && matches!(failure.reason, ResetReason::Overflow | ResetReason::NoPool)
+    {
+        return;
+    }
     bump(&stats.rq_total);
     match outcome {
         Ok((response, _)) if response.status().is_server_error() => bump(&stats.rq_error),

@@ -222,6 +222,9 @@ impl LocalReply {
 
     /// No answer came from the upstream.
     pub fn reset(failure: &SendFailure, retried: bool) -> Self {
+        if failure.reason == ResetReason::NoPool {
+            return Self::no_healthy_upstream();
+        }
         let reason = failure.reason.text();
         let which = if retried {
             "retried and the latest reset reason"
@@ -307,6 +310,7 @@ impl LocalReply {
 pub(crate) fn reset_flags(reason: ResetReason) -> Flags {
     match reason {
         ResetReason::Overflow => Flags::UPSTREAM_OVERFLOW,
+        ResetReason::NoPool => Flags::NO_HEALTHY_UPSTREAM,
         ResetReason::ConnectFailure | ResetReason::ConnectTimeout => {
             Flags::UPSTREAM_CONNECT_FAILURE
         }

@@ -180,7 +180,10 @@ fn grpc_condition(headers: &HeaderMap) -> Option<RetryOn> {
 
 fn wants_reset(on: RetryOn, reason: ResetReason, started: bool) -> bool {
     // A circuit breaker that opens must not be hit again; a client that went away waits for nothing.
-    if matches!(reason, ResetReason::Overflow | ResetReason::LocalReset) {
+    if matches!(
+        reason,
+        ResetReason::Overflow | ResetReason::NoPool | ResetReason::LocalReset
+    ) {
         return false;
     }
     let any = RetryOn::FIVE_XX

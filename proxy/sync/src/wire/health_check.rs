@@ -22,7 +22,7 @@ use lateen_proxy_model::{
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{duration, flag, host_port, number, port, unpack};
-use super::{matcher, mutation, socket};
+use super::{ignored, matcher, mutation, socket};
 
 /// Interval of clusters without traffic, unless they say one.
 const NO_TRAFFIC: Duration = Duration::from_secs(60);
@@ -47,9 +47,7 @@ fn one(at: &At<'_>, mut message: core::HealthCheck) -> Result<HealthCheck, Refus
         |field: &str, value| number(value).ok_or_else(|| at.field(field).refuse("missing"));
     let unhealthy_threshold = threshold("unhealthy_threshold", message.unhealthy_threshold.take())?;
     let healthy_threshold = threshold("healthy_threshold", message.healthy_threshold.take())?;
-    let alt_port = number(message.alt_port.take())
-        .map(|value| port(&at.field("alt_port"), value))
-        .transpose()?;
+    ignored::health_check(&mut message);
     let kind = match message.health_checker.take() {
         Some(HealthChecker::HttpHealthCheck(check)) => {
             http(&at.field("http_health_check"), check).map(|made| CheckKind::Http(Box::new(made)))
@@ -79,7 +77,6 @@ fn one(at: &At<'_>, mut message: core::HealthCheck) -> Result<HealthCheck, Refus
         times,
         unhealthy_threshold: unhealthy_threshold.max(1),
         healthy_threshold: healthy_threshold.max(1),
-        alt_port,
         reuse_connection: flag(message.reuse_connection.take(), true),
         alpn: alpn.into_iter().map(String::into_bytes).collect(),
         transport,

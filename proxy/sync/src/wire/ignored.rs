@@ -35,6 +35,11 @@ pub(super) fn look_ups(message: &mut cluster::Cluster) {
     message.typed_dns_resolver_config = None;
 }
 
+pub(super) fn health_check(message: &mut core::HealthCheck) {
+    // Envoy 1.40 was seen to check the endpoint's own port whatever this says; endpoints have a setting that works.
+    message.alt_port = None;
+}
+
 pub(super) fn happy_eyeballs(message: &mut cluster::UpstreamConnectionOptions) {
     // In which order the families of an endpoint's addresses are tried: they are tried in the order given.
     message.happy_eyeballs_config = None;

@@ -118,8 +118,14 @@ fn an_outbound_cluster_of_the_mesh_is_understood() {
     assert!(cluster.metadata_exchange && cluster.balancing.locality_weighted);
     let outlier = cluster.outlier.expect("outlier detection");
     assert_eq!(
-        (outlier.consecutive_5xx, outlier.consecutive_gateway_errors),
-        (3, 0)
+        (
+            (
+                outlier.consecutive_5xx.limit,
+                outlier.consecutive_5xx.enforcing
+            ),
+            outlier.consecutive_gateway.enforcing
+        ),
+        ((3, 100), 0)
     );
     assert_eq!(built.eds, Some((Arc::clone(&cluster.name), None)));
     let mesh = endpoint::metadata(Some(&message(&json!({"filter_metadata":
@@ -193,16 +199,13 @@ fn a_dns_cluster_keeps_its_hosts() {
              "load_balancing_weight": 3}]}]}}))
     .expect("supported");
     let ClusterKind::Dns {
-        hosts,
-        strict,
-        refresh,
-        family,
-        ..
+        hosts, strict, dns, ..
     } = built.cluster.kind
     else {
         panic!("no DNS cluster");
     };
-    assert!(strict && refresh == Duration::from_secs(60) && family == DnsFamily::V4Only);
+    assert!(strict && dns.refresh == Duration::from_secs(60) && dns.family == DnsFamily::V4Only);
+    assert!(dns.respect_ttl && dns.jitter == Duration::from_millis(100));
     assert_eq!(
         (&*hosts[0].host, hosts[0].port, hosts[0].weight),
         ("x.example", 443, 3)
@@ -234,25 +237,39 @@ fn what_a_cluster_may_not_say_is_named() {
             "ring_hash_lb_config.hash_function",
         ),
         (
-            json!({"common_lb_config": {"consistent_hashing_lb_config": {"hash_balance_factor": 150}}}),
+            json!({"common_lb_config": {"consistent_hashing_lb_config": {"hash_balance_factor": 50}}}),
             "common_lb_config.consistent_hashing_lb_config.hash_balance_factor",
         ),
         (
             json!({"load_balancing_policy": {"policies": [{"typed_extension_config": {"name": "x", "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"}}}]}}),
+            "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.random_subsetting.v3.RandomSubsetting"}}}]}}),
             "load_balancing_policy.policies",
         ),
         (
             json!({"health_checks": [{"timeout": "1s"}]}),
-            "health_checks",
+            "health_checks[0].interval",
         ),
         (
-            json!({"common_lb_config": {"zone_aware_lb_config": {}}}),
-            "common_lb_config.zone_aware_lb_config",
+            json!({"health_checks": [{"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_threshold": 1,
+            "http_health_check": {"path": "/", "send": {"text": "xx"}, "method": "POST"}}]}),
+            "health_checks[0].http_health_check.send.text",
         ),
         (
-            json!({"outlier_detection": {"split_external_local_origin_errors": true}}),
-            "outlier_detection.enforcing_local_origin_success_rate",
+            json!({"health_checks": [{"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_threshold": 1,
+            "custom_health_check": {"name": "redis"}}]}),
+            "health_checks[0].custom_health_check",
+        ),
+        (
+            json!({"common_lb_config": {"zone_aware_lb_config": {"routing_enabled": {"value": 200}}}}),
+            "common_lb_config.zone_aware_lb_config.routing_enabled",
+        ),
+        (
+            json!({"lb_subset_config": {"subset_selectors": [{"keys": ["a"], "fallback_policy": "KEYS_SUBSET", "fallback_keys_subset": ["b"]}]}}),
+            "lb_subset_config.subset_selectors[0].fallback_keys_subset",
+        ),
+        (
+            json!({"outlier_detection": {"enforcing_consecutive_5xx": 101}}),
+            "outlier_detection.enforcing_consecutive_5xx",
         ),
         (
             json!({"transport_socket": {"name": "x", "typed_config": {
@@ -277,8 +294,8 @@ fn what_a_cluster_may_not_say_is_named() {
             "filters[0]",
         ),
         (
-            json!({"circuit_breakers": {"thresholds": [{"retry_budget": {}}]}}),
-            "circuit_breakers.thresholds[0].retry_budget",
+            json!({"circuit_breakers": {"thresholds": [{"retry_budget": {"budget_percent": {"value": 101}}}]}}),
+            "circuit_breakers.thresholds[0].retry_budget.budget_percent",
         ),
     ] {
         let mut value = outbound_cluster();
@@ -694,11 +711,6 @@ fn what_a_route_may_not_say_is_named() {
     let state = State::new();
     let place = "virtual_hosts[0].routes[0]";
     for (pointer, value, path) in [
-        (
-            "/virtual_hosts/0/routes/0/route/priority",
-            json!("HIGH"),
-            format!("{place}.route.priority"),
-        ),
         (
             "/virtual_hosts/0/routes/0/route/retry_policy/retry_on",
             json!("nope"),

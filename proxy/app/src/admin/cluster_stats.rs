@@ -1,0 +1,158 @@
+//! Statistics of clusters: circuit breakers, members, and what health checks and subsets counted.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
+
+use lateen_proxy_balance::endpoint_health;
+use lateen_proxy_model::{Breakers, CircuitBreakers, Cluster, Detector, Gauge, Health};
+use lateen_proxy_state::State;
+
+/// `name: value` lines as Envoy has them; `now` is the balancer's clock.
+pub(super) fn lines(state: &State, now: u64) -> String {
+    let mut out = String::new();
+    for (name, cluster) in state.clusters().values() {
+        let mut line = |stat: &str, value: u64| {
+            let _ = writeln!(out, "cluster.{name}.{stat}: {value}");
+        };
+        for (priority, high) in [("default", false), ("high", true)] {
+            let (limits, counted) = (cluster.limits_of(high), cluster.shared.of(high));
+            breakers((limits, counted, &cluster, high), |stat, value| {
+                line(&format!("circuit_breakers.{priority}.{stat}"), value);
+            });
+        }
+        let refused = |of: fn(&Breakers) -> &Gauge| {
+            let shared = &cluster.shared;
+            u64::from(of(&shared.default).refused()) + u64::from(of(&shared.high).refused())
+        };
+        line("upstream_cx_overflow", refused(|it| &it.connections));
+        line("upstream_cx_pool_overflow", refused(|it| &it.pools));
+        line("upstream_rq_active_overflow", refused(|it| &it.requests));
+        line("upstream_rq_pending_overflow", refused(|it| &it.pending));
+        line("upstream_rq_retry_overflow", refused(|it| &it.retries));
+        members(&cluster, now, &mut line);
+        checks(&cluster, &mut line);
+    }
+    out
+}
+
+/// Whether each limit is reached, and what is left of it where that is asked for.
+fn breakers(
+    (limits, counted, cluster, high): (&CircuitBreakers, &Breakers, &Cluster, bool),
+    mut line: impl FnMut(&str, u64),
+) {
+    let retries = cluster.max_retries(high);
+    for (open, left, gauge, limit) in [
+        (
+            "cx_open",
+            "remaining_cx",
+            &counted.connections,
+            limits.max_connections,
+        ),
+        (
+            "cx_pool_open",
+            "remaining_cx_pools",
+            &counted.pools,
+            limits.max_pools,
+        ),
+        (
+            "rq_open",
+            "remaining_rq",
+            &counted.requests,
+            limits.max_requests,
+        ),
+        (
+            "rq_pending_open",
+            "remaining_pending",
+            &counted.pending,
+            limits.max_pending,
+        ),
+        (
+            "rq_retry_open",
+            "remaining_retries",
+            &counted.retries,
+            retries,
+        ),
+    ] {
+        let now = gauge.now();
+        line(open, u64::from(now >= limit));
+        if limits.track_remaining {
+            line(left, u64::from(limit.saturating_sub(now)));
+        }
+    }
+}
+
+fn members(cluster: &Cluster, now: u64, mut line: impl FnMut(&str, u64)) {
+    let set = cluster.endpoints().and_then(|slot| slot.load_full());
+    let of = |health: Health| {
+        let members = set.iter().flat_map(|set| set.iter());
+        let count = members.filter(|one| endpoint_health(cluster, one, now) == health);
+        count.count() as u64
+    };
+    line("membership_degraded", of(Health::Degraded));
+    line("membership_excluded", of(Health::Draining));
+    line("membership_healthy", of(Health::Healthy));
+    line(
+        "membership_total",
+        set.as_ref().map_or(0, |set| set.len() as u64),
+    );
+    let out = set.iter().flat_map(|set| set.iter());
+    let out = out.filter(|one| one.ejection.is_out(now)).count() as u64;
+    if cluster.outlier.is_some() {
+        line("outlier_detection.ejections_active", out);
+    }
+}
+
+fn checks(cluster: &Cluster, mut line: impl FnMut(&str, u64)) {
+    if cluster.outlier.is_some() {
+        let stats = cluster.shared.outlier();
+        let mut total = 0;
+        for detector in Detector::ALL {
+            let of = |list: &[std::sync::atomic::AtomicU64]| {
+                list.get(detector as usize)
+                    .map_or(0, |one| one.load(Relaxed))
+            };
+            let name = detector.text();
+            let enforced = of(&stats.enforced);
+            total += enforced;
+            let prefix = "outlier_detection.ejections";
+            line(&format!("{prefix}_detected_{name}"), of(&stats.detected));
+            line(&format!("{prefix}_enforced_{name}"), enforced);
+        }
+        line("outlier_detection.ejections_enforced_total", total);
+        let overflow = stats.overflow.load(Relaxed);
+        line("outlier_detection.ejections_overflow", overflow);
+    }
+    if cluster.health_check.is_some() {
+        let stats = cluster.shared.checks();
+        for (name, value) in [
+            ("attempt", &stats.attempt),
+            ("failure", &stats.failure),
+            ("network_failure", &stats.network_failure),
+            ("passive_failure", &stats.passive_failure),
+            ("success", &stats.success),
+            ("verify_cluster", &stats.verify_cluster),
+        ] {
+            line(&format!("health_check.{name}"), value.load(Relaxed));
+        }
+        let set = cluster.endpoints().and_then(|slot| slot.load_full());
+        let well = |bits: u8| {
+            let all = set.iter().flat_map(|set| set.iter());
+            all.filter(|one| !one.found.has(bits)).count() as u64
+        };
+        let failed = lateen_proxy_model::ActiveHealth::FAILED;
+        line("health_check.healthy", well(failed));
+        let degraded = lateen_proxy_model::ActiveHealth::DEGRADED;
+        let all = set.as_ref().map_or(0, |set| set.len() as u64);
+        line("health_check.degraded", all - well(degraded).min(all));
+    }
+    if cluster.subsets.is_some() {
+        let stats = cluster.shared.subsets();
+        line("lb_subsets_active", stats.active.load(Relaxed));
+        line("lb_subsets_fallback", stats.fallback.load(Relaxed));
+        line(
+            "lb_subsets_fallback_panic",
+            stats.fallback_panic.load(Relaxed),
+        );
+        line("lb_subsets_selected", stats.selected.load(Relaxed));
+    }
+}
