@@ -523,7 +523,7 @@ static_resources:
         - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 8080}}}
 "#;
 
-    fn client(state: &Arc<lateen_proxy_state::State>) -> crate::Client {
+    fn client(state: &Arc<State>) -> crate::Client {
         let logs = |_: crate::AccessLogSpec| Ok(lateen_proxy_model::AccessLogRef(0));
         let config = crate::ClientConfig {
             node: Node::default(),
@@ -539,7 +539,7 @@ static_resources:
         let bootstrap = Bootstrap::parse(FILE).expect("supported");
         assert_eq!(bootstrap.admin, "127.0.0.1:9901".parse().ok());
         assert!(bootstrap.reject_fragment);
-        let state = lateen_proxy_state::State::new();
+        let state = State::new();
         client(&state)
             .apply_static(bootstrap.resources)
             .expect("supported");
@@ -572,7 +572,7 @@ static_resources:
             ("admin:", "admin: [", "4:1: not YAML"),
         ] {
             let text_of = |error: StaticError| error.to_string();
-            let state = lateen_proxy_state::State::new();
+            let state = State::new();
             let error = match Bootstrap::parse(&FILE.replacen(from, to, 1)) {
                 Err(error) => text_of(error),
                 Ok(bootstrap) => client(&state)

@@ -35,6 +35,7 @@ use super::worker::KnownCluster;
 static ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 static EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 static CHECK_FAIL: HeaderName = HeaderName::from_static("x-envoy-immediate-health-check-fail");
+static ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 static SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// Bytes of an answer that are read only to keep its connection.
@@ -452,7 +453,10 @@ where
             && let Some(name) = &endpoint.hostname
             && let Ok(name) = HeaderValue::from_str(name)
         {
-            head.headers.insert(header::HOST, name);
+            let before = head.headers.insert(header::HOST, name);
+            if let Some(before) = before {
+                head.headers.insert(&ORIGINAL_HOST, before);
+            }
         }
         let facts = &exchange.conn.facts;
         let options = &self.cluster.cluster.options;

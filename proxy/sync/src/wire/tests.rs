@@ -172,7 +172,8 @@ fn an_inbound_cluster_binds_and_follows_the_destination() {
     assert!(matches!(
         cluster.kind,
         ClusterKind::OriginalDst {
-            port_override: Some(9080)
+            port_override: Some(9080),
+            header: None,
         }
     ));
     assert_eq!(cluster.lb, LbPolicy::ClusterProvided);
