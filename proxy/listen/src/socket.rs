@@ -39,7 +39,7 @@ impl Listening {
                 let (stream, client) = listener.accept().await?;
                 // Small writes are sent at once.
                 let _ = stream.set_nodelay(true);
-                Ok((Downstream::Tcp(stream), Some(client)))
+                Ok((Downstream::Tcp(stream), Some(canonical(client))))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -133,6 +133,11 @@ pub fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
         socket.original_dst_v6()
     };
     original.ok()?.as_socket()
+}
+
+/// IPv4 addresses that come over a socket of both families are IPv4 addresses.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn backlog(settings: &ListenSocket) -> i32 {

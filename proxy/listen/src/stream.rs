@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::socket::canonical;
+
 /// An accepted connection.
 #[derive(Debug)]
 pub enum Downstream {
@@ -28,7 +30,7 @@ impl Downstream {
 
     /// Our end; connections over Unix sockets have no address.
     pub fn local(&self) -> Option<SocketAddr> {
-        self.tcp()?.local_addr().ok()
+        self.tcp()?.local_addr().ok().map(canonical)
     }
 }
 
