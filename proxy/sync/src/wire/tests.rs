@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::route::v3 as route_pb;
 use lateen_proxy_model::{
     AccessLogRef, ClusterChoice, ClusterKind, DnsFamily, FaultAbort, FilterOverride, Health,
     HttpFilter, HttpProtocol, LbPolicy, ListenerBind, ListenerFilter, NetworkFilter, PathRewrite,
-    Percentage, RequireTls, RetryOn, RouteAction, RouteSource, SanMatcher, StatsFilter,
+    Percentage, RequireTls, RetryOn, RouteAction, RouteSource, SanKind, SanMatcher, StatsFilter,
     TrafficDirection, Transport,
 };
 use lateen_proxy_state::State;
@@ -544,7 +544,10 @@ fn a_mutual_tls_chain_is_understood() {
     assert!(tls.require_client_certificate && tls.trust.is_some());
     assert_eq!(
         tls.sans,
-        [SanMatcher::Prefix("spiffe://cluster.local/".into())]
+        [SanMatcher::Typed(
+            SanKind::Uri,
+            Box::new(SanMatcher::Prefix("spiffe://cluster.local/".into()))
+        )]
     );
     let NetworkFilter::Http(manager) = &chain.filter else {
         panic!("no HTTP chain");
