@@ -23,8 +23,9 @@ build: ## Release binaries in target/release
 	@SETUP_WITHOUT_LINTERS=1 e2e/setup.sh
 	cargo build --release --locked --workspace --bins
 
-gen: ## The files that are made from the types: the CustomResourceDefinitions of charts/base
+gen: ## The files that are made from the code: the CustomResourceDefinitions of charts/base, docs/proxy-features.md
 	@out=charts/base/files/crd-all.gen.yaml; cargo run --locked --quiet -p lateen-api --example crds >$$out.new && mv $$out.new $$out || { rm -f $$out.new; exit 1; }
+	LATEEN_GEN=1 cargo test --locked --quiet -p lateen-proxy-sync --lib the_page_of_features >/dev/null
 
 demo: build ## Bookinfo as a local mesh, with a tour; CHECK=1 asserts each point and exits
 	target/release/lateen-demo $(if $(CHECK),--check)

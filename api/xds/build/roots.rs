@@ -60,6 +60,8 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute",
     "envoy.config.route.v3.FilterConfig",
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
+    "envoy.extensions.filters.http.lua.v3.Lua",
+    "envoy.extensions.filters.http.lua.v3.LuaPerRoute",
     "envoy.extensions.filters.http.rbac.v3.RBAC",
     "envoy.extensions.filters.http.rbac.v3.RBACPerRoute",
     "envoy.extensions.filters.http.router.v3.Router",

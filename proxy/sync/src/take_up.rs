@@ -13,7 +13,7 @@ use prost::Message;
 use crate::apply::Incoming;
 use crate::delta::type_of;
 use crate::session::Answer;
-use crate::source::{SourceId, key};
+use crate::source::{ADS, SourceId, key};
 
 /// What an answer holds.
 #[derive(Debug, Default)]
@@ -38,6 +38,11 @@ struct Named {
 
 /// Takes an answer apart. One that names a resource twice is refused whole, since it does not say which is meant.
 pub(crate) fn taken(kind: ResourceKind, source: SourceId, answer: Answer) -> Taken {
+    // Clusters and listeners have one source each: their names are enough.
+    let source = match kind {
+        ResourceKind::Cluster | ResourceKind::Listener => ADS,
+        _ => source,
+    };
     let system: Box<str> = answer.version.into();
     let mut found = Taken {
         whole: true,
@@ -59,8 +64,11 @@ pub(crate) fn taken(kind: ResourceKind, source: SourceId, answer: Answer) -> Tak
             found.errors.push(format!("{kind:?} {name:?}: not a name"));
             continue;
         }
+        if let Some(error) = foreign(kind, &resource) {
+            return spoilt(format!("{kind:?} {name:?}: {error}"));
+        }
         let known: Arc<str> = key(source, &name).into();
-        match incoming(kind, Arc::clone(&known), resource, &system) {
+        match incoming(Arc::clone(&known), resource, &system) {
             Ok(Some(mut one)) => {
                 one.time_to_live = time;
                 found.resources.push(one);
@@ -86,23 +94,13 @@ fn spoilt(error: String) -> Taken {
 }
 
 /// A resource without its envelope; `None` is a sign of life.
-fn incoming(
-    kind: ResourceKind,
-    name: Arc<str>,
-    resource: Resource,
-    system: &str,
-) -> Result<Option<Incoming>, String> {
-    let wanted = type_of(kind).type_url();
+fn incoming(name: Arc<str>, resource: Resource, system: &str) -> Result<Option<Incoming>, String> {
     let Some(packed) = resource.resource else {
         return match resource.ttl {
             Some(_) => Ok(None),
             None => Err("neither a resource nor a time to live".to_owned()),
         };
     };
-    if packed.type_url != wanted {
-        let url = &packed.type_url;
-        return Err(format!("type {url:?} where {wanted:?} was asked for"));
-    }
     let version = if resource.version.is_empty() {
         system.into()
     } else {
@@ -115,6 +113,13 @@ fn incoming(
         is_static: false,
         time_to_live: None,
     }))
+}
+
+/// What is wrong with the type of a resource: an answer of mixed types is none.
+fn foreign(kind: ResourceKind, resource: &Resource) -> Option<String> {
+    let wanted = type_of(kind).type_url();
+    let url = &resource.resource.as_ref()?.type_url;
+    (url != wanted).then(|| format!("type {url:?} where {wanted:?} was asked for"))
 }
 
 fn name_of(resource: &Resource) -> String {

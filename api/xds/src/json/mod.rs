@@ -118,6 +118,12 @@ impl Codec {
         write::message(&message, &self.pool, naming)
     }
 
+    /// The descriptors.
+    #[must_use]
+    pub fn pool(&self) -> &DescriptorPool {
+        &self.pool
+    }
+
     /// Whether the set holds a message, by full name or type URL.
     #[must_use]
     pub fn knows(&self, type_name: &str) -> bool {

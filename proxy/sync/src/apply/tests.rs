@@ -259,3 +259,74 @@ fn a_secret_from_the_control_plane_fills_its_slot() {
     assert!(errors[0].contains("tls_certificate.certificate_chain: holds no certificate"));
     assert!(slot.load().is_some(), "the certificate from before stays");
 }
+
+fn discovered(name: &str, early: bool) -> Incoming {
+    let fault = |status: u32| {
+        json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
+            "abort": {"http_status": status, "percentage": {"numerator": 100}}})
+    };
+    let mut discovery = json!({"config_source": {"ads": {}, "initial_fetch_timeout": "3s"},
+        "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"]});
+    if early {
+        discovery["default_config"] = fault(500);
+        discovery["apply_default_config_without_warming"] = true.into();
+    }
+    incoming::<WireListener>(
+        name,
+        &json!({"name": name, "address": {"socket_address": {"address": "0.0.0.0", "port_value": 80}},
+            "filter_chains": [{"filters": [{"name": "http", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "x", "route_config": {"name": "r"},
+            "http_filters": [{"name": "own", "config_discovery": discovery}, {"name": "router", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}}]}]}),
+    )
+}
+
+fn extension(kind: &str) -> Incoming {
+    use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
+    let kind = format!("type.googleapis.com/envoy.extensions.filters.http.{kind}");
+    incoming::<TypedExtensionConfig>(
+        "own",
+        &json!({"name": "own", "typed_config": {"@type": kind}}),
+    )
+}
+
+#[test]
+fn a_listener_waits_for_its_discovered_filters() {
+    let (state, mut applier) = applier();
+    let now = Instant::now();
+    let kind = ResourceKind::Extension;
+    put(&mut applier, L, vec![discovered("l", false)], now);
+    assert!(applier.wanted().extensions.contains("own"));
+    assert!(state.listeners().is_empty());
+    let errors = applier.apply(kind, vec![extension("cors.v3.Cors")], &[], false, now);
+    assert!(errors[0].contains("is none of type_urls"), "{errors:?}");
+    assert_eq!(state.listeners().len(), 1, "a refusal is not waited on");
+    assert!(state.extensions().value("own").is_none());
+    let fault = extension("fault.v3.HTTPFault");
+    put(&mut applier, kind, vec![fault], now);
+    assert!(state.extensions().value("own").is_some());
+    applier.apply(kind, Vec::new(), &["own".to_owned()], false, now);
+    assert!(state.extensions().value("own").is_none(), "no default");
+    applier.apply(L, Vec::new(), &["l".to_owned()], false, now);
+    assert!(applier.wanted().extensions.is_empty());
+}
+
+#[test]
+fn a_default_is_in_force_without_waiting_or_after_it() {
+    let (state, mut applier) = applier();
+    let now = Instant::now();
+    put(&mut applier, L, vec![discovered("l", true)], now);
+    assert_eq!(state.listeners().len(), 1);
+    assert!(state.extensions().value("own").is_some(), "the default");
+    put(&mut applier, L, vec![discovered("other", false)], now);
+    assert_eq!(state.listeners().len(), 2, "it was given up already");
+    let (state, mut applier) = self::applier();
+    put(&mut applier, L, vec![discovered("l", false)], now);
+    let due = applier.deadline().expect("a deadline");
+    assert_eq!(due, now + Duration::from_secs(3));
+    applier.flush(due);
+    assert_eq!(state.listeners().len(), 1);
+    let counts = state.readiness().counts(ResourceKind::Extension);
+    assert_eq!(counts.timeout, 1);
+}

@@ -53,4 +53,6 @@ mod tracing;
 mod uri_template;
 
 #[cfg(test)]
+mod features;
+#[cfg(test)]
 mod tests;
