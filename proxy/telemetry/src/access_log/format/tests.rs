@@ -122,11 +122,11 @@ fn commands_take_arguments_and_lengths() {
 fn what_is_unknown_is_refused_by_name() {
     let cases = [
         ("%FOO%", "%FOO% at byte 0"),
-        (
-            "ab %DYNAMIC_METADATA(a:b)%",
-            "%DYNAMIC_METADATA(a:b)% at byte 3",
-        ),
+        ("ab %FILTER_STATE(a:b)%", "%FILTER_STATE(a:b)% at byte 3"),
         ("%REQ%", "%REQ% at byte 0"),
+        ("%CEL(nope.x)%", "no attribute `nope`"),
+        ("%PATH(XX)%", "neither WQ nor NQ"),
+        ("%METADATA(ROUTE:a:b)%", "only METADATA(DYNAMIC"),
         ("%PROTOCOL(x)%", "takes no argument"),
         ("%REQ(a b)%", "`a b` is no header name"),
         ("%REQ(a):x%", "`x` is no length"),
