@@ -23,6 +23,8 @@ pub struct AuthzExtras<'a> {
     pub id: u64,
     /// The body or the start of it, and whether it is the start only; `None` when it is not sent along.
     pub body: Option<(Bytes, bool)>,
+    /// Bytes of the body that have arrived.
+    pub received: usize,
     /// The body is sent as bytes.
     pub as_bytes: bool,
     /// What routes add.
@@ -73,6 +75,8 @@ pub enum HeaderChange {
     Set(HeaderName, HeaderValue),
     /// One more value.
     Add(HeaderName, HeaderValue),
+    /// Goes behind the first value that was there, after a comma; nothing is done without one.
+    Append(HeaderName, HeaderValue),
     /// Set where nothing was there.
     AddIfAbsent(HeaderName, HeaderValue),
     /// Replaces what was there; nothing is done without it.
@@ -90,6 +94,15 @@ impl HeaderChange {
             }
             Self::Add(name, value) => {
                 headers.append(name, value.clone());
+            }
+            Self::Append(name, value) => {
+                if let Some(first) = headers.get_mut(name)
+                    && let Ok(joined) = HeaderValue::from_bytes(
+                        &[first.as_bytes(), b",", value.as_bytes()].concat(),
+                    )
+                {
+                    *first = joined;
+                }
             }
             Self::AddIfAbsent(name, value) => {
                 headers.entry(name).or_insert_with(|| value.clone());

@@ -69,7 +69,7 @@ pub fn check_request(
             ..core::Metadata::default()
         }),
         route_metadata_context: Some(core::Metadata::default()),
-        tls_session: (filter.tls_session && facts.tls()).then(|| context::TlsSession {
+        tls_session: filter.tls_session.then(|| context::TlsSession {
             sni: facts.sni().unwrap_or_default().to_owned(),
         }),
     };
@@ -94,8 +94,6 @@ fn http_request(
             false => body = String::from_utf8_lossy(data).into_owned(),
         }
     }
-    let length = request.headers.get(http::header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     context::HttpRequest {
         id: extras.id.to_string(),
         method: request.method.to_owned(),
@@ -103,7 +101,8 @@ fn http_request(
         path: request.path.to_owned(),
         host: request.authority.to_owned(),
         scheme: request.scheme.to_owned(),
-        size: length.unwrap_or(-1),
+        // What has arrived, as Envoy counts it.
+        size: i64::try_from(extras.received).unwrap_or(i64::MAX),
         protocol: extras.protocol.to_owned(),
         body,
         raw_body,
@@ -198,7 +197,12 @@ impl Reader {
             ..AuthzChanges::default()
         };
         for option in ok.headers {
-            changes.headers.extend(self.change(option));
+            let append = appends(&option);
+            let change = self.header(option).map(|(name, value)| match append {
+                true => HeaderChange::Append(name, value),
+                false => HeaderChange::Set(name, value),
+            });
+            changes.headers.extend(change);
         }
         for name in ok.headers_to_remove {
             if let Ok(name) = HeaderName::try_from(&name) {
@@ -210,7 +214,7 @@ impl Reader {
             }
         }
         for option in ok.response_headers_to_add {
-            changes.response.extend(self.change(option));
+            changes.response.extend(self.response_change(option));
         }
         let set = ok.query_parameters_to_set.into_iter();
         changes.query_set = set.map(|one| (one.key, one.value)).collect();
@@ -229,8 +233,15 @@ impl Reader {
         });
         let mut headers = HeaderMap::new();
         for option in denied.headers {
-            if let Some(change) = self.change(option) {
-                change.apply(&mut headers);
+            let append = appends(&option);
+            match self.header(option) {
+                Some((name, value)) if append => {
+                    headers.append(name, value);
+                }
+                Some((name, value)) => {
+                    headers.insert(name, value);
+                }
+                None => {}
             }
         }
         AuthzAnswer::Denied {
@@ -241,10 +252,25 @@ impl Reader {
         }
     }
 
-    /// A change of headers.
+    /// A change of the answer's headers, of which an action speaks where the older flag does not.
     #[allow(deprecated, reason = "older services answer with the older field")]
-    fn change(&mut self, option: core::HeaderValueOption) -> Option<HeaderChange> {
+    fn response_change(&mut self, option: core::HeaderValueOption) -> Option<HeaderChange> {
+        let append = option.append.as_ref().map(|append| append.value);
         let action = option.append_action();
+        let (name, value) = self.header(option)?;
+        Some(match (append, action) {
+            (Some(true), _) | (None, HeaderAppendAction::AppendIfExistsOrAdd) => {
+                HeaderChange::Add(name, value)
+            }
+            (Some(false), _) | (None, HeaderAppendAction::OverwriteIfExistsOrAdd) => {
+                HeaderChange::Set(name, value)
+            }
+            (None, HeaderAppendAction::AddIfAbsent) => HeaderChange::AddIfAbsent(name, value),
+            (None, HeaderAppendAction::OverwriteIfExists) => HeaderChange::Overwrite(name, value),
+        })
+    }
+
+    fn header(&mut self, option: core::HeaderValueOption) -> Option<(HeaderName, HeaderValue)> {
         let header = option.header?;
         let name = HeaderName::try_from(&header.key);
         let value = match header.raw_value.is_empty() {
@@ -256,21 +282,14 @@ impl Reader {
             return None;
         };
         // How a message is framed is not for a service to say.
-        if matches!(
-            name.as_str(),
-            "content-length" | "transfer-encoding" | "connection"
-        ) {
-            return None;
-        }
-        let append = option.append.is_some_and(|append| append.value);
-        Some(match action {
-            _ if append => HeaderChange::Add(name, value),
-            HeaderAppendAction::AddIfAbsent => HeaderChange::AddIfAbsent(name, value),
-            HeaderAppendAction::OverwriteIfExists => HeaderChange::Overwrite(name, value),
-            HeaderAppendAction::AppendIfExistsOrAdd
-            | HeaderAppendAction::OverwriteIfExistsOrAdd => HeaderChange::Set(name, value),
-        })
+        let framing = ["content-length", "transfer-encoding", "connection"];
+        (!framing.contains(&name.as_str())).then_some((name, value))
     }
+}
+
+#[allow(deprecated, reason = "older services answer with the older field")]
+fn appends(option: &core::HeaderValueOption) -> bool {
+    option.append.is_some_and(|append| append.value)
 }
 
 fn values(fields: wkt::Struct, depth: usize) -> Map<String, Value> {

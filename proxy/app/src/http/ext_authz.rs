@@ -78,10 +78,12 @@ pub(crate) async fn run<C: Call>(
         filter.count(DISABLED);
         return Ok(Allowed::default());
     }
+    let sent = sent_along(exchange, parts, body, settings.body).await?;
     let extras = AuthzExtras {
         protocol: protocol(parts.version),
         id: fastrand::u64(..),
-        body: sent_along(exchange, parts, body, settings.body).await?,
+        received: body.read().len(),
+        body: sent,
         as_bytes: settings.body.is_some_and(|body| body.as_bytes),
         context: settings.context,
     };
@@ -257,23 +259,30 @@ fn change(
         || !changes.query_remove.is_empty())
 }
 
-/// The path with its parameters changed: those to remove are taken out, those to set replace all of their name.
+/// The path with its parameters changed: those to remove are taken out, those to set take the place of the first of
+/// their name, or the last place.
 fn changed_query(path: &str, changes: &AuthzChanges) -> String {
     let (plain, query) = path.split_once('?').unwrap_or((path, ""));
-    let name = |pair: &str| {
-        pair.split_once('=')
-            .map_or(pair, |(name, _)| name)
-            .to_owned()
-    };
-    let mut pairs: Vec<String> = query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .filter(|pair| !changes.query_remove.contains(&name(pair)))
-        .filter(|pair| !changes.query_set.iter().any(|(set, _)| *set == name(pair)))
-        .map(ToOwned::to_owned)
+    let mut set: Vec<(&str, Option<&str>)> = changes
+        .query_set
+        .iter()
+        .map(|(name, value)| (&**name, Some(&**value)))
         .collect();
-    let set = changes.query_set.iter();
-    pairs.extend(set.map(|(name, value)| format!("{name}={value}")));
+    let mut pairs: Vec<String> = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        if changes.query_remove.iter().any(|removed| removed == name) {
+            continue;
+        }
+        match set.iter_mut().find(|(known, _)| *known == name) {
+            None => pairs.push(pair.to_owned()),
+            Some((_, value)) => pairs.extend(value.take().map(|value| format!("{name}={value}"))),
+        }
+    }
+    let rest = set
+        .iter()
+        .filter_map(|(name, value)| Some((name, (*value)?)));
+    pairs.extend(rest.map(|(name, value)| format!("{name}={value}")));
     match pairs.is_empty() {
         true => plain.to_owned(),
         false => format!("{plain}?{}", pairs.join("&")),
