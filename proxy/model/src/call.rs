@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE};
+use http::uri::Authority;
 use http::{Method, Request, StatusCode};
 
 use crate::cluster::ClusterRef;
@@ -149,7 +150,7 @@ pub fn grpc_head<B>(request: &mut Request<B>, cluster: &ClusterRef, settings: Gr
     let authority = settings
         .authority
         .cloned()
-        .or_else(|| HeaderValue::from_str(cluster.name()).ok());
+        .or_else(|| default_authority(cluster.name()));
     if let Some(authority) = authority {
         headers.insert(HOST, authority);
     }
@@ -165,6 +166,15 @@ pub fn grpc_head<B>(request: &mut Request<B>, cluster: &ClusterRef, settings: Gr
     for (name, value) in settings.metadata {
         headers.append(name, value.clone());
     }
+}
+
+/// The cluster's name, or the host in it where the name is no authority, such as `outbound|80||a.b`.
+fn default_authority(name: &str) -> Option<HeaderValue> {
+    let host = match Authority::try_from(name) {
+        Ok(_) => name,
+        Err(_) => name.rsplit('|').next().unwrap_or_default(),
+    };
+    HeaderValue::from_str(host).ok()
 }
 
 /// A message with the frame that gRPC gives it.
