@@ -1,6 +1,7 @@
 //! An overloaded process refuses requests, also while clients reset theirs (S25).
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -85,7 +86,7 @@ fn shedding_goes_on_while_streams_are_reset() {
             process.press(if round % 2 == 0 { 1.0 } else { 0.0 });
             // Sent, and given up before or while it is refused.
             let mut given_up = Box::pin(sender.send_request(request()));
-            let _ = futures_util::poll!(&mut given_up);
+            let _ = std::future::poll_fn(|cx| Poll::Ready(given_up.as_mut().poll(cx))).await;
             if round % 3 == 0 {
                 tokio::task::yield_now().await;
             }
