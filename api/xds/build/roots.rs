@@ -119,6 +119,11 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy.config.overload.v3.ShrinkHeapConfig",
     "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate",
     "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig",
+    "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+    "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig",
+    "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig",
+    "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
+    "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig",
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
     // Containers and well-known types.
     "xds.type.v3.TypedStruct",

@@ -6,8 +6,8 @@ mod client;
 mod http2;
 mod observation;
 mod process;
-mod spans;
 mod rate_limiter;
+mod spans;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -99,7 +99,10 @@ async fn one(
 /// What was asked, on one line.
 fn text(message: &RateLimitRequest) -> String {
     let descriptors = message.descriptors.iter().map(|one| {
-        let entries = one.entries.iter().map(|it| format!("{}={}", it.key, it.value));
+        let entries = one
+            .entries
+            .iter()
+            .map(|it| format!("{}={}", it.key, it.value));
         let mut text = entries.collect::<Vec<_>>().join(",");
         if let Some(limit) = &one.limit {
             text += &format!(" limit {} {}", limit.requests_per_unit, limit.unit);

@@ -19,7 +19,7 @@ pub use ext_authz::{
     AuthzAnswer, AuthzChanges, AuthzExtras, HeaderChange, check_request, grpc_answer, http_answer,
     http_request,
 };
-pub use fault::{Injected, inject};
+pub use fault::{ActiveFault, Injected, inject};
 pub use global_rate_limit::{Limit, LimitAnswer, append_headers, ask_limit};
 pub use health::{HealthVerdict, health};
 pub use jwt::{JwtEffects, JwtStatus, KeysOf, authenticate, has_token, own_headers};

@@ -17,7 +17,7 @@ use lateen_proxy_relay::exchange::{self, Turn, exchange, peer_of};
 use lateen_proxy_relay::http::{ConnectionFacts, KnownCluster};
 use lateen_proxy_relay::splice::splice;
 use lateen_proxy_relay::tcp::{TcpEnd, Transferred, copy};
-use lateen_proxy_route::{choose_cluster, source_hash};
+use lateen_proxy_route::{Chosen, choose_cluster, source_hash};
 use lateen_proxy_telemetry::{Exchange, Flags, Peer, TCP_REPORT_INTERVAL, TcpRecord, TcpReporter};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
@@ -183,7 +183,11 @@ impl Session {
     async fn connect(&mut self, proxy: &TcpProxy, passed: &Passed) -> Option<TcpUpstream> {
         let chosen = match &passed.cluster {
             Some(named) => named.as_ref().map(|slot| (slot, None)),
-            None => choose_cluster(&proxy.cluster, fastrand::u64(..)),
+            None => match choose_cluster(&proxy.cluster, fastrand::u64(..)) {
+                Some((Chosen::Slot(slot), weighted)) => Some((slot, weighted)),
+                // A connection has no headers; no configuration says so.
+                Some((Chosen::Header(_), _)) | None => None,
+            },
         };
         let subset = match chosen.and_then(|(_, weighted)| weighted) {
             Some(weighted) => weighted.subset.as_deref(),

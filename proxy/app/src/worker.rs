@@ -154,7 +154,13 @@ impl Worker {
         let balancer = Rc::new(Balancer::system(blueprint.origin));
         let pools: Rc<Pools<RequestBody>> = Rc::default();
         let own_uri = blueprint.own_uri.clone();
-        let mut http = HttpWorker::new(recorder, blueprint.own.clone(), own_uri);
+        let state = Arc::clone(&blueprint.state);
+        let find = move |name: &str| {
+            let slot = state.clusters().known(name)?;
+            let there = slot.load().is_some();
+            there.then_some(slot)
+        };
+        let mut http = HttpWorker::new(recorder, blueprint.own.clone(), own_uri).finding(find);
         http.service_cluster = Arc::clone(&blueprint.service_cluster);
         http.overload.clone_from(&blueprint.overload);
         http.node = blueprint.identity.clone();

@@ -194,6 +194,9 @@ impl FilterOverride {
     #[must_use]
     fn over(&self, above: &Self) -> Self {
         match (self, above) {
+            (Self::Cors(Some(own)), Self::Cors(Some(above))) => {
+                Self::Cors(Some(Arc::new(own.over(above))))
+            }
             (Self::ExtAuthz(own), Self::ExtAuthz(above)) => Self::ExtAuthz(own.over(above)),
             (own, _) => own.clone(),
         }

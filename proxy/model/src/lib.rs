@@ -18,6 +18,7 @@ mod facts;
 mod filter;
 mod filter_stats;
 mod global_rate_limit;
+mod head;
 mod health_check;
 mod health_filter;
 mod jwks;
@@ -45,6 +46,7 @@ mod subset;
 mod tls;
 mod tracing;
 mod upstream;
+mod wildcard;
 
 pub use address::{ClientAddr, LocalAddr, OriginalDst};
 pub use breakers::{ActiveRequest, Breakers, CircuitBreakers, ClusterShared, Gauge, RetryBudget};
@@ -71,6 +73,10 @@ pub use filter_stats::{CounterTable, FilterStats};
 pub use global_rate_limit::{
     ConnectionRateLimit, GlobalRateLimit, GlobalRateLimitRoute, GrpcService, RequestOrigin,
 };
+pub use head::{
+    ClientSource, Comparison, EscapedSlashes, HeadOptions, LocalReplies, ReplyFilter, ReplyMapper,
+    RouterOptions, StripPort,
+};
 pub use health_check::{
     ActiveHealth, CheckKind, CheckStats, CheckTimes, EndpointCheck, GrpcCheck, HealthCheck,
     HttpCheck, TcpCheck,
@@ -95,11 +101,14 @@ pub use local_rate_limit::{
     LocalRateLimit, LocalVerdict, TokenBucket,
 };
 pub use matcher::{
-    HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, RequestView, StringMatcher,
+    CookieMatcher, HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, RequestView,
+    StringMatcher, cookie,
 };
 pub use metadata_matcher::{MetadataMatcher, ValueMatcher};
 pub use metric::{MetricOverrides, MetricRule};
-pub use mutation::HeaderMutations;
+pub use mutation::{
+    AppendAction, Expand, HeaderMutations, HeaderRule, HeaderText, NoTemplates, Template,
+};
 pub use network::{ConnectionFilter, ConnectionLimit, ConnectionPermit, NetworkFilterEntry};
 pub use outlier::{Detector, InARow, OutlierDetection, OutlierStats, RateDetector};
 pub use overload::{
@@ -118,10 +127,11 @@ pub use rate_limit::{
 };
 pub use rbac::{Condition, NetworkRbac, Rbac, RbacAction, RbacFilter, RbacPolicy};
 pub use route::{
-    Backoff, ClusterChoice, CorsPolicy, DirectResponse, Fault, FaultAbort, HashPolicy, HashSubject,
-    HostRewrite, Mirror, PathMatcher, PathRewrite, Percentage, Redirect, RequireTls, RetryOn,
-    RetryPolicy, Rewrite, Route, RouteAction, RouteForward, RouteMatch, RouteTable, RouteTableRef,
-    VirtualHost, WeightedCluster,
+    Backoff, BodyFormat, ClusterChoice, CorsPolicy, DirectResponse, Fault, FaultAbort, FaultRate,
+    GrpcStream, HashPolicy, HashSubject, HeaderShare, HostRewrite, Mirror, NamedCluster,
+    PathMatcher, PathRewrite, Percentage, RateLimitedBackoff, Redirect, RequireTls, ResetHeader,
+    RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteForward, RouteMatch, RouteTable,
+    RouteTableRef, TlsCondition, VirtualHost, WeightedCluster, WeightedDraw,
 };
 pub use slot::Slot;
 pub use socket::{BACKLOG, ListenSocket, Pipe, SocketOption};
@@ -141,3 +151,4 @@ pub use upstream::{
     Balance, Choice, Dial, LoadReport, Outcome, ResetReason, SendFailure, Target,
     UpstreamConnection,
 };
+pub use wildcard::Wildcards;

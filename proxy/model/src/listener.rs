@@ -8,6 +8,7 @@ use crate::chain::{ChainLookup, ChainMatch, Connection, Overlap};
 use crate::cluster::ClusterRef;
 use crate::codec::{CodecType, Http1Options, Http2Options};
 use crate::filter::FilterEntry;
+use crate::head::{HeadOptions, RouterOptions};
 use crate::listener_filters::ListenerFilters;
 use crate::metric::MetricOverrides;
 use crate::network::{ConnectionLimit, NetworkFilterEntry};
@@ -302,6 +303,12 @@ pub struct HttpManager {
     pub max_requests_per_connection: Option<u32>,
     /// Access logs.
     pub access_log: Vec<AccessLogRef>,
+    /// Longest life of a stream; `None` is no limit.
+    pub max_stream_duration: Option<Duration>,
+    /// What is done with heads.
+    pub head: HeadOptions,
+    /// The router's own options.
+    pub router: RouterOptions,
 }
 
 impl ChainTable {
@@ -352,7 +359,7 @@ impl TcpProxy {
     pub fn single_cluster(&self) -> Option<&ClusterRef> {
         match &self.cluster {
             ClusterChoice::One(cluster) => Some(cluster),
-            ClusterChoice::Weighted { .. } => None,
+            ClusterChoice::Header(_) | ClusterChoice::Weighted { .. } => None,
         }
     }
 }

@@ -207,24 +207,66 @@ pub struct QueryMatcher {
     pub name: Box<str>,
     /// Condition on its first value; `None` asks only for presence.
     pub value: Option<StringMatcher>,
+    /// It must not be there.
+    pub absent: bool,
 }
 
 impl QueryMatcher {
     /// Whether `path` (with its query) satisfies the condition.
     pub fn matches(&self, path: &str) -> bool {
         let Some((_, query)) = path.split_once('?') else {
-            return false;
+            return self.absent;
         };
         query
             .split('&')
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
             .find(|(name, _)| *name == &*self.name)
-            .is_some_and(|(_, value)| {
-                self.value
-                    .as_ref()
-                    .is_none_or(|matcher| matcher.matches(value))
+            .map_or(self.absent, |(_, value)| {
+                !self.absent
+                    && self
+                        .value
+                        .as_ref()
+                        .is_none_or(|matcher| matcher.matches(value))
             })
     }
+}
+
+/// A condition on a cookie; one that is absent satisfies no condition, and every inverted one.
+#[derive(Clone, Debug)]
+pub struct CookieMatcher {
+    /// Name.
+    pub name: Box<str>,
+    /// Condition on its value.
+    pub value: StringMatcher,
+    /// The condition must not hold.
+    pub invert: bool,
+}
+
+impl CookieMatcher {
+    /// Whether the request's cookies satisfy the condition.
+    pub fn matches(&self, headers: &HeaderMap) -> bool {
+        let value = cookie(headers, &self.name);
+        let held = value
+            .and_then(|value| std::str::from_utf8(value).ok())
+            .is_some_and(|value| self.value.matches(value));
+        held != self.invert
+    }
+}
+
+/// The first value of a cookie; quotes around it do not count.
+pub fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    let lines = headers.get_all(http::header::COOKIE).iter();
+    let value = lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .find_map(|pair| {
+            pair.trim_ascii()
+                .strip_prefix(name.as_bytes())?
+                .strip_prefix(b"=")
+        })?;
+    let bare = value
+        .strip_prefix(b"\"")
+        .and_then(|value| value.strip_suffix(b"\""));
+    Some(bare.unwrap_or(value))
 }
 
 fn starts_with(text: &[u8], value: &[u8], ignore_case: bool) -> bool {
@@ -303,6 +345,7 @@ mod tests {
                 value: "2".into(),
                 ignore_case: false,
             }),
+            absent: false,
         };
         assert!(matcher.matches("/a?x=1&v=2"));
         assert!(!matcher.matches("/a?v=3"));

@@ -11,14 +11,17 @@ use http::header::{HeaderName, HeaderValue};
 use http::uri::Scheme;
 use regex::Regex;
 
+use crate::Gauge;
 use crate::cluster::ClusterRef;
 use crate::filter::Overrides;
-use crate::matcher::{HeaderMatcher, QueryMatcher, StringMatcher};
-use crate::mutation::HeaderMutations;
+use crate::matcher::{CookieMatcher, HeaderMatcher, QueryMatcher, StringMatcher};
+use crate::metadata_matcher::MetadataMatcher;
+use crate::mutation::{HeaderMutations, HeaderText, Template};
 use crate::rate_limit::RouteRateLimits;
 use crate::slot::Slot;
 use crate::subset::SubsetRef;
 use crate::tracing::RouteTracing;
+use crate::wildcard::Wildcards;
 
 /// The slot of a route table, filled by RDS or inline.
 pub type RouteTableRef = Arc<Slot<RouteTable>>;
@@ -46,10 +49,10 @@ pub struct RouteTable {
     pub hosts: Vec<Arc<VirtualHost>>,
     /// Host, lower case, to index in `hosts`.
     pub exact: HashMap<Box<str>, usize, RandomState>,
-    /// What follows the `*` of `*.x`, longest first.
-    pub suffix: Vec<(Box<str>, usize)>,
-    /// What precedes the `*` of `x.*`, longest first.
-    pub prefix: Vec<(Box<str>, usize)>,
+    /// What follows the `*` of `*.x`.
+    pub suffix: Wildcards,
+    /// What precedes the `*` of `x.*`.
+    pub prefix: Wildcards,
     /// The host `*`.
     pub any: Option<usize>,
     /// The port is taken off the request's host before it is compared.
@@ -58,6 +61,12 @@ pub struct RouteTable {
     pub request_headers: HeaderMutations,
     /// The same for answers.
     pub response_headers: HeaderMutations,
+    /// Header changes of the table come first and those of the route last.
+    pub most_specific_last: bool,
+    /// Path parameters (`;x=y` at the end of a segment) do not count where paths are compared.
+    pub ignore_path_parameters: bool,
+    /// Headers taken from requests of the outside.
+    pub internal_only: Vec<HeaderName>,
 }
 
 /// Whether plain-text requests are sent elsewhere.
@@ -68,6 +77,8 @@ pub enum RequireTls {
     None,
     /// Every plain-text request is redirected to https (301).
     All,
+    /// Those from outside are.
+    External,
 }
 
 /// One virtual host.
@@ -79,6 +90,8 @@ pub struct VirtualHost {
     pub routes: Vec<Arc<Route>>,
     /// `x-envoy-attempt-count` is sent upstream.
     pub include_attempt_count: bool,
+    /// `x-envoy-attempt-count` is sent downstream.
+    pub attempt_count_in_response: bool,
     /// Redirect to https.
     pub require_tls: RequireTls,
     /// Header changes of all its routes.
@@ -115,6 +128,8 @@ pub enum PathMatcher {
     },
     /// Full match.
     Regex(Regex),
+    /// A CONNECT request; no other condition on the path holds for one.
+    Connect,
 }
 
 /// What a request must look like.
@@ -126,10 +141,25 @@ pub struct RouteMatch {
     pub headers: Vec<HeaderMatcher>,
     /// Query parameters; all must hold.
     pub query: Vec<QueryMatcher>,
+    /// Cookies; all must hold.
+    pub cookies: Vec<CookieMatcher>,
+    /// The client's certificate.
+    pub tls: Option<TlsCondition>,
+    /// What filters left; all must hold.
+    pub metadata: Vec<MetadataMatcher>,
     /// Share of matching requests that take the route.
     pub fraction: Option<Percentage>,
     /// Only gRPC requests.
     pub grpc: bool,
+}
+
+/// A condition on the client's certificate; `None` does not ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsCondition {
+    /// There is one.
+    pub presented: Option<bool>,
+    /// It was verified.
+    pub validated: Option<bool>,
 }
 
 /// One route.
@@ -175,14 +205,24 @@ pub struct RouteForward {
     pub timeout: Option<Duration>,
     /// Highest value of `grpc-timeout` taken over as timeout; `Some(0)` any; `None` the header is ignored.
     pub grpc_timeout_max: Option<Duration>,
+    /// Taken off the client's `grpc-timeout`.
+    pub grpc_timeout_offset: Duration,
+    /// Longest life of the stream; `None` is the connection manager's, zero no limit.
+    pub max_stream: Option<Duration>,
+    /// How `grpc-timeout` limits the life of the stream.
+    pub grpc_stream: Option<GrpcStream>,
     /// Time without any byte either way; `None` is the connection manager's.
     pub idle_timeout: Option<Duration>,
+    /// Bytes of a request's body kept for tries; `None` is the listener's.
+    pub buffer_limit: Option<usize>,
     /// Retries.
     pub retry: Option<Arc<RetryPolicy>>,
     /// Path changes.
     pub path_rewrite: Option<PathRewrite>,
     /// Host changes.
     pub host_rewrite: Option<HostRewrite>,
+    /// A host that is changed is added to `x-forwarded-host`.
+    pub append_forwarded_host: bool,
     /// Copies sent elsewhere.
     pub mirrors: Vec<Mirror>,
     /// For consistent hashing.
@@ -193,8 +233,17 @@ pub struct RouteForward {
     pub subset: Option<SubsetRef>,
     /// Requests count against the limits of high priority.
     pub high: bool,
-    /// Upgrades allowed on this route beside the connection manager's, lower case.
-    pub upgrades: Vec<Box<str>>,
+    /// Upgrades that this route allows or forbids, lower case; others are as the connection manager says.
+    pub upgrades: Vec<(Box<str>, bool)>,
+}
+
+/// How `grpc-timeout` limits the life of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcStream {
+    /// Highest value taken over; zero any.
+    pub max: Duration,
+    /// Taken off.
+    pub offset: Duration,
 }
 
 /// The cluster of a route.
@@ -202,20 +251,35 @@ pub struct RouteForward {
 pub enum ClusterChoice {
     /// Always this one.
     One(ClusterRef),
+    /// The one that this header names.
+    Header(HeaderName),
     /// By weight.
     Weighted {
         /// Candidates.
         clusters: Vec<WeightedCluster>,
         /// Sum of weights, above 0.
         total: u32,
+        /// Where the draw comes from.
+        draw: WeightedDraw,
     },
+}
+
+/// Where the draw for weighted clusters comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WeightedDraw {
+    /// Chance.
+    Random,
+    /// A number in this header, or chance.
+    Header(HeaderName),
+    /// The hash of the route's policies, or chance.
+    Hash,
 }
 
 /// One candidate of [`ClusterChoice::Weighted`].
 #[derive(Debug)]
 pub struct WeightedCluster {
     /// Cluster.
-    pub cluster: ClusterRef,
+    pub cluster: NamedCluster,
     /// Share of the total.
     pub weight: u32,
     /// Labels that the endpoint must have, with those of the route.
@@ -230,6 +294,15 @@ pub struct WeightedCluster {
     pub overrides: Option<Overrides>,
 }
 
+/// A cluster, by its name or by what a header says.
+#[derive(Clone, Debug)]
+pub enum NamedCluster {
+    /// This one.
+    Fixed(ClusterRef),
+    /// The one that this header names.
+    Header(HeaderName),
+}
+
 /// A change of the path.
 #[derive(Clone, Debug)]
 pub enum PathRewrite {
@@ -242,6 +315,8 @@ pub enum PathRewrite {
         /// Replacement in the `regex` crate's syntax.
         replacement: Box<str>,
     },
+    /// The path becomes this text.
+    Template(Template),
 }
 
 /// A change of `:authority`.
@@ -251,17 +326,27 @@ pub enum HostRewrite {
     Literal(HeaderValue),
     /// To the endpoint's host name.
     Auto,
+    /// To what this header says, when it says anything.
+    Header(HeaderName),
+    /// To the path, changed.
+    Path(Rewrite),
+    /// To this text.
+    Template(Template),
 }
 
 /// A copy of each request, whose answer is dropped.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Mirror {
     /// Where to.
-    pub cluster: ClusterRef,
+    pub cluster: NamedCluster,
     /// Share of requests.
     pub fraction: Percentage,
     /// `-shadow` is appended to the host.
     pub shadow_suffix: bool,
+    /// Host of copies.
+    pub host: Option<HeaderValue>,
+    /// Header changes of copies, one after the other.
+    pub headers: Vec<HeaderMutations>,
 }
 
 /// A part of a request's hash.
@@ -347,6 +432,36 @@ impl RetryOn {
     /// HTTP/3 post-connect failure; kept so that a policy reads back as written.
     pub const HTTP3_POST_CONNECT: Self = Self(1 << 15);
 
+    /// The condition of this name, of either kind.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "5xx" => Self::FIVE_XX,
+            "gateway-error" => Self::GATEWAY_ERROR,
+            "reset" => Self::RESET,
+            "reset-before-request" => Self::RESET_BEFORE_REQUEST,
+            "connect-failure" => Self::CONNECT_FAILURE,
+            "retriable-4xx" => Self::RETRIABLE_4XX,
+            "refused-stream" => Self::REFUSED_STREAM,
+            "retriable-status-codes" => Self::RETRIABLE_STATUS_CODES,
+            "retriable-headers" => Self::RETRIABLE_HEADERS,
+            "envoy-ratelimited" => Self::ENVOY_RATELIMITED,
+            "http3-post-connect-failure" => Self::HTTP3_POST_CONNECT,
+            name => return Self::named_grpc(name),
+        })
+    }
+
+    /// The condition on a gRPC status of this name.
+    pub fn named_grpc(name: &str) -> Option<Self> {
+        Some(match name {
+            "cancelled" => Self::GRPC_CANCELLED,
+            "deadline-exceeded" => Self::GRPC_DEADLINE_EXCEEDED,
+            "internal" => Self::GRPC_INTERNAL,
+            "resource-exhausted" => Self::GRPC_RESOURCE_EXHAUSTED,
+            "unavailable" => Self::GRPC_UNAVAILABLE,
+            _ => return None,
+        })
+    }
+
     /// Whether any condition of `other` is asked for.
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -368,8 +483,26 @@ pub struct Backoff {
     pub max: Duration,
 }
 
+/// A header that says when to try again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResetHeader {
+    /// Name.
+    pub name: HeaderName,
+    /// Its value is a Unix time in seconds; else it is a number of seconds from now.
+    pub unix: bool,
+}
+
+/// Waiting times that the upstream asks for.
+#[derive(Clone, Debug)]
+pub struct RateLimitedBackoff {
+    /// Headers, the first that can be read counts.
+    pub headers: Vec<ResetHeader>,
+    /// Longest wait that is taken over.
+    pub max: Duration,
+}
+
 /// When and how often a request is tried again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RetryPolicy {
     /// Conditions.
     pub on: RetryOn,
@@ -381,6 +514,12 @@ pub struct RetryPolicy {
     pub statuses: Vec<StatusCode>,
     /// Headers of an answer for [`RetryOn::RETRIABLE_HEADERS`].
     pub headers: Vec<HeaderMatcher>,
+    /// Only requests for which one of these holds are tried again; empty is all.
+    pub request_headers: Vec<HeaderMatcher>,
+    /// Time without a byte of one try's answer.
+    pub per_try_idle: Option<Duration>,
+    /// Waiting times that the upstream asks for.
+    pub rate_limited: Option<RateLimitedBackoff>,
     /// Endpoints already tried are avoided.
     pub avoid_previous_hosts: bool,
     /// Choices made before a previous host is taken after all.
@@ -404,6 +543,8 @@ pub struct Redirect {
     pub path: Option<Box<str>>,
     /// Replaces the matched prefix.
     pub prefix: Option<Box<str>>,
+    /// Every match is replaced.
+    pub rewrite: Option<Rewrite>,
     /// The query is dropped.
     pub strip_query: bool,
     /// Status, 301 by default.
@@ -417,6 +558,17 @@ pub struct DirectResponse {
     pub status: StatusCode,
     /// Body, at most 1 MiB.
     pub body: Bytes,
+    /// What is made of it.
+    pub format: Option<BodyFormat>,
+}
+
+/// How the body of an answer made here is written.
+#[derive(Clone, Debug)]
+pub struct BodyFormat {
+    /// Text.
+    pub text: Template,
+    /// Its type.
+    pub content_type: HeaderText,
 }
 
 /// Injected faults.
@@ -428,6 +580,40 @@ pub struct Fault {
     pub abort: Option<(FaultAbort, Percentage)>,
     /// All must hold for a fault to apply.
     pub headers: Vec<HeaderMatcher>,
+    /// Delays that requests ask for.
+    pub delay_by_header: Option<HeaderShare>,
+    /// Aborts that requests ask for.
+    pub abort_by_header: Option<HeaderShare>,
+    /// Body of aborts, in place of Envoy's.
+    pub abort_body: Option<Bytes>,
+    /// How fast answers are sent.
+    pub rate: Option<(FaultRate, HeaderShare)>,
+    /// Only requests to this cluster.
+    pub cluster: Option<Box<str>>,
+    /// Only requests of these nodes (`x-envoy-downstream-service-node`); empty is all.
+    pub nodes: Vec<Box<str>>,
+    /// Requests under way with a fault, at most.
+    pub max_active: Option<u32>,
+    /// Those that are.
+    pub active: Arc<Gauge>,
+}
+
+/// A share of requests that a header may make smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderShare {
+    /// The share, and the most that a header may ask for.
+    pub share: Percentage,
+    /// What 1 means in that header, in parts per million.
+    pub unit: u32,
+}
+
+/// How fast an answer is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultRate {
+    /// KiB a second.
+    Fixed(u64),
+    /// As a header says.
+    Header,
 }
 
 /// How a request is aborted.
@@ -439,9 +625,11 @@ pub enum FaultAbort {
     Grpc(u32),
 }
 
-/// Cross-origin resource sharing.
+/// Cross-origin resource sharing. What a level leaves out comes from the next less specific one.
 #[derive(Clone, Debug, Default)]
 pub struct CorsPolicy {
+    /// Share of requests that it holds for; that of the most specific level counts.
+    pub enabled: Option<Percentage>,
     /// Origins allowed.
     pub origins: Vec<StringMatcher>,
     /// `access-control-allow-methods`.
@@ -453,9 +641,110 @@ pub struct CorsPolicy {
     /// `access-control-max-age`, seconds.
     pub max_age: Option<HeaderValue>,
     /// `access-control-allow-credentials: true`.
-    pub credentials: bool,
-    /// Pre-flights whose origin does not match are forwarded.
-    pub forward_unmatched_preflights: bool,
+    pub credentials: Option<bool>,
+    /// Pre-flights may ask for `access-control-allow-private-network`.
+    pub private_network: Option<bool>,
+    /// Pre-flights whose origin does not match are forwarded; so they are when nothing is said.
+    pub forward_unmatched_preflights: Option<bool>,
+}
+
+impl CorsPolicy {
+    /// This policy over one of a less specific level.
+    #[must_use]
+    pub fn over(&self, above: &Self) -> Self {
+        let or = |own: &Option<HeaderValue>, above: &Option<HeaderValue>| {
+            own.clone().or_else(|| above.clone())
+        };
+        Self {
+            enabled: Some(self.enabled.unwrap_or(Percentage::ALL)),
+            origins: match self.origins.is_empty() {
+                true => above.origins.clone(),
+                false => self.origins.clone(),
+            },
+            methods: or(&self.methods, &above.methods),
+            headers: or(&self.headers, &above.headers),
+            expose: or(&self.expose, &above.expose),
+            max_age: or(&self.max_age, &above.max_age),
+            credentials: self.credentials.or(above.credentials),
+            private_network: self.private_network.or(above.private_network),
+            forward_unmatched_preflights: self
+                .forward_unmatched_preflights
+                .or(above.forward_unmatched_preflights),
+        }
+    }
+
+    /// Whether it holds for a request with the draw `0..1_000_000`.
+    pub fn holds(&self, draw: impl FnOnce() -> u32) -> bool {
+        match self.enabled {
+            None | Some(Percentage::ALL) => true,
+            Some(share) => share.holds(draw()),
+        }
+    }
+}
+
+impl RouteForward {
+    /// Sends requests to a cluster and does nothing else.
+    pub fn to(cluster: ClusterChoice) -> Self {
+        Self {
+            cluster,
+            cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
+            timeout: None,
+            grpc_timeout_max: None,
+            grpc_timeout_offset: Duration::ZERO,
+            max_stream: None,
+            grpc_stream: None,
+            idle_timeout: None,
+            buffer_limit: None,
+            retry: None,
+            path_rewrite: None,
+            host_rewrite: None,
+            append_forwarded_host: false,
+            mirrors: Vec::new(),
+            hash: Vec::new(),
+            rate_limits: None,
+            subset: None,
+            high: false,
+            upgrades: Vec::new(),
+        }
+    }
+}
+
+impl RouteMatch {
+    /// A condition on the path alone.
+    pub fn on(path: PathMatcher) -> Self {
+        Self {
+            path,
+            headers: Vec::new(),
+            query: Vec::new(),
+            cookies: Vec::new(),
+            tls: None,
+            metadata: Vec::new(),
+            fraction: None,
+            grpc: false,
+        }
+    }
+}
+
+impl Default for RetryPolicy {
+    /// One retry, on no condition, with Envoy's waiting times.
+    fn default() -> Self {
+        Self {
+            on: RetryOn::default(),
+            retries: 1,
+            per_try_timeout: None,
+            statuses: Vec::new(),
+            headers: Vec::new(),
+            request_headers: Vec::new(),
+            per_try_idle: None,
+            rate_limited: None,
+            avoid_previous_hosts: false,
+            host_selection_attempts: 1,
+            backoff: Backoff {
+                base: Duration::from_millis(25),
+                max: Duration::from_millis(250),
+            },
+        }
+    }
 }
 
 impl PathMatcher {
@@ -476,6 +765,7 @@ impl PathMatcher {
                     && matches!(path.as_bytes().get(value.len()), None | Some(b'/'))
             }
             Self::Regex(regex) => regex.is_match(path),
+            Self::Connect => false,
         }
     }
 
@@ -485,7 +775,7 @@ impl PathMatcher {
             Self::Prefix { value, .. } | Self::SegmentPrefix { value, .. } => {
                 value.len().min(path.len())
             }
-            Self::Exact { .. } | Self::Regex(_) => path.len(),
+            Self::Exact { .. } | Self::Regex(_) | Self::Connect => path.len(),
         }
     }
 }

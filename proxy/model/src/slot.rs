@@ -1,8 +1,12 @@
 //! Late-bound references between resources.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use arc_swap::{ArcSwapOption, Guard};
 
@@ -14,6 +18,15 @@ pub struct Slot<T> {
     name: Arc<str>,
     id: u64,
     value: ArcSwapOption<T>,
+    /// Who waits for a first value; nobody but for route tables that are not there yet.
+    waiting: Mutex<BTreeMap<u64, Waker>>,
+}
+
+/// Waits until a slot has a value.
+#[derive(Debug)]
+pub struct Known<'s, T> {
+    slot: &'s Slot<T>,
+    id: u64,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -25,6 +38,7 @@ impl<T> Slot<T> {
             name: name.into(),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             value: ArcSwapOption::empty(),
+            waiting: Mutex::default(),
         })
     }
 
@@ -57,7 +71,49 @@ impl<T> Slot<T> {
 
     /// Replaces the value; `None` removes it.
     pub fn store(&self, value: Option<Arc<T>>) {
+        let there = value.is_some();
         self.value.store(value);
+        if there {
+            for (_, waker) in std::mem::take(&mut *self.waiting()) {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Resolves when there is a value.
+    pub fn known(&self) -> Known<'_, T> {
+        Known {
+            slot: self,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Future for Known<'_, T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.slot.load().is_some() {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.slot.waiting();
+        waiting.insert(self.id, cx.waker().clone());
+        drop(waiting);
+        // A value may have come before this one was in the list.
+        match self.slot.load().is_some() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for Known<'_, T> {
+    fn drop(&mut self) {
+        self.slot.waiting().remove(&self.id);
     }
 }
 

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue};
 use http::{StatusCode, header};
-use lateen_proxy_model::{DirectResponse, Redirect, RequestView, Route, RouteTable, VirtualHost};
+use lateen_proxy_model::{
+    BodyFormat, DirectResponse, Expand, Redirect, RequestView, Route, RouteTable, VirtualHost,
+};
 
 use crate::find::path_only;
+use crate::finish::finish_response;
 
 /// An answer made without an upstream.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct Answer<'a> {
     pub location: Option<HeaderValue>,
     /// Body; may be empty. Its type is `text/plain`.
     pub body: Bytes,
+    /// What is made of the body.
+    pub format: Option<&'a BodyFormat>,
 }
 
 type At<'a> = (&'a RouteTable, &'a Arc<VirtualHost>, &'a Arc<Route>);
@@ -42,6 +47,7 @@ impl<'a> Answer<'a> {
             status: StatusCode::MOVED_PERMANENTLY,
             location: None,
             body: Bytes::new(),
+            format: None,
         }
         .with_location(location)
     }
@@ -54,6 +60,7 @@ impl<'a> Answer<'a> {
             status: direct.status,
             location: None,
             body: direct.body.clone(),
+            format: direct.format.as_ref(),
         }
     }
 
@@ -69,20 +76,17 @@ impl<'a> Answer<'a> {
             status: redirect.status,
             location: None,
             body: Bytes::new(),
+            format: None,
         }
         .with_location(location(route, redirect, request))
     }
 
     /// Sets `Location` and applies the header changes of route, virtual host and table.
-    pub fn finish_response(&self, headers: &mut HeaderMap) {
+    pub fn finish_response(&self, headers: &mut HeaderMap, expand: &dyn Expand) {
         if let Some(location) = &self.location {
             headers.insert(header::LOCATION, location.clone());
         }
-        if let Some(route) = self.route {
-            route.response_headers.apply(headers);
-        }
-        self.host.response_headers.apply(headers);
-        self.table.response_headers.apply(headers);
+        finish_response((self.table, self.host, self.route), headers, expand);
     }
 
     /// A host or path that cannot stand in a header makes the request a bad one.
@@ -141,6 +145,13 @@ fn new_path(route: &Route, redirect: &Redirect, path: &str) -> String {
                 .unwrap_or_default();
             format!("{prefix}{rest}{kept}")
         }
-        (None, None) => format!("{}{kept}", path_only(path)),
+        (None, None) => match &redirect.rewrite {
+            Some(rewrite) => {
+                let old = path_only(path);
+                let new = rewrite.pattern.replace_all(old, &*rewrite.replacement);
+                format!("{new}{kept}")
+            }
+            None => format!("{}{kept}", path_only(path)),
+        },
     }
 }

@@ -1,7 +1,12 @@
 //! Cross-origin resource sharing, as Envoy's `cors` filter does it.
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use lateen_proxy_model::{CorsPolicy, RequestView};
+
+static PRIVATE_ASKED: HeaderName =
+    HeaderName::from_static("access-control-request-private-network");
+static PRIVATE_GRANTED: HeaderName =
+    HeaderName::from_static("access-control-allow-private-network");
 
 /// What a cross-origin policy makes of a request.
 #[derive(Clone, Debug)]
@@ -25,7 +30,7 @@ impl CorsGrant<'_> {
     /// Puts the headers of the grant into an answer.
     pub fn apply(&self, headers: &mut HeaderMap) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin.clone());
-        if self.policy.credentials {
+        if self.policy.credentials == Some(true) {
             headers.insert(
                 header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
                 HeaderValue::from_static("true"),
@@ -55,20 +60,28 @@ pub fn cors<'a>(policy: &'a CorsPolicy, request: &RequestView<'_>) -> Cors<'a> {
             .get(header::ACCESS_CONTROL_REQUEST_METHOD)
             .is_some_and(|method| !method.is_empty());
     match (allowed, preflight) {
-        (true, true) => Cors::Preflight(preflight_answer(policy, origin)),
+        (true, true) => Cors::Preflight(preflight_answer(policy, Some(origin), request.headers)),
         (true, false) => Cors::Granted(CorsGrant {
             policy,
             origin: origin.clone(),
         }),
-        (false, true) if !policy.forward_unmatched_preflights => Cors::Preflight(HeaderMap::new()),
+        (false, true) if policy.forward_unmatched_preflights == Some(false) => {
+            Cors::Preflight(preflight_answer(policy, None, request.headers))
+        }
         (false, _) => Cors::Pass,
     }
 }
 
-fn preflight_answer(policy: &CorsPolicy, origin: &HeaderValue) -> HeaderMap {
+fn preflight_answer(
+    policy: &CorsPolicy,
+    origin: Option<&HeaderValue>,
+    request: &HeaderMap,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-    if policy.credentials {
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    }
+    if policy.credentials == Some(true) {
         headers.insert(
             header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
             HeaderValue::from_static("true"),
@@ -83,6 +96,10 @@ fn preflight_answer(policy: &CorsPolicy, origin: &HeaderValue) -> HeaderMap {
         if let Some(value) = value {
             headers.insert(name, value.clone());
         }
+    }
+    let asked = request.get(&PRIVATE_ASKED).is_some_and(|it| it == "true");
+    if asked && policy.private_network == Some(true) {
+        headers.insert(&PRIVATE_GRANTED, HeaderValue::from_static("true"));
     }
     headers
 }
@@ -100,8 +117,8 @@ mod tests {
             }],
             methods: Some(HeaderValue::from_static("GET,POST")),
             expose: Some(HeaderValue::from_static("x-e")),
-            credentials: true,
-            forward_unmatched_preflights: forward,
+            credentials: Some(true),
+            forward_unmatched_preflights: Some(forward),
             ..CorsPolicy::default()
         }
     }
@@ -139,7 +156,8 @@ mod tests {
         let Cors::Preflight(headers) = ask(&policy(false), "OPTIONS", Some("https://b")) else {
             panic!("not answered");
         };
-        assert!(headers.is_empty());
+        assert!(!headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+        assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_METHODS], "GET,POST");
         assert!(matches!(
             ask(&policy(true), "GET", Some("https://b")),
             Cors::Pass

@@ -1,10 +1,12 @@
 //! The decision about an admitted request.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
+use http::HeaderName;
 use lateen_proxy_model::{
-    ClusterChoice, ClusterRef, Permit, RequestView, RetryPolicy, Route, RouteAction, RouteForward,
-    RouteTable, VirtualHost, WeightedCluster,
+    ClusterChoice, ClusterRef, HeaderMutations, NamedCluster, Permit, RequestView, RetryPolicy,
+    Route, RouteAction, RouteForward, RouteTable, VirtualHost, WeightedCluster,
 };
 
 use crate::answer::Answer;
@@ -38,7 +40,58 @@ pub struct Target<'a> {
     pub weighted: Option<&'a WeightedCluster>,
 }
 
+/// The cluster that a route chooses, by slot or by what a header says.
+#[derive(Clone, Copy, Debug)]
+pub enum Chosen<'a> {
+    /// This one.
+    Slot(&'a ClusterRef),
+    /// The one that this header names.
+    Header(&'a HeaderName),
+}
+
+/// Finds clusters that a header names.
+pub struct ByName<'l> {
+    /// The slot of a name; an empty one when there is no such cluster.
+    lookup: &'l dyn Fn(&str) -> ClusterRef,
+    found: OnceCell<ClusterRef>,
+}
+
+impl std::fmt::Debug for ByName<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ByName").field(&self.found).finish()
+    }
+}
+
+impl<'l> ByName<'l> {
+    /// Looks clusters up by `lookup`, which gives an empty slot for a name that is not known.
+    pub fn new(lookup: &'l dyn Fn(&str) -> ClusterRef) -> Self {
+        Self {
+            lookup,
+            found: OnceCell::new(),
+        }
+    }
+
+    fn slot<'a>(&'a self, chosen: Chosen<'a>, request: &RequestView<'_>) -> &'a ClusterRef {
+        match chosen {
+            Chosen::Slot(slot) => slot,
+            Chosen::Header(name) => self.found.get_or_init(|| {
+                let value = request.headers.get(name);
+                (self.lookup)(value.and_then(|it| it.to_str().ok()).unwrap_or_default())
+            }),
+        }
+    }
+}
+
 impl<'a> Target<'a> {
+    /// Whether header rules may make headers that steer this proxy.
+    pub fn steers(&self) -> bool {
+        let adds = |changes: &HeaderMutations| changes.adds("x-envoy-");
+        adds(&self.route.request_headers)
+            || adds(&self.host.request_headers)
+            || adds(&self.table.request_headers)
+            || self.weighted.is_some_and(|it| adds(&it.request_headers))
+    }
+
     /// The retry policy of the route, or else of its virtual host.
     pub fn retry(&self) -> Option<&'a Arc<RetryPolicy>> {
         self.forward.retry.as_ref().or(self.host.retry.as_ref())
@@ -51,6 +104,7 @@ pub fn decide<'a>(
     found: &Found<'a>,
     request: &RequestView<'_>,
     random: u64,
+    names: &'a ByName<'a>,
 ) -> Decision<'a> {
     let Some(host) = found.host else {
         return Decision::NotFound;
@@ -63,7 +117,19 @@ pub fn decide<'a>(
     };
     let at = (found.table, host, route);
     match &route.action {
-        RouteAction::Forward(forward) => forward_to(at, forward, random),
+        RouteAction::Forward(forward) => {
+            let Some((chosen, weighted)) = choose_cluster(&forward.cluster, random) else {
+                return Decision::NotFound;
+            };
+            Decision::Forward(Target {
+                table: found.table,
+                host,
+                route,
+                forward,
+                cluster: names.slot(chosen, request),
+                weighted,
+            })
+        }
         RouteAction::Redirect(redirect) => {
             Decision::Answer(Answer::redirect(at, redirect, request))
         }
@@ -75,37 +141,43 @@ pub fn decide<'a>(
 pub fn choose_cluster(
     choice: &ClusterChoice,
     random: u64,
-) -> Option<(&ClusterRef, Option<&WeightedCluster>)> {
+) -> Option<(Chosen<'_>, Option<&WeightedCluster>)> {
     match choice {
-        ClusterChoice::One(cluster) => Some((cluster, None)),
-        ClusterChoice::Weighted { clusters, total } => {
+        ClusterChoice::One(cluster) => Some((Chosen::Slot(cluster), None)),
+        ClusterChoice::Header(name) => Some((Chosen::Header(name), None)),
+        ClusterChoice::Weighted {
+            clusters, total, ..
+        } => {
             let mut left = scaled(low_bits(random), *total);
             for candidate in clusters {
                 if left < candidate.weight {
-                    return Some((&candidate.cluster, Some(candidate)));
+                    return Some((candidate.chosen(), Some(candidate)));
                 }
                 left -= candidate.weight;
             }
-            clusters.last().map(|last| (&last.cluster, Some(last)))
+            clusters.last().map(|last| (last.chosen(), Some(last)))
         }
     }
 }
 
-fn forward_to<'a>(
-    (table, host, route): (&'a RouteTable, &'a Arc<VirtualHost>, &'a Arc<Route>),
-    forward: &'a RouteForward,
-    random: u64,
-) -> Decision<'a> {
-    match choose_cluster(&forward.cluster, random) {
-        Some((cluster, weighted)) => Decision::Forward(Target {
-            table,
-            host,
-            route,
-            forward,
-            cluster,
-            weighted,
-        }),
-        None => Decision::NotFound,
+/// The draw that makes [`choose_cluster`] fall on `value` of a total, as a number that the request brings chooses it.
+pub fn fixed_draw(random: u64, value: u64, total: u32) -> u64 {
+    let total = u64::from(total.max(1));
+    let wanted = value % total;
+    let low = (wanted << 32).div_ceil(total).min(u64::from(u32::MAX));
+    (random & !u64::from(u32::MAX)) | low
+}
+
+trait Candidate {
+    fn chosen(&self) -> Chosen<'_>;
+}
+
+impl Candidate for WeightedCluster {
+    fn chosen(&self) -> Chosen<'_> {
+        match &self.cluster {
+            NamedCluster::Fixed(slot) => Chosen::Slot(slot),
+            NamedCluster::Header(name) => Chosen::Header(name),
+        }
     }
 }
 

@@ -1,16 +1,18 @@
 //! Route of a request.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderName};
 use lateen_proxy_model::{
-    CorsPolicy, Overrides, RequestView, RequireTls, Route, RouteAction, RouteMatch, RouteTable,
-    VirtualHost,
+    CorsPolicy, Overrides, PathMatcher, RequestView, RequireTls, Route, RouteAction, RouteMatch,
+    RouteTable, TlsCondition, VirtualHost,
 };
 
 use crate::decide::choose_cluster;
 use crate::host::find_host;
 
+static INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 static NOTHING: Overrides = Overrides::NONE;
 
 /// What a request meets in a route table, before it is admitted.
@@ -57,11 +59,20 @@ pub fn find<'a>(
     random: u64,
 ) -> Found<'a> {
     let host = find_host(table, request.authority);
-    let to_https = !tls && host.is_some_and(|host| host.require_tls == RequireTls::All);
+    let to_https = !tls
+        && host.is_some_and(|host| match host.require_tls {
+            RequireTls::None => false,
+            RequireTls::All => true,
+            RequireTls::External => request.headers.get(&INTERNAL).is_none_or(|it| it != "true"),
+        });
+    let path = match (table.ignore_path_parameters, path_only(request.path)) {
+        (true, path) if path.contains(';') => Cow::Owned(without_parameters(path)),
+        (_, path) => Cow::Borrowed(path),
+    };
     let route = host.filter(|_| !to_https).and_then(|host| {
         host.routes
             .iter()
-            .find(|route| holds(&route.matches, request, random))
+            .find(|route| holds_on(&route.matches, request, &path, random))
     });
     Found {
         table,
@@ -73,19 +84,45 @@ pub fn find<'a>(
 
 /// Whether a request meets the condition of a route, which filters have too.
 pub fn holds(condition: &RouteMatch, request: &RequestView<'_>, random: u64) -> bool {
-    condition.path.matches(path_only(request.path))
-        && condition
-            .headers
-            .iter()
-            .all(|header| header.matches(request))
-        && condition
-            .query
-            .iter()
-            .all(|query| query.matches(request.path))
+    holds_on(condition, request, path_only(request.path), random)
+}
+
+fn holds_on(condition: &RouteMatch, request: &RequestView<'_>, path: &str, random: u64) -> bool {
+    let on_path = match (&condition.path, request.method) {
+        (PathMatcher::Connect, method) => method == "CONNECT",
+        (_, "CONNECT") => false,
+        (matcher, _) => matcher.matches(path),
+    };
+    on_path
+        && condition.headers.iter().all(|it| it.matches(request))
+        && condition.query.iter().all(|it| it.matches(request.path))
+        && (condition.cookies.is_empty()
+            || condition
+                .cookies
+                .iter()
+                .all(|it| it.matches(request.headers)))
         && (!condition.grpc || is_grpc(request))
+        && condition.tls.is_none_or(|tls| on_tls(tls, request))
+        && condition
+            .metadata
+            .iter()
+            .all(|it| it.matches(request.facts.metadata()))
         && condition
             .fraction
             .is_none_or(|share| share.holds(scaled(high_bits(random), 1_000_000)))
+}
+
+/// Certificates that were not verified are not kept, so that one that is there is verified.
+fn on_tls(condition: TlsCondition, request: &RequestView<'_>) -> bool {
+    let there = request.facts.peer().is_some();
+    let fits = |wanted: Option<bool>| wanted.is_none_or(|wanted| wanted == there);
+    fits(condition.presented) && fits(condition.validated)
+}
+
+/// The path without what follows a `;` in each segment.
+fn without_parameters(path: &str) -> String {
+    let bare = |segment: &str| segment.split(';').next().unwrap_or(segment).to_owned();
+    path.split('/').map(bare).collect::<Vec<_>>().join("/")
 }
 
 /// The path without its query.

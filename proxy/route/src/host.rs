@@ -55,18 +55,11 @@ fn index_of(table: &RouteTable, host: &str) -> Option<usize> {
     if let Some(index) = table.exact.get(host) {
         return Some(*index);
     }
-    let longer = |part: &str| host.len() > part.len();
-    let suffix = table
+    table
         .suffix
-        .iter()
-        .find(|(tail, _)| longer(tail) && host.ends_with(&**tail));
-    let found = suffix.or_else(|| {
-        table
-            .prefix
-            .iter()
-            .find(|(head, _)| longer(head) && host.starts_with(&**head))
-    });
-    found.map(|(_, index)| *index).or(table.any)
+        .ending(host)
+        .or_else(|| table.prefix.starting(host))
+        .or(table.any)
 }
 
 #[cfg(test)]
@@ -92,18 +85,17 @@ mod tests {
             }));
             match *name {
                 "*" => table.any = Some(index),
-                name if name.starts_with('*') => table.suffix.push((name[1..].into(), index)),
+                name if name.starts_with('*') => {
+                    table.suffix.insert(&name[1..], index);
+                }
                 name if name.ends_with('*') => {
-                    table.prefix.push((name[..name.len() - 1].into(), index));
+                    table.prefix.insert(&name[..name.len() - 1], index);
                 }
                 name => {
                     table.exact.insert(name.into(), index);
                 }
             }
         }
-        table
-            .suffix
-            .sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
         table
     }
 

@@ -18,9 +18,10 @@ mod timeout;
 
 pub use answer::Answer;
 pub use cors::{Cors, CorsGrant, cors};
-pub use decide::{Decision, Target, choose_cluster, decide};
+pub use decide::{ByName, Chosen, Decision, Target, choose_cluster, decide, fixed_draw};
 pub use find::{Found, find, holds};
-pub use finish::Rewritten;
+pub use finish::{NewHost, Rewritten};
 pub use hash::{HashAddresses, HashResult, hash, source_hash};
 pub use host::{find_host, strip_port};
-pub use path::{BadPath, cut_fragment, normalize_path};
+pub use path::{BadPath, cut_fragment, has_escaped_slash, normalize_path};
+pub use timeout::{Times, grpc_timeout_text};

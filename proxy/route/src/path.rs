@@ -20,6 +20,14 @@ pub fn cut_fragment(path: &str) -> Option<&str> {
     path.split_once('#').map(|(path, _)| path)
 }
 
+/// Whether the path, without its query, holds `%2F` or `%5C`.
+pub fn has_escaped_slash(path: &str) -> bool {
+    let plain = path.split('?').next().unwrap_or(path).as_bytes();
+    plain
+        .windows(3)
+        .any(|part| matches!(escape(part), Some(b'/' | b'\\')))
+}
+
 /// Makes a path canonical: encoded slashes decoded, then RFC 3986 (section 6.2.2: dot segments, unreserved characters
 /// decoded; `\` as `/`; characters that must be encoded are), then slashes merged, each when asked for. The query stays.
 ///

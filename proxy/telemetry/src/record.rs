@@ -139,6 +139,8 @@ pub struct HttpRecord<'a> {
     pub traceable: bool,
     /// The request is a health check.
     pub health_check: bool,
+    /// What an answer made here was going to say.
+    pub local_reply_body: Option<&'a [u8]>,
     /// Take the authority as destination service where the cluster names none (off for inbound and gateways).
     pub host_header_fallback: bool,
 }
@@ -204,6 +206,7 @@ impl Default for HttpRecord<'_> {
             response_trailers: None,
             traceable: false,
             health_check: false,
+            local_reply_body: None,
             host_header_fallback: false,
         }
     }

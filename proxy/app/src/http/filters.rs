@@ -17,7 +17,7 @@ use lateen_proxy_model::{
 use lateen_proxy_relay::http::{
     ChainFilter, ClientBody, Exchange, LocalReply, RequestBody, ServiceCalls, Upstreams,
 };
-use lateen_proxy_route::{Cors, CorsGrant, Found, choose_cluster, cors};
+use lateen_proxy_route::{Chosen, Cors, CorsGrant, Found, choose_cluster, cors};
 use lateen_proxy_telemetry::Flags;
 use serde_json::{Map, Value};
 
@@ -95,7 +95,8 @@ where
                     Some(FilterOverride::Fault(fault)) => fault.as_deref(),
                     _ => fault.as_deref(),
                 };
-                faults(exchange, &mut admission, parts, fault).await
+                let cluster = meant(&routed.found, routed.random);
+                faults(exchange, &mut admission, parts, (fault, cluster)).await
             }
             HttpFilter::Cors => {
                 let policy = match own {
@@ -163,7 +164,7 @@ where
             | HttpFilter::Stats(_)
             | HttpFilter::GrpcWeb => Ok(()),
         };
-        passed.inspect_err(|_| aim(exchange, &routed.found, routed.random))?;
+        passed.inspect_err(|_| aim(exchange, &routed.found, parts, routed.random))?;
     }
     Ok(admission.conclude())
 }
@@ -178,11 +179,30 @@ impl Routed<'_> {
 }
 
 /// Notes the cluster that a request would have gone to.
-fn aim(exchange: &mut Exchange, found: &Found<'_>, random: u64) {
+fn aim(exchange: &mut Exchange, found: &Found<'_>, parts: &Parts, random: u64) {
     if let Some(RouteAction::Forward(forward)) = found.route.map(|route| &route.action)
-        && let Some((slot, _)) = choose_cluster(&forward.cluster, random)
+        && let Some((chosen, _)) = choose_cluster(&forward.cluster, random)
     {
-        exchange.meant_for(slot);
+        match chosen {
+            Chosen::Slot(slot) => exchange.meant_for(slot),
+            Chosen::Header(name) => {
+                let value = parts.headers.get(name).and_then(|it| it.to_str().ok());
+                let worker = &exchange.connection().chain.worker;
+                let slot = worker.named_cluster(value.unwrap_or_default());
+                exchange.meant_for(&slot);
+            }
+        }
+    }
+}
+
+/// The name of the cluster that a request would go to.
+fn meant<'t>(found: &Found<'t>, random: u64) -> Option<&'t str> {
+    let RouteAction::Forward(forward) = &found.route?.action else {
+        return None;
+    };
+    match choose_cluster(&forward.cluster, random)? {
+        (Chosen::Slot(slot), _) => Some(slot.name()),
+        (Chosen::Header(_), _) => None,
     }
 }
 
@@ -229,19 +249,37 @@ async fn faults(
     exchange: &mut Exchange,
     admission: &mut Admission,
     parts: &Parts,
-    fault: Option<&Fault>,
+    (fault, cluster): (Option<&Fault>, Option<&str>),
 ) -> Result<(), LocalReply> {
     let Some(fault) = fault else {
         return Ok(());
     };
-    let injected = inject(fault, &view(exchange, parts), || fastrand::u32(..1_000_000));
+    let injected = inject(fault, &view(exchange, parts), cluster, || {
+        fastrand::u32(..1_000_000)
+    });
+    if injected.is_nothing() {
+        return Ok(());
+    }
+    let Some(active) = injected.enter(fault) else {
+        return Ok(());
+    };
+    exchange.hold(active);
+    if let Some(rate) = injected.rate {
+        exchange.slow_down(rate);
+    }
     if let Some(delay) = injected.delay {
         exchange.delayed();
         admission.held(delay);
         tokio::time::sleep(delay).await;
     }
     match injected.abort {
-        Some(abort) => Err(LocalReply::fault(abort, admission.was_held())),
+        Some(abort) => {
+            let mut reply = LocalReply::fault(abort, admission.was_held());
+            if let Some(body) = &fault.abort_body {
+                reply.body = body.clone();
+            }
+            Err(reply)
+        }
         None => Ok(()),
     }
 }
@@ -296,7 +334,8 @@ fn cross_origin<'t>(
         found.route.map(|route| &route.action),
         Some(RouteAction::Forward(_))
     );
-    let Some(policy) = policy.filter(|_| forwards) else {
+    let holds = |it: &&CorsPolicy| it.holds(|| fastrand::u32(..1_000_000));
+    let Some(policy) = policy.filter(|_| forwards).filter(holds) else {
         return Ok(());
     };
     match cors(policy, &view(exchange, parts)) {

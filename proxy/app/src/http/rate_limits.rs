@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use http::header::RETRY_AFTER;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use lateen_proxy_admit::{
     DescriptorFacts, Limit, LimitAnswer, LocalLimit, append_headers, ask_limit, descriptors,
     local_rate_limit, retry_after,
@@ -17,7 +17,7 @@ use lateen_proxy_model::{
 };
 use lateen_proxy_relay::cells::Cells;
 use lateen_proxy_relay::http::{Exchange, LocalReply};
-use lateen_proxy_route::{Found, choose_cluster};
+use lateen_proxy_route::{Chosen, Found, choose_cluster};
 
 use super::request::view;
 
@@ -61,13 +61,15 @@ pub(super) fn local(
         LocalLimit::Off => (None, Ok(())),
         LocalLimit::Pass(shown) => (shown, Ok(())),
         LocalLimit::NotEnforced(shown) => {
-            config.request_headers.apply(&mut parts.headers);
+            let expander = exchange.expander(None);
+            config.request_headers.apply(&mut parts.headers, &expander);
             (shown, Ok(()))
         }
         LocalLimit::Refused { bucket, shown } => {
             let grpc = config.resource_exhausted.then_some(RESOURCE_EXHAUSTED);
             let mut reply = LocalReply::locally_limited(config.status, grpc);
-            config.response_headers.apply(&mut reply.headers);
+            let expander = exchange.expander(Some(&parts.headers));
+            config.response_headers.apply(&mut reply.headers, &expander);
             retry_after(config, bucket.as_ref(), &mut reply.headers);
             (bucket.filter(|_| shown), Err(reply))
         }
@@ -119,7 +121,10 @@ pub(super) async fn global<C: Call>(
     if let Some(metadata) = &answer.metadata {
         exchange.note(&config.namespace, metadata.clone());
     }
-    let cluster = choose_cluster(&forward.cluster, random).map(|(slot, _)| &**slot.name());
+    let cluster = match choose_cluster(&forward.cluster, random) {
+        Some((Chosen::Slot(slot), _)) => Some(&**slot.name()),
+        Some((Chosen::Header(_), _)) | None => None,
+    };
     let count = |name| count(exchange, cluster, &config.stat_prefix, name);
     match answer.limit {
         Limit::Over => {
@@ -128,7 +133,10 @@ pub(super) async fn global<C: Call>(
                 added.push((RATE_LIMITED.clone(), HeaderValue::from_static("true")));
             }
             if config.enforced.holds(draw()) {
-                let reply = refusal(config, &answer, &mut added);
+                let mut reply = refusal(config, &answer, &mut added);
+                let expander = exchange.expander(Some(&parts.headers));
+                config.response_headers.apply(&mut reply.headers, &expander);
+                say_when(config, &answer, &mut reply.headers);
                 return (Some(added), Err(reply));
             }
         }
@@ -156,7 +164,10 @@ fn refusal(config: &GlobalRateLimit, answer: &LimitAnswer, added: &mut Added) ->
     for (name, value) in added.drain(..) {
         headers.append(name, value);
     }
-    config.response_headers.apply(headers);
+    reply
+}
+
+fn say_when(config: &GlobalRateLimit, answer: &LimitAnswer, headers: &mut HeaderMap) {
     if config.retry_after
         && config.status == StatusCode::TOO_MANY_REQUESTS
         && !headers.contains_key(RETRY_AFTER)
@@ -164,7 +175,6 @@ fn refusal(config: &GlobalRateLimit, answer: &LimitAnswer, added: &mut Added) ->
     {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    reply
 }
 
 /// Whether the filter looks at a request.
@@ -217,7 +227,13 @@ impl<'a> Place<'a> {
             return descriptors(own.into_iter().flatten(), &facts, |_| true);
         };
         let cluster = choose_cluster(&forward.cluster, self.random);
-        let facts = self.facts(request, cluster.map(|(slot, _)| &**slot.name()));
+        let facts = self.facts(
+            request,
+            match cluster {
+                Some((Chosen::Slot(slot), _)) => Some(&**slot.name()),
+                Some((Chosen::Header(_), _)) | None => None,
+            },
+        );
         if let Some(own) = own {
             return descriptors(own.iter(), &facts, |_| true);
         }

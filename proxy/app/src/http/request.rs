@@ -10,25 +10,29 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use lateen_proxy_model::{
-    Balance, Dial, HostRewrite, Permit, RequestView, ResetReason, RouteSource, RouteTable,
+    Balance, ClusterChoice, Dial, EscapedSlashes, Permit, RequestView, ResetReason, RouteAction,
+    RouteSource, RouteTable, WeightedDraw,
 };
 use lateen_proxy_relay::http::{
     ClientBody, Connection, DownstreamBody, Exchange, ForwardPlan, KnownTable, LocalReply,
-    RequestBody, Upstreams, check, forward, path, scheme, set_path, strip_hop, trust,
+    RequestBody, Upstreams, append_forwarded_host, check, early, forward, path, scheme, set_path,
+    strip_hop, trust,
 };
 use lateen_proxy_route::{
-    Answer, BadPath, Decision, Found, HashAddresses, HashResult, Target, cut_fragment, decide,
-    find, hash, normalize_path,
+    Answer, BadPath, ByName, Decision, Found, HashAddresses, HashResult, NewHost, Target,
+    cut_fragment, decide, find, fixed_draw, has_escaped_slash, hash, normalize_path,
 };
 
 use super::filters::{self, Routed, WayBack};
 
 static ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 
+/// Nobody asks for the request's headers then.
+static NO_HEADERS: std::sync::LazyLock<http::HeaderMap> =
+    std::sync::LazyLock::new(http::HeaderMap::new);
+
 /// Longest wait for a route table that is not known yet.
 const TABLE_WAIT: Duration = Duration::from_secs(15);
-/// Time between two looks for it.
-const TABLE_LOOK: Duration = Duration::from_millis(5);
 
 /// Answers one request.
 pub(crate) async fn handle<L, D>(
@@ -68,44 +72,121 @@ where
 {
     exchange.shed()?;
     check(exchange, &mut parts)?;
+    early(exchange, &mut parts);
     canonical_path(exchange, &mut parts)?;
     let upgrade = strip_hop(&mut parts)?;
-    trust(exchange, &mut parts);
+    trust(exchange, &mut parts)?;
     let table = route_table(exchange).await?;
     let random = fastrand::u64(..);
+    let found = find_route(exchange, &table, &parts, random);
     let mut routed = Routed {
         table: &table,
-        found: find_route(exchange, &table, &parts, random),
-        random,
+        random: settled_draw(exchange, &found, &parts, random),
+        found,
     };
     exchange.trace(&mut parts);
+    let worker = Rc::clone(&exchange.connection().chain.worker);
+    let lookup = |name: &str| worker.named_cluster(name);
+    let names = ByName::new(&lookup);
     let mut back = WayBack::default();
     let outcome = async {
         let request = (&mut parts, &mut body);
         let permit = filters::run(exchange, upstreams, &mut routed, request, &mut back).await?;
-        let (target, timeout) = decided(exchange, permit, &routed.found, &parts, random)?;
+        let draw = (routed.random, &names);
+        let target = decided(exchange, permit, &routed.found, &parts, draw)?;
         let auto_host = rewrite(exchange, &target, &mut parts)?;
+        let kept = target
+            .response_has_templates()
+            .then(|| parts.headers.clone());
         let hashed = hashed(exchange, &target, &parts);
-        let plan = ForwardPlan {
-            slot: target.cluster,
-            forward: target.forward,
-            retry: target.retry().map(|policy| &**policy),
-            timeout,
-            auto_host,
-            attempt_count: target.host.include_attempt_count,
-            hash: hashed.hash,
-            subset: match target.weighted {
-                Some(weighted) => weighted.subset.as_deref(),
-                None => target.forward.subset.as_deref(),
-            },
-        };
+        let plan = plan(exchange, &target, &parts, (auto_host, hashed.hash));
         let request = (parts, body);
-        let mut response = forward(exchange, upstreams, plan, request, upgrade.as_deref()).await?;
-        finish(&mut response, &target, hashed.cookies);
-        Ok(response)
+        let mut outcome = forward(exchange, upstreams, plan, request, upgrade.as_deref()).await;
+        exchange.note_status(match &outcome {
+            Ok(response) => response.status(),
+            Err(reply) => reply.status,
+        });
+        let headers = match &mut outcome {
+            Ok(response) => {
+                for cookie in hashed.cookies {
+                    response.headers_mut().append(SET_COOKIE, cookie);
+                }
+                response.headers_mut()
+            }
+            Err(reply) => &mut reply.headers,
+        };
+        let expander = exchange.expander(Some(kept.as_ref().unwrap_or(&NO_HEADERS)));
+        target.finish_response(headers, &expander);
+        outcome
     };
     let outcome = outcome.await;
     back.finish(outcome)
+}
+
+/// What the relay is to do with the request.
+fn plan<'t>(
+    exchange: &Exchange,
+    target: &Target<'t>,
+    parts: &Parts,
+    (auto_host, hash): (bool, Option<u64>),
+) -> ForwardPlan<'t> {
+    let manager = &exchange.connection().chain.manager;
+    let steered = exchange.is_internal() || target.steers();
+    let keep_expected = manager.router.respect_expected;
+    let request = view(exchange, parts);
+    let times = target.times(
+        &request,
+        steered,
+        keep_expected,
+        manager.max_stream_duration,
+    );
+    ForwardPlan {
+        slot: target.cluster,
+        forward: target.forward,
+        retry: target.retry().map(|policy| &**policy),
+        timeout: times.total,
+        per_try: times.per_try,
+        stream: times.stream,
+        steered,
+        keep_expected: times.keep_expected,
+        tell_grpc: times.tell_grpc,
+        quiet: manager.router.quiet,
+        auto_host,
+        attempt_count: target.host.include_attempt_count,
+        attempt_count_in_response: target.host.attempt_count_in_response,
+        hash,
+        subset: match target.weighted {
+            Some(weighted) => weighted.subset.as_deref(),
+            None => target.forward.subset.as_deref(),
+        },
+    }
+}
+
+/// The draw for weighted clusters: chance, unless the route takes it from the request.
+fn settled_draw(exchange: &Exchange, found: &Found<'_>, parts: &Parts, random: u64) -> u64 {
+    let Some(RouteAction::Forward(forward)) = found.route.map(|route| &route.action) else {
+        return random;
+    };
+    let ClusterChoice::Weighted { total, draw, .. } = &forward.cluster else {
+        return random;
+    };
+    let value = match draw {
+        WeightedDraw::Random => None,
+        WeightedDraw::Header(name) => {
+            let text = parts.headers.get(name).and_then(|it| it.to_str().ok());
+            text.and_then(|text| text.parse().ok())
+        }
+        WeightedDraw::Hash => {
+            let addresses = hash_addresses(exchange);
+            hash(&forward.hash, &view(exchange, parts), &addresses).hash
+        }
+    };
+    value.map_or(random, |value| fixed_draw(random, value, *total))
+}
+
+fn hash_addresses(exchange: &Exchange) -> HashAddresses {
+    let (remote, connection) = exchange.addresses();
+    HashAddresses { remote, connection }
 }
 
 /// One form of the path for everything that reads it (S1, S2).
@@ -121,10 +202,24 @@ fn canonical_path(exchange: &Exchange, parts: &mut Parts) -> Result<(), LocalRep
         return Err(refused());
     }
     let kept = cut.unwrap_or(original);
+    let escaped = manager.head.escaped_slashes;
+    let has_escaped = escaped != EscapedSlashes::Normalize && has_escaped_slash(kept);
+    if has_escaped && escaped == EscapedSlashes::Reject {
+        return Err(refused());
+    }
     let canonical = normalize_path(manager.paths, kept).map_err(|bad| match bad {
         BadPath::NotAbsolute => LocalReply::bad_request("absolute_path_rejected"),
         BadPath::Nul => refused(),
     })?;
+    if has_escaped {
+        let mut headers = http::HeaderMap::new();
+        if let Ok(place) = HeaderValue::try_from(&*canonical) {
+            headers.insert(http::header::LOCATION, place);
+        }
+        let status = http::StatusCode::TEMPORARY_REDIRECT;
+        let details = "path_normalization_failed";
+        return Err(LocalReply::own(status, headers, Bytes::new(), details));
+    }
     if *canonical != *original {
         let canonical = canonical.into_owned();
         set_path(parts, canonical)?;
@@ -142,24 +237,19 @@ async fn route_table(exchange: &Exchange) -> Result<Rc<KnownTable>, LocalReply> 
     if let Some(table) = chain.worker.table(slot) {
         return Ok(table);
     }
-    let known = async {
-        loop {
-            tokio::time::sleep(TABLE_LOOK).await;
-            if let Some(table) = chain.worker.table(slot) {
-                return table;
-            }
-        }
-    };
-    tokio::time::timeout(TABLE_WAIT, known)
-        .await
-        .map_err(|_| LocalReply::no_route())
+    // Whoever stores the table wakes those who wait for it.
+    let known = tokio::time::timeout(TABLE_WAIT, slot.known()).await;
+    known
+        .ok()
+        .and_then(|()| chain.worker.table(slot))
+        .ok_or_else(LocalReply::no_route)
 }
 
 /// A request as matchers see it.
 pub(super) fn view<'a>(exchange: &'a Exchange, parts: &'a Parts) -> RequestView<'a> {
     RequestView {
         method: parts.method.as_str(),
-        scheme: scheme(parts),
+        scheme: scheme(exchange, parts),
         authority: exchange.authority(),
         path: path(parts),
         headers: &parts.headers,
@@ -189,17 +279,17 @@ fn decided<'t>(
     permit: Permit,
     found: &Found<'t>,
     parts: &Parts,
-    random: u64,
-) -> Result<(Target<'t>, Option<Duration>), LocalReply> {
+    (random, names): (u64, &'t ByName<'t>),
+) -> Result<Target<'t>, LocalReply> {
     let request = view(exchange, parts);
-    match decide(permit, found, &request, random) {
-        Decision::Forward(target) => Ok((target, target.timeout(&request))),
-        Decision::Answer(answer) => Err(direct(&answer, &request)),
+    match decide(permit, found, &request, random, names) {
+        Decision::Forward(target) => Ok(target),
+        Decision::Answer(answer) => Err(direct(exchange, &answer, &request)),
         Decision::NotFound => Err(LocalReply::no_route()),
     }
 }
 
-fn direct(answer: &Answer<'_>, request: &RequestView<'_>) -> LocalReply {
+fn direct(exchange: &Exchange, answer: &Answer<'_>, request: &RequestView<'_>) -> LocalReply {
     let mut headers = http::HeaderMap::new();
     if answer.status == http::StatusCode::CREATED {
         let place = format!("{}://{}{}", request.scheme, request.authority, request.path);
@@ -207,13 +297,14 @@ fn direct(answer: &Answer<'_>, request: &RequestView<'_>) -> LocalReply {
             headers.insert(http::header::LOCATION, place);
         }
     }
-    answer.finish_response(&mut headers);
-    let mut reply = LocalReply::own(
-        answer.status,
-        headers,
-        answer.body.clone(),
-        "direct_response",
-    );
+    let mut body = answer.body.clone();
+    if let Some(format) = answer.format {
+        let (text, kind) = exchange.formatted(format, request.headers, &headers, &body);
+        body = text.into();
+        headers.extend(kind.map(|kind| (http::header::CONTENT_TYPE, kind)));
+    }
+    answer.finish_response(&mut headers, &exchange.expander(Some(request.headers)));
+    let mut reply = LocalReply::own(answer.status, headers, body, "direct_response");
     reply.plain = false;
     reply
 }
@@ -227,18 +318,22 @@ fn rewrite(
     // A URI is a reference count: the path can be read while the headers change.
     let uri = parts.uri.clone();
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let rewritten = target.finish_request(path, &mut parts.headers);
+    let expander = exchange.expander(None);
+    let rewritten = target.finish_request(path, &mut parts.headers, &expander);
     if let Some(path) = rewritten.path {
         set_path(parts, path)?;
     }
     match rewritten.host {
-        Some(HostRewrite::Literal(host)) => {
+        Some(NewHost::Value(host)) => {
             if let Ok(before) = HeaderValue::from_str(exchange.authority()) {
                 parts.headers.insert(&ORIGINAL_HOST, before);
             }
-            exchange.set_host(parts, host);
+            if target.forward.append_forwarded_host {
+                append_forwarded_host(&mut parts.headers, exchange.authority());
+            }
+            exchange.set_host(parts, &host);
         }
-        Some(HostRewrite::Auto) => return Ok(true),
+        Some(NewHost::Auto) => return Ok(true),
         None => {}
     }
     Ok(false)
@@ -255,15 +350,5 @@ fn hashed(exchange: &Exchange, target: &Target<'_>, parts: &Parts) -> HashResult
     if !known.is_some_and(|known| known.cluster.lb.is_hashed()) {
         return HashResult::default();
     }
-    let (remote, connection) = exchange.addresses();
-    let addresses = HashAddresses { remote, connection };
-    hash(policies, &view(exchange, parts), &addresses)
-}
-
-/// The way back: cookies that were made, and header changes of the route.
-fn finish<B>(response: &mut Response<B>, target: &Target<'_>, cookies: Vec<HeaderValue>) {
-    for cookie in cookies {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    }
-    target.finish_response(response.headers_mut());
+    hash(policies, &view(exchange, parts), &hash_addresses(exchange))
 }

@@ -17,7 +17,7 @@ fn aborts_and_delays_are_injected() {
         let fault = Fault {
             delay: Some((Duration::from_millis(40), Percentage::ALL)),
             abort: Some((FaultAbort::Http(StatusCode::IM_A_TEAPOT), Percentage::ALL)),
-            headers: Vec::new(),
+            ..Fault::default()
         };
         let setting = FilterSetting {
             disabled: false,
@@ -48,6 +48,7 @@ fn redirects_and_direct_answers_need_no_upstream() {
         let direct = acting(RouteAction::Direct(DirectResponse {
             status: StatusCode::ACCEPTED,
             body: Bytes::from_static(b"here"),
+            format: None,
         }));
         let mesh = Mesh::start(vec![direct], |_| {}).await;
         let answer = mesh.get("/", &[]).await;
@@ -67,13 +68,18 @@ fn weights_split_and_their_headers_go_along() {
         let two = Upstream::statuses(&[202]).await;
         let candidate = |upstream: &Upstream, weight| WeightedCluster {
             subset: None,
-            cluster: slot(upstream.cluster()),
+            cluster: NamedCluster::Fixed(slot(upstream.cluster())),
             weight,
             request_headers: HeaderMutations::default(),
-            response_headers: HeaderMutations {
-                set: vec![("x-weight".parse().unwrap(), HeaderValue::from(weight))],
-                ..HeaderMutations::default()
-            },
+            response_headers: HeaderMutations::new(
+                Vec::new(),
+                vec![HeaderRule {
+                    name: "x-weight".parse().unwrap(),
+                    text: HeaderText::Literal(HeaderValue::from(weight)),
+                    action: AppendAction::OverwriteOrAdd,
+                    keep_empty: false,
+                }],
+            ),
             host_rewrite: None,
             overrides: None,
         };
@@ -81,6 +87,7 @@ fn weights_split_and_their_headers_go_along() {
         forward.cluster = ClusterChoice::Weighted {
             clusters: vec![candidate(&one, 80), candidate(&two, 20)],
             total: 100,
+            draw: WeightedDraw::Random,
         };
         let mesh = Mesh::start(vec![route(forward)], |_| {}).await;
         for _ in 0..200 {
@@ -111,9 +118,11 @@ fn mirrors_get_a_copy_and_their_answers_go_nowhere() {
         .await;
         let mut forward = to(slot(primary.cluster()));
         forward.mirrors = vec![Mirror {
-            cluster: slot(shadow.cluster()),
+            cluster: NamedCluster::Fixed(slot(shadow.cluster())),
             fraction: Percentage::ALL,
             shadow_suffix: true,
+            host: None,
+            headers: Vec::new(),
         }];
         let mesh = Mesh::start(vec![route(forward)], |_| {}).await;
         let request = http::Request::post("/")

@@ -122,9 +122,15 @@ fn rewrites_change_path_and_host() {
         forward.path_rewrite = Some(PathRewrite::Prefix("/v2/".into()));
         forward.host_rewrite = Some(HostRewrite::Literal(HeaderValue::from_static("new.host")));
         let mut rewritten = route(forward);
-        rewritten.request_headers.set =
-            vec![("x-route".parse().unwrap(), HeaderValue::from_static("set"))];
-        rewritten.response_headers.remove = vec!["date".parse().unwrap()];
+        let set = HeaderRule {
+            name: "x-route".parse().unwrap(),
+            text: HeaderText::Literal(HeaderValue::from_static("set")),
+            action: AppendAction::OverwriteOrAdd,
+            keep_empty: false,
+        };
+        rewritten.request_headers = HeaderMutations::new(Vec::new(), vec![set]);
+        rewritten.response_headers =
+            HeaderMutations::new(vec!["date".parse().unwrap()], Vec::new());
         let mesh = Mesh::start(vec![rewritten], |_| {}).await;
         mesh.get("/a/b?c=d", &[]).await;
         assert_eq!(upstream.seen.borrow()[0].uri, "/v2/a/b?c=d");

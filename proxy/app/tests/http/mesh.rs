@@ -396,22 +396,7 @@ pub(crate) fn slot(cluster: Cluster) -> ClusterRef {
 }
 
 pub(crate) fn to(slot: ClusterRef) -> RouteForward {
-    RouteForward {
-        subset: None,
-        high: false,
-        cluster: ClusterChoice::One(slot),
-        cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
-        timeout: None,
-        grpc_timeout_max: None,
-        idle_timeout: None,
-        retry: None,
-        path_rewrite: None,
-        host_rewrite: None,
-        mirrors: Vec::new(),
-        hash: Vec::new(),
-        rate_limits: None,
-        upgrades: Vec::new(),
-    }
+    RouteForward::to(ClusterChoice::One(slot))
 }
 
 pub(crate) fn route(forward: RouteForward) -> Route {
@@ -422,16 +407,10 @@ pub(crate) fn acting(action: RouteAction) -> Route {
     Route {
         tracing: None,
         name: "default".into(),
-        matches: RouteMatch {
-            path: PathMatcher::Prefix {
-                value: "/".into(),
-                ignore_case: false,
-            },
-            headers: Vec::new(),
-            query: Vec::new(),
-            fraction: None,
-            grpc: false,
-        },
+        matches: RouteMatch::on(PathMatcher::Prefix {
+            value: "/".into(),
+            ignore_case: false,
+        }),
         action,
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
@@ -457,15 +436,13 @@ pub(crate) fn retry(on: RetryOn, retries: u32) -> Option<Arc<RetryPolicy>> {
     Some(Arc::new(RetryPolicy {
         on,
         retries,
-        per_try_timeout: None,
-        statuses: Vec::new(),
-        headers: Vec::new(),
         avoid_previous_hosts: true,
         host_selection_attempts: 5,
         backoff: Backoff {
             base: Duration::from_millis(2),
             max: Duration::from_millis(10),
         },
+        ..RetryPolicy::default()
     }))
 }
 
@@ -515,5 +492,8 @@ fn manager(table: RouteTable) -> HttpManager {
         max_connection_duration: None,
         max_requests_per_connection: None,
         access_log: Vec::new(),
+        max_stream_duration: None,
+        head: HeadOptions::default(),
+        router: RouterOptions::default(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -17,8 +18,11 @@ use tokio::time::Sleep;
 use super::exchange::Exchange;
 use super::grpc::MessageCounter;
 use super::reply::{LocalReply, reset_flags};
-use super::upgrade;
+use super::sanitize::append_via;
+use super::throttle::Throttle;
+use super::{local_reply, upgrade};
 
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -31,6 +35,8 @@ pub struct DownstreamBody<U> {
     active: Instant,
     /// The upstream's body has given all it has.
     done: bool,
+    /// What slows the body down.
+    throttle: Option<Box<Throttle>>,
 }
 
 #[derive(Debug)]
@@ -66,7 +72,7 @@ impl Exchange {
         if self.version >= Version::HTTP_2 {
             // An extended CONNECT is accepted by a plain success (RFC 8441 section 5).
             *response.status_mut() = StatusCode::OK;
-            self.status = 200;
+            self.status.set(200);
         } else if let Some(protocol) = protocol {
             let headers = response.headers_mut();
             headers.insert(header::UPGRADE, protocol);
@@ -84,10 +90,15 @@ impl Exchange {
     }
 
     /// A reply made here, as the client gets it.
-    pub fn reply<U>(mut self: Box<Self>, reply: LocalReply) -> Response<DownstreamBody<U>> {
+    pub fn reply<U>(mut self: Box<Self>, mut reply: LocalReply) -> Response<DownstreamBody<U>> {
         self.flags.insert(reply.flags);
         self.details = Some(reply.details.clone());
         self.transport.clone_from(&reply.transport);
+        let chain = Rc::clone(&self.conn.chain);
+        if let Some(rules) = &chain.manager.head.local_replies {
+            let request = self.kept_headers.take().unwrap_or_default();
+            local_reply::apply(rules, &mut self, &request, &mut reply);
+        }
         let keep = self.conn.chain.manager.http1.keep_refused;
         let closes = (reply.closes() && !keep)
             || self.is_malformed()
@@ -112,14 +123,25 @@ impl Exchange {
     /// What every answer says of this hop.
     fn finish_head<B>(&mut self, response: &mut Response<B>) {
         *response.version_mut() = Version::HTTP_11;
-        self.status = response.status().as_u16();
+        self.note_status(response.status());
         if self.version < Version::HTTP_2 {
             own_reason(response);
         }
         let chain = &self.conn.chain;
         let headers = response.headers_mut();
-        if let Some(name) = &chain.manager.server_name {
+        let head = &chain.manager.head;
+        if let Some(name) = &chain.manager.server_name
+            && !(head.server_if_absent && headers.contains_key(header::SERVER))
+        {
             headers.insert(header::SERVER, name.clone());
+        }
+        if let Some(via) = &head.via {
+            append_via(headers, via);
+        }
+        if head.request_id_in_response
+            && let Some(id) = &self.request_id
+        {
+            headers.insert(&REQUEST_ID, id.clone());
         }
         if chain.exchange.downstream
             && let Some(own) = &chain.worker.own
@@ -200,12 +222,14 @@ fn strip_hop(headers: &mut HeaderMap) {
 
 impl<U> DownstreamBody<U> {
     fn new(kind: Kind<U>, exchange: Box<Exchange>) -> Self {
+        let throttle = exchange.rate.map(Throttle::new).map(Box::new);
         Self {
             kind,
             active: exchange.response_begun.unwrap_or(exchange.begun),
             exchange: Some(exchange),
             timer: None,
             done: false,
+            throttle,
         }
     }
 
@@ -216,6 +240,7 @@ impl<U> DownstreamBody<U> {
             timer: None,
             active: Instant::now(),
             done: true,
+            throttle: None,
         }
     }
 
@@ -261,7 +286,11 @@ impl<U> DownstreamBody<U> {
             .idle
             .and_then(|limit| active.checked_add(limit))
             .map(|at| (at, Flags::STREAM_IDLE, "stream_idle_timeout"));
-        [total, idle]
+        let stream = exchange
+            .stream_limit
+            .and_then(|limit| exchange.begun.checked_add(limit))
+            .map(|at| (at, Flags::NONE, "max_duration_timeout"));
+        [total, idle, stream]
             .into_iter()
             .flatten()
             .min_by_key(|(at, ..)| *at)
@@ -300,6 +329,14 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResetReason>>> {
         let this = self.get_mut();
+        if let Some(throttle) = &mut this.throttle {
+            std::task::ready!(throttle.poll_ready(cx));
+            if let Some(rest) = throttle.take_rest() {
+                let frame = Frame::data(rest);
+                this.note(&frame);
+                return Poll::Ready(Some(Ok(frame)));
+            }
+        }
         let frame = match &mut this.kind {
             Kind::Empty => None,
             Kind::Full(bytes) => {
@@ -319,6 +356,10 @@ where
         let dropped = (this.exchange.as_ref()).is_some_and(|exchange| exchange.drop_trailers);
         let frame =
             frame.filter(|frame| !(dropped && matches!(frame, Ok(frame) if frame.is_trailers())));
+        let frame = match (&mut this.throttle, frame) {
+            (Some(throttle), Some(Ok(frame))) => Some(Ok(throttle.first(frame))),
+            (_, frame) => frame,
+        };
         match &frame {
             Some(Ok(frame)) => {
                 this.note(frame);
@@ -337,6 +378,9 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.throttle.as_ref().is_some_and(|it| it.has_rest()) {
+            return false;
+        }
         match &self.kind {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),

@@ -1,7 +1,10 @@
 //! One request and its answer: what is known of it, told to telemetry when it ends, however it ends.
 
+use std::any::Any;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -53,7 +56,7 @@ pub struct Exchange {
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) exchanged: Exchanged,
     pub(crate) attempts: u32,
-    pub(crate) status: u16,
+    pub(crate) status: Cell<u16>,
     pub(crate) grpc_status: Option<u32>,
     pub(crate) progress: Option<Rc<Progress>>,
     pub(crate) sent: u64,
@@ -65,6 +68,18 @@ pub struct Exchange {
     pub(crate) timeout: Option<Duration>,
     /// Time without any byte.
     pub(crate) idle: Option<Duration>,
+    /// Time from the begin of the request to the end of the answer.
+    pub(crate) stream_limit: Option<Duration>,
+    /// What counts as long as the request is under way.
+    held: Option<Box<dyn Any>>,
+    /// Bytes a second of the answer.
+    pub(crate) rate: Option<NonZeroU64>,
+    /// The client is of the inside.
+    pub(crate) internal: bool,
+    /// The request's id, where the answer tells it.
+    pub(crate) request_id: Option<HeaderValue>,
+    /// The request's headers, where changes of answers may ask for them.
+    pub(crate) kept_headers: Option<HeaderMap>,
     /// The client's end of an upgrade that was asked for.
     pub(crate) upgrade: Option<OnUpgrade>,
     /// Trailers end here.
@@ -149,7 +164,7 @@ impl Exchange {
             peer: None,
             exchanged: Exchanged::default(),
             attempts: 0,
-            status: 0,
+            status: Cell::new(0),
             grpc_status: None,
             progress: None,
             sent: 0,
@@ -158,6 +173,12 @@ impl Exchange {
             replay: None,
             timeout: None,
             idle: None,
+            stream_limit: None,
+            held: None,
+            rate: None,
+            internal: false,
+            request_id: None,
+            kept_headers: None,
             upgrade: None,
             drop_trailers: false,
             last: parts.version < Version::HTTP_11 && !keeps_alive(&parts.headers),
@@ -225,6 +246,30 @@ impl Exchange {
         }
     }
 
+    pub(crate) fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("", |path| path.as_str())
+    }
+
+    /// Whether the client is of the inside, by the connection manager's list of addresses.
+    pub fn is_internal(&self) -> bool {
+        self.internal
+    }
+
+    /// Notes the status of the answer, for texts that name it.
+    pub fn note_status(&self, status: http::StatusCode) {
+        self.status.set(status.as_u16());
+    }
+
+    /// Keeps something as long as the request is under way.
+    pub fn hold(&mut self, what: impl Any) {
+        self.held = Some(Box::new(what));
+    }
+
+    /// Sends the answer no faster than so many bytes a second.
+    pub fn slow_down(&mut self, rate: NonZeroU64) {
+        self.rate = Some(rate);
+    }
+
     /// Notes that an injected delay holds the request.
     pub fn delayed(&mut self) {
         self.flags.insert(Flags::DELAY_INJECTED);
@@ -250,6 +295,9 @@ impl Exchange {
             Some((name.clone(), value.clone()))
         });
         self.request_headers.extend(kept);
+        if self.conn.chain.manager.head.local_replies.is_some() {
+            self.kept_headers = Some(parts.headers.clone());
+        }
     }
 
     /// Keeps what logs show of the answer.
@@ -318,12 +366,12 @@ impl Exchange {
     fn count(&self) {
         let chain = &self.conn.chain;
         if let Some(counters) = &chain.counters {
-            counters.end(self.status, self.complete);
+            counters.end(self.status.get(), self.complete);
         }
         let cluster = self.cluster.as_deref();
         if let Some(counters) = cluster.and_then(|cluster| cluster.counters.as_ref()) {
             let ended = Ended {
-                status: self.status,
+                status: self.status.get(),
                 attempts: self.attempts,
                 timed_out: self.flags.contains(Flags::UPSTREAM_TIMEOUT),
                 overflow: self.flags.contains(Flags::UPSTREAM_OVERFLOW),
@@ -331,6 +379,11 @@ impl Exchange {
             };
             counters.end(chain.worker.recorder.stats(), ended);
         }
+    }
+
+    /// The request as it is now.
+    pub(crate) fn record_now(&self) -> HttpRecord<'_> {
+        self.record(self.begun.elapsed(), self.peer.as_ref())
     }
 
     /// Without metadata exchange, the endpoint's own metadata says who the server is.
@@ -387,11 +440,11 @@ impl Exchange {
                 ..ExchangeRecord::default()
             },
             method: self.method.as_str(),
-            path: self.uri.path_and_query().map_or("", |path| path.as_str()),
+            path: self.path(),
             authority: self.authority.to_str().ok(),
             protocol: self.version.into(),
             upstream_protocol: upstream.map(|it| Protocol::from(it.version)),
-            status: self.status,
+            status: self.status.get(),
             grpc: self.grpc,
             grpc_status: self.grpc_status,
             grpc_messages: self.sent_messages.map(|sent| {

@@ -22,13 +22,13 @@ use lateen_proxy_model::{
 use super::client_body::ClientBody;
 use super::exchange::Exchange;
 use super::interim;
-use super::limits::Limits;
+use super::limits::{Expired, Limits};
 use super::load;
 use super::mirror;
 use super::number::number;
 use super::peer::Exchanged;
 use super::reply::LocalReply;
-use super::request_body::{Progress, Replay, ReplayOwner, RequestBody};
+use super::request_body::{Progress, REPLAY_LIMIT, Replay, ReplayOwner, RequestBody};
 use super::retry::{Retries, Verdict};
 use super::worker::KnownCluster;
 
@@ -37,6 +37,8 @@ static EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-
 static CHECK_FAIL: HeaderName = HeaderName::from_static("x-envoy-immediate-health-check-fail");
 static ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 static SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Bytes of an answer that are read only to keep its connection.
 const DISCARD: u64 = 64 * 1024;
@@ -72,14 +74,51 @@ pub struct ForwardPlan<'a> {
     pub retry: Option<&'a RetryPolicy>,
     /// Time for the whole; `None` is no limit.
     pub timeout: Option<Duration>,
+    /// Time for one try.
+    pub per_try: Option<Duration>,
+    /// Time for the stream, from its begin.
+    pub stream: Option<Duration>,
+    /// Headers of the inside may steer retries.
+    pub steered: bool,
+    /// The client's expected time is sent on.
+    pub keep_expected: bool,
+    /// The client's `grpc-timeout` is replaced by the expected time.
+    pub tell_grpc: bool,
+    /// `x-envoy-` headers are left to the inside: none is made here.
+    pub quiet: bool,
     /// The host becomes the endpoint's own name.
     pub auto_host: bool,
     /// `x-envoy-attempt-count` is sent.
     pub attempt_count: bool,
+    /// `x-envoy-attempt-count` is sent downstream.
+    pub attempt_count_in_response: bool,
     /// Hash of the request, for clusters that balance by it.
     pub hash: Option<u64>,
     /// Labels that the endpoint must have, for clusters with subsets.
     pub subset: Option<&'a SubsetCriteria>,
+}
+
+impl ForwardPlan<'_> {
+    fn tells_expected(&self) -> bool {
+        !self.quiet && !self.keep_expected
+    }
+}
+
+/// Adds the host that a request came with to `x-forwarded-host`.
+pub fn append_forwarded_host(headers: &mut HeaderMap, host: &str) {
+    if host.is_empty() {
+        return;
+    }
+    let before = headers.get(&FORWARDED_HOST).and_then(|it| it.to_str().ok());
+    let text = match before.filter(|before| !before.is_empty()) {
+        // A proxy before may have told it already.
+        Some(before) if before.rsplit(',').next().map(str::trim) == Some(host) => return,
+        Some(before) => format!("{before},{host}"),
+        None => host.to_owned(),
+    };
+    if let Ok(text) = HeaderValue::try_from(text) {
+        headers.insert(&FORWARDED_HOST, text);
+    }
 }
 
 /// The request's body, as often as it may be needed.
@@ -102,6 +141,7 @@ struct Tries<'a, L, D> {
 enum Failed {
     Reset(SendFailure),
     TimedOut,
+    Idle,
 }
 
 type Answered<B> = (Response<B>, Arc<UpstreamConnection>);
@@ -129,18 +169,25 @@ where
         allow_upgrade(exchange, &plan, &cluster, protocol, &mut parts)?;
     }
     finish_head(exchange, &plan, &cluster, &mut parts);
-    let retries = Retries::new(plan.retry.filter(|_| upgrade.is_none()), plan.forward.high);
+    let high = plan.forward.high;
+    let retries = match upgrade {
+        Some(_) => Retries::none(),
+        None => Retries::new(
+            plan.retry,
+            high,
+            &mut parts,
+            (exchange.authority(), plan.steered),
+        ),
+    };
     let http2 = match cluster.cluster.http {
         HttpProtocol::Http1 => false,
         HttpProtocol::Http2 => true,
         _ => exchange.version == Version::HTTP_2,
     };
     exchange.drop_trailers = drops_trailers(exchange, &cluster, http2);
-    let payload = Payload::new(
-        exchange,
-        body,
-        retries.may_come() || !plan.forward.mirrors.is_empty(),
-    );
+    let keep = retries.may_come() || !plan.forward.mirrors.is_empty();
+    let limit = plan.forward.buffer_limit.unwrap_or(REPLAY_LIMIT);
+    let payload = Payload::new(exchange, body, keep.then_some(limit));
     mirror::send_all(exchange, upstreams, &plan, &parts, payload.replay());
     if !http2 && upgrade.is_none() {
         frame_body(&mut parts, matches!(payload, Payload::Empty));
@@ -154,13 +201,21 @@ where
         payload,
     };
     let outcome = limits.guard(pin!(tries.run(exchange, parts))).await;
-    let mut response = match outcome.map_err(LocalReply::from).flatten() {
+    let mut outcome = outcome.map_err(LocalReply::from).flatten();
+    if plan.attempt_count_in_response {
+        let headers = match &mut outcome {
+            Ok(response) => response.headers_mut(),
+            Err(reply) => &mut reply.headers,
+        };
+        headers.insert(&ATTEMPT_COUNT, number(u128::from(exchange.attempts)));
+    }
+    let mut response = match outcome {
         Err(_) if exchange.is_malformed() => return Err(LocalReply::malformed()),
         outcome => outcome?,
     };
     let since = exchange.progress.as_ref().and_then(|it| it.ended.get());
     let time = since.unwrap_or(exchange.begun).elapsed().as_millis();
-    if upgrade.is_none() {
+    if upgrade.is_none() && !plan.quiet {
         response.headers_mut().insert(&SERVICE_TIME, number(time));
     }
     Ok(response)
@@ -181,7 +236,9 @@ fn limits(exchange: &mut Exchange, plan: &ForwardPlan<'_>) -> Limits {
     let request = positive(manager.request_timeout);
     exchange.timeout = positive(plan.timeout);
     exchange.idle = positive(idle).map(|idle| exchange.conn.scaled(ScaledTime::StreamIdle, idle));
+    exchange.stream_limit = plan.stream;
     Limits {
+        stream: plan.stream,
         begun: exchange.begun,
         progress: exchange.progress.clone(),
         total: exchange.timeout,
@@ -199,9 +256,13 @@ fn allow_upgrade(
     parts: &mut Parts,
 ) -> Result<(), LocalReply> {
     let manager = &exchange.conn.chain.manager;
-    let mut allowed = manager.upgrades.iter().chain(&plan.forward.upgrades);
+    let mut routes = plan.forward.upgrades.iter();
+    let allowed = match routes.find(|(name, _)| &**name == protocol) {
+        Some((_, allowed)) => *allowed,
+        None => manager.upgrades.iter().any(|name| &**name == protocol),
+    };
     let tunnel = protocol == "connect" && cluster.cluster.http == HttpProtocol::Http2;
-    if tunnel || !allowed.any(|name| &**name == protocol) {
+    if tunnel || !allowed {
         return Err(LocalReply::upgrade_refused());
     }
     if protocol != "connect"
@@ -246,7 +307,12 @@ fn finish_head(
         HeaderCase::Preserve => drop(parts.extensions.remove::<OnUpgrade>()),
         _ => parts.extensions.clear(),
     }
-    if let Some(timeout) = plan.timeout.filter(|timeout| !timeout.is_zero()) {
+    if let Some(stream) = plan.stream.filter(|_| exchange.grpc)
+        && let Ok(text) = HeaderValue::try_from(format!("{}m", stream.as_millis()))
+    {
+        parts.headers.insert(&GRPC_TIMEOUT, text);
+    }
+    if let Some(timeout) = plan.timeout.filter(|_| plan.tells_expected()) {
         parts
             .headers
             .insert(&EXPECTED_TIMEOUT, number(timeout.as_millis()));
@@ -263,7 +329,8 @@ fn finish_head(
 }
 
 impl Payload {
-    fn new(exchange: &mut Exchange, body: ClientBody, replay: bool) -> Self {
+    /// `keep`: bytes kept so that the body can be sent again.
+    fn new(exchange: &mut Exchange, body: ClientBody, keep: Option<usize>) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
         }
@@ -271,10 +338,10 @@ impl Payload {
         let progress = Progress::new(count);
         progress.drop_trailers.set(exchange.drop_trailers);
         exchange.progress = Some(Rc::clone(&progress));
-        if !replay {
+        let Some(limit) = keep else {
             return Self::Once(Some((body, progress)));
-        }
-        let replay = Replay::new(body, progress);
+        };
+        let replay = Replay::new(body, progress, limit);
         exchange.replay = Some(ReplayOwner(Rc::clone(&replay)));
         Self::Replay(replay)
     }
@@ -370,6 +437,11 @@ where
                     let reply = LocalReply::upstream_timeout("upstream_per_try_timeout");
                     (verdict, Err(reply))
                 }
+                Err(Failed::Idle) => {
+                    let verdict = self.judge(Retries::on_try_timeout);
+                    let reply = LocalReply::upstream_timeout("upstream_per_try_idle_timeout");
+                    (verdict, Err(reply))
+                }
             };
             match verdict {
                 Verdict::Again => {
@@ -408,13 +480,13 @@ where
 
     /// How long the upstream may take for this try.
     fn expected(&self, exchange: &Exchange) -> Option<Duration> {
-        let positive = |time: Option<Duration>| time.filter(|time| !time.is_zero());
-        let total = positive(self.plan.timeout).map(|total| match exchange.attempts {
+        let total = self.plan.timeout.map(|total| match exchange.attempts {
             1 => total,
             _ => total.saturating_sub(exchange.begun.elapsed()),
         });
-        let per_try = positive(self.plan.retry.and_then(|policy| policy.per_try_timeout));
-        match (total, per_try) {
+        // Zero would be no limit.
+        let total = total.map(|total| total.max(Duration::from_millis(1)));
+        match (total, self.plan.per_try) {
             (Some(total), Some(per_try)) => Some(total.min(per_try)),
             (total, per_try) => total.or(per_try),
         }
@@ -446,17 +518,27 @@ where
                 .insert(&ATTEMPT_COUNT, number(u128::from(exchange.attempts)));
         }
         if let Some(expected) = self.expected(exchange) {
-            head.headers
-                .insert(&EXPECTED_TIMEOUT, number(expected.as_millis()));
+            if self.plan.tells_expected() {
+                head.headers
+                    .insert(&EXPECTED_TIMEOUT, number(expected.as_millis()));
+            }
+            if self.plan.tell_grpc {
+                let text = HeaderValue::try_from(format!("{}m", expected.as_millis()));
+                if let Ok(text) = text {
+                    head.headers.insert(&GRPC_TIMEOUT, text);
+                }
+            }
         }
         if self.plan.auto_host
             && let Some(name) = &endpoint.hostname
             && let Ok(name) = HeaderValue::from_str(name)
         {
-            let before = head.headers.insert(header::HOST, name);
-            if let Some(before) = before {
-                head.headers.insert(&ORIGINAL_HOST, before);
+            if self.plan.forward.append_forwarded_host {
+                append_forwarded_host(&mut head.headers, exchange.authority());
             }
+            head.headers
+                .insert(&ORIGINAL_HOST, exchange.authority.clone());
+            head.headers.insert(header::HOST, name);
         }
         let facts = &exchange.conn.facts;
         let options = &self.cluster.cluster.options;
@@ -485,12 +567,14 @@ where
         let limits = Limits {
             begun: Instant::now(),
             progress: exchange.progress.clone(),
-            total: self.plan.retry.and_then(|policy| policy.per_try_timeout),
-            idle: None,
+            total: self.plan.per_try,
+            idle: self.plan.retry.and_then(|policy| policy.per_try_idle),
             request: None,
+            stream: None,
         };
         match limits.guard(send).await {
             Ok(sent) => sent.map_err(Failed::Reset),
+            Err(Expired::Idle { .. }) => Err(Failed::Idle),
             Err(_) => Err(Failed::TimedOut),
         }
     }
@@ -570,7 +654,7 @@ fn count<B>(endpoint: &Endpoint, outcome: &Result<Answered<B>, Failed>) {
     match outcome {
         Ok((response, _)) if response.status().is_server_error() => bump(&stats.rq_error),
         Ok(_) => bump(&stats.rq_success),
-        Err(Failed::TimedOut) => {
+        Err(Failed::TimedOut | Failed::Idle) => {
             bump(&stats.rq_timeout);
             bump(&stats.rq_error)
         }

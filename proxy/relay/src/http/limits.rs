@@ -20,6 +20,8 @@ pub(crate) struct Limits {
     pub(crate) idle: Option<Duration>,
     /// From the begin of the request to its end.
     pub(crate) request: Option<Duration>,
+    /// From the begin of the request to the end of the answer.
+    pub(crate) stream: Option<Duration>,
 }
 
 /// Which limit was reached.
@@ -28,6 +30,7 @@ pub(crate) enum Expired {
     Total,
     Idle { request_complete: bool },
     Request,
+    Stream { request_complete: bool },
 }
 
 impl From<Expired> for LocalReply {
@@ -36,6 +39,7 @@ impl From<Expired> for LocalReply {
             Expired::Total => Self::upstream_timeout("response_timeout"),
             Expired::Idle { request_complete } => Self::stream_idle(request_complete),
             Expired::Request => Self::request_timeout(),
+            Expired::Stream { request_complete } => Self::stream_duration(request_complete),
         }
     }
 }
@@ -46,7 +50,8 @@ impl Limits {
         &self,
         mut work: Pin<&mut F>,
     ) -> Result<F::Output, Expired> {
-        if self.total.is_none() && self.idle.is_none() && self.request.is_none() {
+        let none = self.total.is_none() && self.idle.is_none();
+        if none && self.request.is_none() && self.stream.is_none() {
             return Ok(work.await);
         }
         loop {
@@ -96,11 +101,20 @@ impl Limits {
         self.begun.checked_add(self.request?)
     }
 
+    fn stream_end(&self) -> Option<Instant> {
+        self.begun.checked_add(self.stream?)
+    }
+
     fn due(&self) -> Option<Instant> {
-        [self.total_end(), self.idle_end(), self.request_limit()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.total_end(),
+            self.idle_end(),
+            self.request_limit(),
+            self.stream_end(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn expired(&self, now: Instant) -> Option<Expired> {
@@ -110,6 +124,11 @@ impl Limits {
         }
         if past(self.request_limit()) {
             return Some(Expired::Request);
+        }
+        if past(self.stream_end()) {
+            return Some(Expired::Stream {
+                request_complete: self.ended().is_some(),
+            });
         }
         past(self.idle_end()).then(|| Expired::Idle {
             request_complete: self.ended().is_some(),

@@ -9,13 +9,17 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, header};
 use http_body::Body;
 use http_body_util::BodyExt;
-use lateen_proxy_model::{ActiveRequest, Balance, Choice, Dial, Mirror, ResetReason, Target};
+use lateen_proxy_model::{
+    ActiveRequest, Balance, Choice, ClusterRef, Dial, NamedCluster, ResetReason, Target,
+};
 
 use super::exchange::Exchange;
 use super::forward::{ForwardPlan, Upstreams};
+use super::origin::append_client;
 use super::request_body::{Replay, RequestBody};
 use super::worker::KnownCluster;
 
+static ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 static INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 
 /// Longest life of a copy when the route has no timeout.
@@ -37,19 +41,40 @@ pub(crate) fn send_all<L, D>(
         if !mirror.fraction.holds(fastrand::u32(..1_000_000)) {
             continue;
         }
-        let Some(cluster) = exchange.conn.chain.worker.cluster(&mirror.cluster) else {
+        let worker = &exchange.conn.chain.worker;
+        let slot = match &mirror.cluster {
+            NamedCluster::Fixed(slot) => Arc::clone(slot),
+            NamedCluster::Header(name) => {
+                let value = parts.headers.get(name).and_then(|it| it.to_str().ok());
+                worker.named_cluster(value.unwrap_or_default())
+            }
+        };
+        let Some(cluster) = worker.cluster(&slot) else {
             continue;
         };
         let mut head = parts.clone();
-        if mirror.shadow_suffix {
+        append_client(&exchange.conn, &mut head.headers);
+        if let Some(host) = &mirror.host {
+            head.headers.insert(header::HOST, host.clone());
+        } else if mirror.shadow_suffix {
             shadow_host(&mut head);
+        }
+        if !mirror.headers.is_empty() {
+            let expand = exchange.expander(None);
+            for changes in &mirror.headers {
+                changes.apply(&mut head.headers, &expand);
+            }
+        }
+        if plan.attempt_count {
+            head.headers
+                .insert(&ATTEMPT_COUNT, HeaderValue::from_static("1"));
         }
         head.headers
             .insert(&INTERNAL, HeaderValue::from_static("true"));
         let body = body.map_or_else(RequestBody::empty, Replay::copy);
         let copy = send(
             upstreams.clone(),
-            Facts::new(exchange, mirror, cluster),
+            Facts::new(exchange, slot, cluster),
             Request::from_parts(head, body),
         );
         let limit = plan
@@ -66,7 +91,7 @@ pub(crate) fn send_all<L, D>(
 
 /// What a copy keeps of its request.
 struct Facts {
-    slot: lateen_proxy_model::ClusterRef,
+    slot: ClusterRef,
     cluster: Rc<KnownCluster>,
     version: http::Version,
     istio_alpn: bool,
@@ -74,10 +99,10 @@ struct Facts {
 }
 
 impl Facts {
-    fn new(exchange: &Exchange, mirror: &Mirror, cluster: Rc<KnownCluster>) -> Self {
+    fn new(exchange: &Exchange, slot: ClusterRef, cluster: Rc<KnownCluster>) -> Self {
         let facts = &exchange.conn.facts;
         Self {
-            slot: Arc::clone(&mirror.cluster),
+            slot,
             cluster,
             version: exchange.version,
             istio_alpn: exchange.conn.chain.istio_alpn,

@@ -159,6 +159,22 @@ impl LocalReply {
         )
     }
 
+    /// The stream lived longer than it may.
+    pub fn stream_duration(request_complete: bool) -> Self {
+        let status = match request_complete {
+            true => StatusCode::GATEWAY_TIMEOUT,
+            false => StatusCode::REQUEST_TIMEOUT,
+        };
+        let mut reply = Self::new(
+            status,
+            "downstream duration timeout",
+            Flags::NONE,
+            "max_duration_timeout",
+        );
+        reply.grpc = Some(4);
+        reply
+    }
+
     /// The client took too long to send its request.
     pub fn request_timeout() -> Self {
         Self::new(
@@ -268,7 +284,7 @@ impl LocalReply {
                 | "upgrade_failed"
                 | "http.invalid_authority"
                 | "request_payload_too_large"
-        )
+        ) && !self.status.is_redirection()
     }
 
     /// The head and body as sent. `grpc`: the request was gRPC.

@@ -68,6 +68,7 @@ pub(crate) struct Replay {
     kept: RefCell<Kept>,
     attempt: Cell<u32>,
     progress: Rc<Progress>,
+    limit: usize,
 }
 
 #[derive(Default)]
@@ -194,12 +195,14 @@ impl RequestBody {
 }
 
 impl Replay {
-    pub(crate) fn new(source: ClientBody, progress: Rc<Progress>) -> Rc<Self> {
+    /// Keeps at most `limit` bytes.
+    pub(crate) fn new(source: ClientBody, progress: Rc<Progress>, limit: usize) -> Rc<Self> {
         Rc::new(Self {
             source: RefCell::new(source),
             kept: RefCell::default(),
             attempt: Cell::new(0),
             progress,
+            limit,
         })
     }
 
@@ -264,7 +267,7 @@ impl Replay {
             Ok(frame) => {
                 if let Some(data) = frame.data_ref() {
                     kept.bytes = kept.bytes.saturating_add(data.remaining());
-                    if kept.bytes > REPLAY_LIMIT {
+                    if kept.bytes > self.limit {
                         kept.lost = true;
                         kept.frames = Vec::new();
                     } else {

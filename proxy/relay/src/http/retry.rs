@@ -2,15 +2,33 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use lateen_proxy_model::{
-    Backoff, ClusterShared, RequestView, ResetReason, RetryOn, RetryPolicy, SendFailure,
+    Backoff, ClusterShared, RateLimitedBackoff, RequestView, ResetHeader, ResetReason, RetryOn,
+    RetryPolicy, SendFailure,
 };
 use lateen_proxy_telemetry::Flags;
 
 use super::worker::KnownCluster;
+
+static RETRY_ON: HeaderName = HeaderName::from_static("x-envoy-retry-on");
+static RETRY_GRPC_ON: HeaderName = HeaderName::from_static("x-envoy-retry-grpc-on");
+static MAX_RETRIES: HeaderName = HeaderName::from_static("x-envoy-max-retries");
+static RETRIABLE_STATUSES: HeaderName = HeaderName::from_static("x-envoy-retriable-status-codes");
+static RETRIABLE_HEADERS: HeaderName = HeaderName::from_static("x-envoy-retriable-header-names");
+static HEDGE: HeaderName = HeaderName::from_static("x-envoy-hedge-on-per-try-timeout");
+static TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
+static PER_TRY: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
+static RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
+
+/// Waiting times of requests that ask for retries where the route has no policy.
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(25),
+    max: Duration::from_millis(250),
+};
 
 /// Longest exponent of the growth; beyond that the wait is at its limit anyway.
 const MAX_SHIFT: u32 = 16;
@@ -29,12 +47,63 @@ pub(crate) enum Verdict {
 /// The retries of one request.
 pub(crate) struct Retries<'a> {
     policy: Option<&'a RetryPolicy>,
+    on: RetryOn,
+    /// What the request itself says beside the policy.
+    asked: Asked,
     left: u32,
     made: u32,
     tried: Vec<u64>,
     running: Option<Running>,
     /// The request has high priority.
     high: bool,
+    /// The upstream asked for this wait.
+    told: Option<Duration>,
+}
+
+/// What headers of the inside ask for.
+#[derive(Debug, Default)]
+struct Asked {
+    on: RetryOn,
+    retries: Option<u32>,
+    statuses: Vec<u16>,
+    headers: Vec<HeaderName>,
+}
+
+impl Asked {
+    /// Takes the headers out of a request.
+    fn take(headers: &mut HeaderMap) -> Self {
+        let mut asked = Self::default();
+        let mut text = |name: &HeaderName| headers.remove(name);
+        if let Some(value) = text(&RETRY_ON) {
+            for name in parts(&value) {
+                asked.on = asked.on.with(RetryOn::named(name).unwrap_or_default());
+            }
+        }
+        if let Some(value) = text(&RETRY_GRPC_ON) {
+            for name in parts(&value) {
+                asked.on = asked.on.with(RetryOn::named_grpc(name).unwrap_or_default());
+            }
+        }
+        if let Some(value) = text(&MAX_RETRIES) {
+            asked.retries = value.to_str().ok().and_then(|it| it.parse().ok());
+        }
+        if let Some(value) = text(&RETRIABLE_STATUSES) {
+            asked.statuses = parts(&value).filter_map(|it| it.parse().ok()).collect();
+        }
+        if let Some(value) = text(&RETRIABLE_HEADERS) {
+            let names = parts(&value).filter_map(|it| HeaderName::try_from(it).ok());
+            asked.headers = names.collect();
+        }
+        for name in [&HEDGE, &TIMEOUT, &PER_TRY] {
+            text(name);
+        }
+        asked
+    }
+}
+
+fn parts(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    let text = value.to_str().unwrap_or_default();
+    text.split(',').map(str::trim).filter(|it| !it.is_empty())
 }
 
 /// One retry under way, in the cluster's circuit breaker.
@@ -47,14 +116,57 @@ impl Drop for Running {
 }
 
 impl<'a> Retries<'a> {
-    pub(crate) fn new(policy: Option<&'a RetryPolicy>, high: bool) -> Self {
+    /// The retries that a policy allows for a request. `steered`: headers of the inside may say more, and are taken out.
+    pub(crate) fn new(
+        policy: Option<&'a RetryPolicy>,
+        high: bool,
+        parts: &mut Parts,
+        (authority, steered): (&str, bool),
+    ) -> Self {
+        let asked = match steered {
+            true => Asked::take(&mut parts.headers),
+            false => Asked::default(),
+        };
+        let mut on = policy
+            .map_or_else(RetryOn::default, |it| it.on)
+            .with(asked.on);
+        if let Some(policy) = policy.filter(|it| !it.request_headers.is_empty()) {
+            let path = parts.uri.path_and_query().map_or("/", |it| it.as_str());
+            let view = RequestView::of_head(parts.method.as_str(), authority, path, &parts.headers);
+            if !policy.request_headers.iter().any(|it| it.matches(&view)) {
+                on = RetryOn::default();
+            }
+        }
+        let retries = policy.map_or(1, |policy| policy.retries);
+        let left = match on == RetryOn::default() {
+            true => 0,
+            false => asked.retries.unwrap_or(retries),
+        };
         Self {
             policy,
-            left: policy.map_or(0, |policy| policy.retries),
+            on,
+            asked,
+            left,
             made: 0,
             tried: Vec::new(),
             running: None,
             high,
+            told: None,
+        }
+    }
+
+    /// No retries.
+    pub(crate) fn none() -> Self {
+        Self {
+            policy: None,
+            on: RetryOn::default(),
+            asked: Asked::default(),
+            left: 0,
+            made: 0,
+            tried: Vec::new(),
+            running: None,
+            high: false,
+            told: None,
         }
     }
 
@@ -88,10 +200,15 @@ impl<'a> Retries<'a> {
         response: &Response<B>,
         cluster: &Rc<KnownCluster>,
     ) -> Verdict {
-        let Some(policy) = self.policy else {
+        if self.on == RetryOn::default() {
             return Verdict::Keep;
-        };
-        let wanted = wants_response(policy, response.status(), response.headers());
+        }
+        let wanted = self.wants_response(response.status(), response.headers());
+        self.told = self
+            .policy
+            .and_then(|policy| policy.rate_limited.as_ref())
+            .filter(|_| wanted)
+            .and_then(|rule| told_wait(rule, response.headers()));
         self.judge(wanted, cluster)
     }
 
@@ -101,9 +218,8 @@ impl<'a> Retries<'a> {
         failure: &SendFailure,
         cluster: &Rc<KnownCluster>,
     ) -> Verdict {
-        let wanted = self
-            .policy
-            .is_some_and(|policy| wants_reset(policy.on, failure.reason, failure.started));
+        self.told = None;
+        let wanted = wants_reset(self.on, failure.reason, failure.started);
         self.judge(wanted, cluster)
     }
 
@@ -112,15 +228,18 @@ impl<'a> Retries<'a> {
         let after = RetryOn::FIVE_XX
             .with(RetryOn::GATEWAY_ERROR)
             .with(RetryOn::RESET);
-        let wanted = self.policy.is_some_and(|policy| policy.on.has(after));
-        self.judge(wanted, cluster)
+        self.told = None;
+        self.judge(self.on.has(after), cluster)
     }
 
     /// The wait before the next try: an even draw below the limit of its turn.
     pub(crate) fn wait(&mut self) -> Duration {
-        let Some(Backoff { base, max }) = self.policy.map(|policy| policy.backoff) else {
-            return Duration::ZERO;
-        };
+        if let Some(told) = self.told.take() {
+            // Never before the time that was told, and not all at once.
+            let half = u64::try_from(told.as_millis() / 2).unwrap_or(u64::MAX);
+            return told.saturating_add(Duration::from_millis(fastrand::u64(..half.max(1))));
+        }
+        let Backoff { base, max } = self.policy.map_or(BACKOFF, |policy| policy.backoff);
         let factor = 1u32 << self.made.saturating_sub(1).min(MAX_SHIFT);
         let limit = base.saturating_mul(factor).min(max.max(base));
         let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
@@ -147,24 +266,54 @@ impl<'a> Retries<'a> {
     }
 }
 
-fn wants_response(policy: &RetryPolicy, status: StatusCode, headers: &HeaderMap) -> bool {
-    let on = policy.on;
-    let limited = headers.contains_key("x-envoy-ratelimited");
-    if limited {
-        return on.has(RetryOn::ENVOY_RATELIMITED);
+impl Retries<'_> {
+    fn wants_response(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        let on = self.on;
+        if headers.contains_key(&RATE_LIMITED) {
+            return on.has(RetryOn::ENVOY_RATELIMITED);
+        }
+        (on.has(RetryOn::FIVE_XX) && status.is_server_error())
+            || (on.has(RetryOn::GATEWAY_ERROR) && matches!(status.as_u16(), 502..=504))
+            || (on.has(RetryOn::RETRIABLE_4XX) && status == StatusCode::CONFLICT)
+            || (on.has(RetryOn::RETRIABLE_STATUS_CODES) && self.names_status(status))
+            || (on.has(RetryOn::RETRIABLE_HEADERS) && self.names_header(status, headers))
+            || grpc_condition(headers).is_some_and(|condition| on.has(condition))
     }
-    (on.has(RetryOn::FIVE_XX) && status.is_server_error())
-        || (on.has(RetryOn::GATEWAY_ERROR) && matches!(status.as_u16(), 502..=504))
-        || (on.has(RetryOn::RETRIABLE_4XX) && status == StatusCode::CONFLICT)
-        || (on.has(RetryOn::RETRIABLE_STATUS_CODES) && policy.statuses.contains(&status))
-        || (on.has(RetryOn::RETRIABLE_HEADERS) && header_matches(policy, status, headers))
-        || grpc_condition(headers).is_some_and(|condition| on.has(condition))
+
+    fn names_status(&self, status: StatusCode) -> bool {
+        self.asked.statuses.contains(&status.as_u16())
+            || self
+                .policy
+                .is_some_and(|policy| policy.statuses.contains(&status))
+    }
+
+    fn names_header(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        if self.asked.headers.iter().any(|it| headers.contains_key(it)) {
+            return true;
+        }
+        // Matchers were made for requests; of an answer only the headers are there to look at.
+        let view = RequestView::of_head(status.as_str(), "", "", headers);
+        self.policy
+            .is_some_and(|policy| policy.headers.iter().any(|it| it.matches(&view)))
+    }
 }
 
-fn header_matches(policy: &RetryPolicy, status: StatusCode, headers: &HeaderMap) -> bool {
-    // Matchers were made for requests; of an answer only the headers are there to look at.
-    let view = RequestView::of_head(status.as_str(), "", "", headers);
-    policy.headers.iter().any(|matcher| matcher.matches(&view))
+/// The wait that an answer asks for, when it can be read and is not too long.
+fn told_wait(rule: &RateLimitedBackoff, headers: &HeaderMap) -> Option<Duration> {
+    let read = |header: &ResetHeader| {
+        let text = headers.get(&header.name)?.to_str().ok()?;
+        let number: u64 = text.trim().parse().ok()?;
+        let wait = match header.unix {
+            false => Duration::from_secs(number),
+            true => {
+                let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(number))?;
+                at.duration_since(SystemTime::now()).ok()?
+            }
+        };
+        (wait <= rule.max).then_some(wait)
+    };
+    let wait = rule.headers.iter().find_map(read)?;
+    (wait > Duration::from_millis(1)).then_some(wait)
 }
 
 fn grpc_condition(headers: &HeaderMap) -> Option<RetryOn> {
@@ -206,12 +355,72 @@ mod tests {
             per_try_timeout: None,
             statuses: vec![StatusCode::TOO_MANY_REQUESTS],
             headers: Vec::new(),
+            request_headers: Vec::new(),
+            per_try_idle: None,
+            rate_limited: None,
             avoid_previous_hosts: true,
             host_selection_attempts: 5,
             backoff: Backoff {
                 base: Duration::from_millis(25),
                 max: Duration::from_millis(250),
             },
+        }
+    }
+
+    fn retries<'a>(policy: &'a RetryPolicy, headers: &[(&'static str, &str)]) -> Retries<'a> {
+        let mut request = http::Request::get("/").body(()).unwrap().into_parts().0;
+        for (name, value) in headers {
+            request.headers.insert(*name, value.parse().unwrap());
+        }
+        let made = Retries::new(Some(policy), &mut request, "a", true);
+        assert!(request.headers.is_empty());
+        made
+    }
+
+    #[test]
+    fn requests_of_the_inside_ask_for_retries() {
+        let policy = policy(RetryOn::default());
+        let asked = retries(
+            &policy,
+            &[
+                ("x-envoy-retry-on", "5xx, retriable-status-codes,nonsense"),
+                ("x-envoy-retry-grpc-on", "unavailable"),
+                ("x-envoy-max-retries", "7"),
+                ("x-envoy-retriable-status-codes", "418,x"),
+                ("x-envoy-upstream-rq-timeout-ms", "1"),
+            ],
+        );
+        assert_eq!(asked.left, 7);
+        assert!(asked.on.has(RetryOn::GRPC_UNAVAILABLE) && asked.on.has(RetryOn::FIVE_XX));
+        assert!(asked.wants_response(StatusCode::IM_A_TEAPOT, &HeaderMap::new()));
+        assert_eq!(retries(&policy, &[]).left, 0);
+    }
+
+    #[test]
+    fn an_upstream_may_say_when_to_come_again() {
+        let rule = RateLimitedBackoff {
+            headers: vec![
+                ResetHeader {
+                    name: HeaderName::from_static("x-reset"),
+                    unix: true,
+                },
+                ResetHeader {
+                    name: HeaderName::from_static("retry-after"),
+                    unix: false,
+                },
+            ],
+            max: Duration::from_secs(10),
+        };
+        for (name, value, wanted) in [
+            ("retry-after", "3", Some(Duration::from_secs(3))),
+            ("retry-after", "11", None),
+            ("retry-after", "soon", None),
+            ("retry-after", "0", None),
+            ("x-reset", "5", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            assert_eq!(told_wait(&rule, &headers), wanted, "{name} {value}");
         }
     }
 
@@ -240,7 +449,8 @@ mod tests {
             (RetryOn::GRPC_CANCELLED, 200, grpc("1"), true),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
-            let got = wants_response(&policy(on), status, &headers);
+            let policy = policy(on);
+            let got = retries(&policy, &[]).wants_response(status, &headers);
             assert_eq!(got, wanted, "{on:?} {status} {headers:?}");
         }
     }
@@ -297,7 +507,7 @@ mod tests {
     #[test]
     fn waits_grow_to_their_limit() {
         let policy = policy(RetryOn::FIVE_XX);
-        let mut retries = Retries::new(Some(&policy));
+        let mut retries = retries(&policy, &[]);
         for (made, limit) in [(1, 25), (2, 50), (5, 250), (40, 250)] {
             retries.made = made;
             for _ in 0..50 {

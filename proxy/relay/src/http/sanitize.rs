@@ -1,27 +1,25 @@
 //! A request's head before anything trusts it: what must not pass is refused, what belongs to one hop or only to the
 //! inside of a mesh is taken away, and what this hop has to say is put in (S18, S19).
 
-use std::net::{IpAddr, SocketAddr};
-
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Uri, Version};
 use hyper::ext::Protocol;
-use lateen_proxy_model::HttpManager;
+use lateen_proxy_model::{HttpManager, StripPort};
 use lateen_proxy_telemetry::Flags;
 
 use super::connection::Connection;
 use super::exchange::Exchange;
 use super::peer::Exchanged;
 use super::reply::LocalReply;
-use super::{request_id, xfcc};
+use super::{origin, request_id, xfcc};
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
+static FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -142,7 +140,10 @@ pub fn strip_hop(parts: &mut Parts) -> Result<Option<Box<str>>, LocalReply> {
 
 /// Takes away what only the inside may say, and puts in what this hop knows: client, protocol, certificate, request id.
 /// The peer's metadata goes into the exchange.
-pub fn trust(exchange: &mut Exchange, parts: &mut Parts) {
+///
+/// # Errors
+/// Requests that do not say where they come from, where they must.
+pub fn trust(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalReply> {
     let conn = std::rc::Rc::clone(&exchange.conn);
     let manager = &conn.chain.manager;
     let headers = &mut parts.headers;
@@ -151,16 +152,24 @@ pub fn trust(exchange: &mut Exchange, parts: &mut Parts) {
         exchange.peer = conn.chain.worker.peers.find(&exchange.exchanged);
     }
     let edge = manager.use_remote_address;
-    if headers
-        .keys()
-        .any(|name| name.as_str().starts_with("x-envoy-"))
+    let origin = origin::find(&conn, headers)?;
+    exchange.remote = origin.remote;
+    exchange.internal = origin.internal;
+    let edge = edge && !origin.internal;
+    if !origin.internal
+        && headers
+            .keys()
+            .any(|name| name.as_str().starts_with("x-envoy-"))
     {
         for name in INTERNAL.iter().chain(EDGE.iter().filter(|_| edge)) {
             headers.remove(name);
         }
     }
-    exchange.remote = forwarded_for(&conn, headers);
+    origin::tell(&conn, headers, &origin);
     forwarded_proto(&conn, headers);
+    if let Some(via) = &manager.head.via {
+        append_via(headers, via);
+    }
     xfcc::apply(&conn, headers);
     if manager.generate_request_id {
         let keep = !edge || manager.preserve_external_request_id;
@@ -172,6 +181,9 @@ pub fn trust(exchange: &mut Exchange, parts: &mut Parts) {
             request_id::mark(headers, request_id::Reason::NotTraceable);
         }
     }
+    if manager.head.request_id_in_response {
+        exchange.request_id = headers.get(&REQUEST_ID).cloned();
+    }
     if !manager.proxy_100_continue {
         headers.remove(header::EXPECT);
     }
@@ -179,6 +191,69 @@ pub fn trust(exchange: &mut Exchange, parts: &mut Parts) {
         join_cookies(headers);
     }
     exchange.keep_request(parts);
+    Ok(())
+}
+
+/// Adds this proxy to `Via`.
+pub(crate) fn append_via(headers: &mut HeaderMap, via: &HeaderValue) {
+    let before = headers.get(header::VIA).map(HeaderValue::as_bytes);
+    let text = match before.filter(|before| !before.is_empty()) {
+        Some(before) => [before, b", ", via.as_bytes()].concat(),
+        None => via.as_bytes().to_vec(),
+    };
+    if let Ok(text) = HeaderValue::from_bytes(&text) {
+        headers.insert(header::VIA, text);
+    }
+}
+
+/// Changes that come before anything else looks at the request, and the form of its host.
+pub fn early(exchange: &mut Exchange, parts: &mut Parts) {
+    let conn = std::rc::Rc::clone(&exchange.conn);
+    let head = &conn.chain.manager.head;
+    if !head.early.is_empty() {
+        exchange.keep_request(parts);
+        let expander = exchange.expander(None);
+        for changes in &head.early {
+            changes.apply(&mut parts.headers, &expander);
+        }
+    }
+    if (head.strip_dot || head.strip_port != StripPort::None)
+        && let Some(host) = stripped_host(&conn, parts, exchange.authority())
+    {
+        exchange.set_host(parts, &host);
+    }
+}
+
+fn stripped_host(conn: &Connection, parts: &Parts, host: &str) -> Option<HeaderValue> {
+    let head = &conn.chain.manager.head;
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port))
+            if !port.is_empty()
+                && port.bytes().all(|byte| byte.is_ascii_digit())
+                && (!name.contains(':') || name.ends_with(']')) =>
+        {
+            (name, Some(port))
+        }
+        _ => (host, None),
+    };
+    let bare = match head.strip_dot {
+        true => name.strip_suffix('.').unwrap_or(name),
+        false => name,
+    };
+    let called = conn.facts.destination.port();
+    let kept = port.filter(|port| match head.strip_port {
+        _ if parts.method == Method::CONNECT => true,
+        StripPort::None => true,
+        StripPort::Matching => port.parse() != Ok(called),
+        StripPort::Any => false,
+    });
+    let text = match kept {
+        Some(port) => format!("{bare}:{port}"),
+        None => bare.to_owned(),
+    };
+    (text != host)
+        .then(|| HeaderValue::try_from(text).ok())
+        .flatten()
 }
 
 /// One line of cookies, as HTTP/1 has them (RFC 9113 section 8.2.3).
@@ -305,67 +380,18 @@ fn named_headers(headers: &HeaderMap) -> Result<Vec<HeaderName>, LocalReply> {
     Ok(named)
 }
 
-/// Appends the client to `x-forwarded-for` at the edge, and gives the address that counts as the client's.
-fn forwarded_for(conn: &Connection, headers: &mut HeaderMap) -> SocketAddr {
-    let manager = &conn.chain.manager;
-    let client = conn.client();
-    let hops = manager.xff_trusted_hops as usize;
-    if !manager.use_remote_address {
-        return nth_from_right(headers, hops).unwrap_or(client);
-    }
-    let trusted = match hops {
-        0 => None,
-        hops => nth_from_right(headers, hops - 1),
-    };
-    append_client(conn, headers);
-    let remote = trusted.unwrap_or(client);
-    if !headers.contains_key(&EXTERNAL_ADDRESS) || hops == 0 {
-        let text = match trusted {
-            Some(address) => HeaderValue::from_str(&address.ip().to_string()).ok(),
-            None => client_text(conn),
-        };
-        if let Some(text) = text {
-            headers.insert(&EXTERNAL_ADDRESS, text);
-        }
-    }
-    remote
-}
-
-fn append_client(conn: &Connection, headers: &mut HeaderMap) {
-    let Some(own) = client_text(conn) else {
-        return;
-    };
-    let before = headers
-        .get_all(&FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect::<Vec<_>>()
-        .join(",");
-    let value = match (before.is_empty(), own.to_str()) {
-        (false, Ok(own)) => HeaderValue::try_from(format!("{before},{own}")).ok(),
-        _ => None,
-    };
-    headers.insert(&FORWARDED_FOR, value.unwrap_or(own));
-}
-
-fn client_text(conn: &Connection) -> Option<HeaderValue> {
-    let text = conn
-        .client_text
-        .get_or_init(|| HeaderValue::try_from(conn.client().ip().to_canonical().to_string()).ok());
-    text.clone()
-}
-
-fn nth_from_right(headers: &HeaderMap, index: usize) -> Option<SocketAddr> {
-    let values = headers.get_all(&FORWARDED_FOR).iter().rev();
-    let mut addresses = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.rsplit(','));
-    let address: IpAddr = addresses.nth(index)?.trim().parse().ok()?;
-    Some(SocketAddr::new(address, 0))
-}
-
 fn forwarded_proto(conn: &Connection, headers: &mut HeaderMap) {
     let manager = &conn.chain.manager;
+    if manager.head.append_port {
+        let port = conn.facts.destination.port();
+        headers
+            .entry(&FORWARDED_PORT)
+            .or_insert_with(|| HeaderValue::from(port));
+    }
+    if let Some(scheme) = manager.head.scheme {
+        headers.insert(&FORWARDED_PROTO, HeaderValue::from_static(scheme));
+        return;
+    }
     let overwrite = manager.use_remote_address && manager.xff_trusted_hops == 0;
     if overwrite || !headers.contains_key(&FORWARDED_PROTO) {
         let scheme = if conn.facts.tls { "https" } else { "http" };
@@ -374,7 +400,10 @@ fn forwarded_proto(conn: &Connection, headers: &mut HeaderMap) {
 }
 
 /// The scheme a request came with, for routing.
-pub fn scheme(parts: &Parts) -> &'static str {
+pub fn scheme(exchange: &Exchange, parts: &Parts) -> &'static str {
+    if let Some(scheme) = exchange.conn.chain.manager.head.scheme {
+        return scheme;
+    }
     match parts.headers.get(&FORWARDED_PROTO) {
         Some(value) if value == "https" => "https",
         _ => "http",
@@ -382,12 +411,12 @@ pub fn scheme(parts: &Parts) -> &'static str {
 }
 
 /// What a fuzzer calls with a header's value: the client that `x-forwarded-for` names, and what `Connection` takes away.
-pub fn fuzz(value: &[u8], hops: usize) -> (Option<SocketAddr>, usize) {
+pub fn fuzz(value: &[u8], hops: usize) -> (Option<std::net::SocketAddr>, usize) {
     let mut headers = HeaderMap::new();
     if let Ok(value) = HeaderValue::from_bytes(value) {
         headers.insert(&FORWARDED_FOR, value.clone());
         headers.insert(header::CONNECTION, value);
     }
     let named = named_headers(&headers).map_or(0, |named| named.len());
-    (nth_from_right(&headers, hops), named)
+    (super::origin::nth_from_right(&headers, hops), named)
 }

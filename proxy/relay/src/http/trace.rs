@@ -182,7 +182,7 @@ impl Exchange {
         if self.traced.is_none() {
             return;
         }
-        self.end_attempt(Some(self.status).filter(|status| *status != 0));
+        self.end_attempt(Some(self.status.get()).filter(|status| *status != 0));
         let Some(traced) = self.traced.as_deref_mut() else {
             return;
         };
@@ -199,7 +199,7 @@ impl Exchange {
         }
         span.tag("request_size", self.received().to_string());
         span.tag("response_size", self.sent.to_string());
-        self.common_tags(&mut span, Some(self.status));
+        self.common_tags(&mut span, Some(self.status.get()));
         if self.verbose() {
             self.events(&mut span);
         }
@@ -338,7 +338,11 @@ fn request_tags(span: &mut Span, exchange: &Exchange, parts: &Parts, tracing: &H
     }
     let path = header(headers, &ORIGINAL_PATH).unwrap_or(path(parts));
     let path = path.get(..tracing.max_path.min(path.len())).unwrap_or(path);
-    let url = format!("{}://{}{path}", scheme(parts), exchange.authority());
+    let url = format!(
+        "{}://{}{path}",
+        scheme(exchange, parts),
+        exchange.authority()
+    );
     span.tag("http.url", url);
     span.tag("http.method", parts.method.as_str().to_owned());
     let or_dash = |name| header(headers, name).unwrap_or("-").to_owned();

@@ -6,7 +6,9 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use lateen_proxy_model::{Cluster, ClusterRef, Endpoint, PeerMetadata, RouteTable, RouteTableRef};
+use lateen_proxy_model::{
+    Cluster, ClusterRef, Endpoint, PeerMetadata, RouteTable, RouteTableRef, Slot,
+};
 use lateen_proxy_telemetry::{Peer, PeerFields, Recorder, Service};
 
 use super::caller::{Caller, Nobody};
@@ -36,6 +38,10 @@ pub struct Worker {
     /// Who this proxy is, for spans and logs.
     pub node: Node,
     pub(crate) peers: PeerCache,
+    /// Finds clusters that requests name.
+    find_cluster: Box<dyn Fn(&str) -> Option<ClusterRef>>,
+    named: RefCell<HashMap<Box<str>, ClusterRef>>,
+    nobody: ClusterRef,
     tables: RefCell<HashMap<u64, Rc<KnownTable>, Hasher>>,
     clusters: RefCell<HashMap<u64, Rc<KnownCluster>, Hasher>>,
     endpoints: RefCell<HashMap<u64, Arc<Peer>, Hasher>>,
@@ -111,6 +117,9 @@ impl Worker {
             caller: RefCell::new(Rc::new(Nobody)),
             node: Node::default(),
             peers: PeerCache::default(),
+            find_cluster: Box::new(|_| None),
+            named: RefCell::default(),
+            nobody: Slot::new(""),
             tables: RefCell::default(),
             clusters: RefCell::default(),
             endpoints: RefCell::default(),
@@ -125,6 +134,30 @@ impl Worker {
     /// The way to collectors.
     pub(crate) fn caller(&self) -> Rc<dyn Caller> {
         Rc::clone(&self.caller.borrow())
+    }
+
+    /// Finds clusters by name for requests that name one.
+    #[must_use]
+    pub fn finding(mut self, find: impl Fn(&str) -> Option<ClusterRef> + 'static) -> Self {
+        self.find_cluster = Box::new(find);
+        self
+    }
+
+    /// The slot of a cluster that a request names; an empty one when there is none. Only names of clusters are kept, so
+    /// that requests cannot fill the memory with others.
+    pub fn named_cluster(&self, name: &str) -> ClusterRef {
+        if let Some(slot) = self.named.borrow().get(name) {
+            return Arc::clone(slot);
+        }
+        let Some(slot) = (self.find_cluster)(name) else {
+            return Arc::clone(&self.nobody);
+        };
+        let mut named = self.named.borrow_mut();
+        if named.len() >= CACHE {
+            named.clear();
+        }
+        named.insert(name.into(), Arc::clone(&slot));
+        slot
     }
 
     /// The newest route table of a slot; `None` while it is unknown.

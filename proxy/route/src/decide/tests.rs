@@ -4,13 +4,15 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, uri::Scheme};
 use lateen_proxy_model::{
-    DirectResponse, HeaderMutations, HostRewrite, Overrides, PathMatcher, PathRewrite, Percentage,
-    Redirect, RequireTls, RouteMatch, Slot,
+    AppendAction, DirectResponse, HeaderMutations, HeaderRule, HeaderText, HostRewrite,
+    NoTemplates, Overrides, PathMatcher, PathRewrite, Percentage, Redirect, RequireTls, RouteMatch,
+    Slot, WeightedDraw,
 };
 use regex::Regex;
 
 use super::*;
 use crate::find::find;
+use crate::finish::NewHost;
 
 fn prefix(value: &str) -> PathMatcher {
     PathMatcher::Prefix {
@@ -20,32 +22,29 @@ fn prefix(value: &str) -> PathMatcher {
 }
 
 fn on(path: PathMatcher) -> RouteMatch {
-    RouteMatch {
-        path,
-        headers: Vec::new(),
-        query: Vec::new(),
-        fraction: None,
-        grpc: false,
-    }
+    RouteMatch::on(path)
 }
 
 fn forward(cluster: ClusterChoice) -> RouteForward {
     RouteForward {
-        subset: None,
-        high: false,
-        cluster,
-        cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
         timeout: Some(Duration::from_secs(3)),
         grpc_timeout_max: Some(Duration::ZERO),
-        idle_timeout: None,
-        retry: None,
-        path_rewrite: None,
-        host_rewrite: None,
-        mirrors: Vec::new(),
-        hash: Vec::new(),
-        rate_limits: None,
-        upgrades: Vec::new(),
+        ..RouteForward::to(cluster)
     }
+}
+
+fn names() -> &'static ByName<'static> {
+    Box::leak(Box::new(ByName::new(&|name| Slot::new(name))))
+}
+
+fn rule(name: &'static str, value: &'static str) -> HeaderMutations {
+    let rule = HeaderRule {
+        name: HeaderName::from_static(name),
+        text: HeaderText::Literal(HeaderValue::from_static(value)),
+        action: AppendAction::AppendOrAdd,
+        keep_empty: false,
+    };
+    HeaderMutations::new(Vec::new(), vec![rule])
 }
 
 fn route(matches: RouteMatch, action: RouteAction) -> Arc<Route> {
@@ -59,6 +58,14 @@ fn route(matches: RouteMatch, action: RouteAction) -> Arc<Route> {
         cors: None,
         tracing: None,
     })
+}
+
+fn route_with(forward: RouteForward) -> Route {
+    Arc::into_inner(route(
+        on(prefix("/")),
+        RouteAction::Forward(Box::new(forward)),
+    ))
+    .expect("just made")
 }
 
 fn table(routes: Vec<Arc<Route>>) -> RouteTable {
@@ -82,7 +89,7 @@ fn view<'a>(authority: &'a str, path: &'a str, headers: &'a HeaderMap) -> Reques
 
 fn run<'a>(table: &'a RouteTable, request: &RequestView<'_>, random: u64) -> Decision<'a> {
     let found = find(table, request, false, random);
-    decide(Permit::granted(None), &found, request, random)
+    decide(Permit::granted(None), &found, request, random, names())
 }
 
 fn cluster_of(decision: &Decision<'_>) -> Option<String> {
@@ -120,7 +127,7 @@ fn the_first_route_that_holds_wins() {
 fn weights_share_requests() {
     let candidate = |name: &str, weight| WeightedCluster {
         subset: None,
-        cluster: Slot::new(name),
+        cluster: NamedCluster::Fixed(Slot::new(name)),
         weight,
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
@@ -130,14 +137,61 @@ fn weights_share_requests() {
     let choice = ClusterChoice::Weighted {
         clusters: vec![candidate("v1", 80), candidate("v2", 20)],
         total: 100,
+        draw: WeightedDraw::Random,
     };
     let first = (0..1000_u64)
         .filter(|step| {
             let random = step * (u64::from(u32::MAX) / 1000);
-            choose_cluster(&choice, random).is_some_and(|(slot, _)| &**slot.name() == "v1")
+            matches!(choose_cluster(&choice, random),
+                Some((Chosen::Slot(slot), _)) if &**slot.name() == "v1")
         })
         .count();
     assert!((799..=801).contains(&first), "{first}");
+    for (value, wanted) in [(0, "v1"), (79, "v1"), (80, "v2"), (99, "v2"), (179, "v1")] {
+        let fixed = fixed_draw(u64::MAX, value, 100);
+        let chosen = choose_cluster(&choice, fixed);
+        assert!(
+            matches!(chosen, Some((Chosen::Slot(slot), _)) if &**slot.name() == wanted),
+            "{value}"
+        );
+        assert_eq!(fixed >> 32, u64::from(u32::MAX));
+    }
+}
+
+#[test]
+fn a_header_may_name_the_cluster() {
+    let choice = ClusterChoice::Header(HeaderName::from_static("x-cluster"));
+    let table = table(vec![route(
+        on(prefix("/")),
+        RouteAction::Forward(Box::new(forward(choice))),
+    )]);
+    let mut headers = HeaderMap::new();
+    headers.insert("x-cluster", HeaderValue::from_static("named"));
+    let decision = run(&table, &view("h", "/", &headers), 0);
+    assert_eq!(cluster_of(&decision).as_deref(), Some("named"));
+}
+
+#[test]
+fn the_order_of_levels_is_the_tables() {
+    for (last, wanted) in [(false, ["r", "h", "t"]), (true, ["t", "h", "r"])] {
+        let mut table = table(vec![]);
+        let mut own = route_with(forward(one("c")));
+        own.request_headers = rule("x", "r");
+        table.hosts = vec![Arc::new(VirtualHost {
+            routes: vec![Arc::new(own)],
+            request_headers: rule("x", "h"),
+            ..VirtualHost::default()
+        })];
+        table.request_headers = rule("x", "t");
+        table.most_specific_last = last;
+        let mut headers = HeaderMap::new();
+        let Decision::Forward(target) = run(&table, &view("h", "/", &headers), 0) else {
+            panic!("not forwarded");
+        };
+        target.finish_request("/", &mut headers, &NoTemplates);
+        let got: Vec<_> = headers.get_all("x").iter().cloned().collect();
+        assert_eq!(got, wanted);
+    }
 }
 
 #[test]
@@ -150,6 +204,7 @@ fn redirects_follow_envoys_rules() {
         https: false,
         path: None,
         prefix: None,
+        rewrite: None,
         strip_query: false,
         status: StatusCode::MOVED_PERMANENTLY,
     };
@@ -250,7 +305,7 @@ fn plain_text_is_sent_to_https() {
     let request = view("h:80", "/a?b", &headers);
     let found = find(&table, &request, true, 0);
     assert!(matches!(
-        decide(Permit::granted(None), &found, &request, 0),
+        decide(Permit::granted(None), &found, &request, 0, names()),
         Decision::NotFound
     ));
 }
@@ -263,6 +318,7 @@ fn fixed_answers_carry_their_body_and_headers() {
         action: RouteAction::Direct(DirectResponse {
             status: StatusCode::BAD_GATEWAY,
             body: Bytes::from_static(b"no"),
+            format: None,
         }),
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
@@ -270,17 +326,14 @@ fn fixed_answers_carry_their_body_and_headers() {
         cors: None,
         tracing: None,
     };
-    direct.response_headers.set.push((
-        HeaderName::from_static("x-r"),
-        HeaderValue::from_static("1"),
-    ));
+    direct.response_headers = rule("x-r", "1");
     let table = table(vec![Arc::new(direct)]);
     let headers = HeaderMap::new();
     let Decision::Answer(answer) = run(&table, &view("h", "/", &headers), 0) else {
         panic!("no answer");
     };
     let mut out = HeaderMap::new();
-    answer.finish_response(&mut out);
+    answer.finish_response(&mut out, &NoTemplates);
     assert_eq!(
         (answer.status, &answer.body[..]),
         (StatusCode::BAD_GATEWAY, &b"no"[..])
@@ -328,9 +381,9 @@ fn rewrites_keep_the_query_and_the_old_path() {
         let Decision::Forward(target) = run(&table, &view("h", before, &headers), 0) else {
             panic!("not forwarded: {before}");
         };
-        let rewritten = target.finish_request(before, &mut headers);
+        let rewritten = target.finish_request(before, &mut headers, &NoTemplates);
         assert_eq!(rewritten.path.as_deref(), Some(after));
-        assert!(matches!(rewritten.host, Some(HostRewrite::Literal(host)) if host == "other"));
+        assert!(matches!(rewritten.host, Some(NewHost::Value(host)) if host == "other"));
         assert_eq!(headers["x-envoy-original-path"], before);
     }
 }
@@ -343,7 +396,11 @@ fn grpc_requests_may_bring_their_timeout() {
     )]);
     let mut headers = HeaderMap::new();
     let timeout = |headers: &HeaderMap| match run(&table, &view("h", "/", headers), 0) {
-        Decision::Forward(target) => target.timeout(&view("h", "/", headers)),
+        Decision::Forward(target) => {
+            target
+                .times(&view("h", "/", headers), false, false, None)
+                .total
+        }
         _ => None,
     };
     assert_eq!(timeout(&headers), Some(Duration::from_secs(3)));

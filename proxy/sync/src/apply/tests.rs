@@ -74,7 +74,7 @@ fn target(state: &State, table: &str) -> Option<String> {
     match &table.hosts[0].routes[0].action {
         lateen_proxy_model::RouteAction::Forward(forward) => match &forward.cluster {
             lateen_proxy_model::ClusterChoice::One(slot) => Some(slot.name().to_string()),
-            lateen_proxy_model::ClusterChoice::Weighted { .. } => None,
+            _ => None,
         },
         _ => None,
     }

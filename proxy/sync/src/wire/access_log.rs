@@ -107,7 +107,7 @@ fn file_format(
     }
 }
 
-fn substitution(
+pub(super) fn substitution(
     at: &At<'_>,
     mut format: core::SubstitutionFormatString,
 ) -> Result<(AccessLogFormat, bool), Refused> {

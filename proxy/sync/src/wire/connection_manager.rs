@@ -13,15 +13,14 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use http::HeaderValue;
 use lateen_proxy_model::{
-    CodecType, FilterEntry, ForwardClientCert, Http1Options, Http2Options, HttpManager,
-    PathNormalization, RequestIdTracing, RouteSource, XfccDetails,
+    CodecType, ForwardClientCert, Http1Options, Http2Options, HttpManager, PathNormalization, RequestIdTracing, RouteSource, XfccDetails,
 };
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{flag, limit, must_be_off, must_be_unset, number, unpack};
 use super::context::Context;
-use super::{access_log, codec, config_source, http_filters, ignored, route_table, tracing};
+use super::{access_log, codec, config_source, head, http_filters, ignored, route_table, tracing};
 
 const IDLE: Duration = Duration::from_secs(3600);
 const STREAM_IDLE: Duration = Duration::from_secs(300);
@@ -42,16 +41,22 @@ pub(super) fn read(
         &at.field("request_id_extension"),
         message.request_id_extension.take(),
     )?;
-    internal_addresses(at, &mut message)?;
     let connections = connections(at, &mut message)?;
     let versions = versions(at, &mut message)?;
     let times = times(at, &mut message)?;
     let headers_kb = number(message.max_request_headers_kb.take()).unwrap_or(60);
-    let filters = filters(context, at, take(&mut message.http_filters))?;
     let tracing = message.tracing.take().map(|block| {
         let at = at.field("tracing");
         tracing::http(context, &at, block).map(Box::new)
     });
+    let (filters, router) = http_filters::read(
+        context,
+        &at.field("http_filters"),
+        take(&mut message.http_filters),
+    )?;
+    let mut head = head::options(at, &mut message)?;
+    head.server_if_absent =
+        message.server_header_transformation() == ServerHeaderTransformation::AppendIfAbsent;
     let logs = take(&mut message.access_log);
     let made = HttpManager {
         stat_prefix: take(&mut message.stat_prefix).into(),
@@ -62,7 +67,7 @@ pub(super) fn read(
         xff_trusted_hops: take(&mut message.xff_num_trusted_hops),
         forward_client_cert: forward_client_cert(&mut message),
         xfcc: xfcc(at, &mut message)?,
-        paths: paths(at, &mut message)?,
+        paths: paths(&mut message),
         reject_fragment: context.reject_fragment,
         request_id,
         tracing: tracing.transpose()?,
@@ -90,6 +95,9 @@ pub(super) fn read(
         max_connection_duration: connections.max_duration,
         max_requests_per_connection: connections.max_requests,
         access_log: access_log::read(context, &at.field("access_log"), logs)?,
+        max_stream_duration: connections.max_stream,
+        head,
+        router,
     };
     nothing_left(at, &message)?;
     Ok(made)
@@ -143,14 +151,6 @@ fn routes(
     }
 }
 
-fn filters(
-    context: &Context<'_>,
-    at: &At<'_>,
-    filters: Vec<wire::HttpFilter>,
-) -> Result<Vec<FilterEntry>, Refused> {
-    http_filters::read(context, &at.field("http_filters"), filters)
-}
-
 /// The uuid extension is what the proxy does.
 fn request_id(
     at: &At<'_>,
@@ -173,22 +173,12 @@ fn request_id(
     }
 }
 
-/// No address counts as internal (S19); an empty list says the same.
-fn internal_addresses(
-    at: &At<'_>,
-    message: &mut wire::HttpConnectionManager,
-) -> Result<(), Refused> {
-    match message.internal_address_config.take() {
-        Some(config) => nothing_left(&at.field("internal_address_config"), &config),
-        None => Ok(()),
-    }
-}
-
 struct Connections {
     idle_timeout: Option<Duration>,
     max_duration: Option<Duration>,
     max_requests: Option<u32>,
     max_headers: u32,
+    max_stream: Option<Duration>,
 }
 
 fn connections(
@@ -209,8 +199,11 @@ fn connections(
     let max_duration = limit(&at.field("max_connection_duration"), longest, None)?;
     let max_requests = number(options.max_requests_per_connection.take());
     let max_headers = number(options.max_headers_count.take()).unwrap_or(MAX_HEADERS);
+    let longest = options.max_stream_duration.take();
+    let max_stream = limit(&at.field("max_stream_duration"), longest, None)?;
     nothing_left(&at, &options)?;
     Ok(Connections {
+        max_stream,
         idle_timeout: idle,
         max_duration,
         max_requests: max_requests.filter(|most| *most > 0),
@@ -266,15 +259,12 @@ fn server_name(
     }
     match transformation {
         ServerHeaderTransformation::PassThrough => Ok(None),
-        ServerHeaderTransformation::Overwrite => {
+        ServerHeaderTransformation::Overwrite | ServerHeaderTransformation::AppendIfAbsent => {
             HeaderValue::try_from(&name).map(Some).map_err(|_| {
                 at.field("server_name")
                     .refuse(format!("{name:?} is no header value"))
             })
         }
-        ServerHeaderTransformation::AppendIfAbsent => Err(at
-            .field("server_header_transformation")
-            .refuse("APPEND_IF_ABSENT is not supported")),
     }
 }
 
@@ -305,26 +295,22 @@ fn xfcc(at: &At<'_>, message: &mut wire::HttpConnectionManager) -> Result<XfccDe
     Ok(details)
 }
 
-fn paths(
-    at: &At<'_>,
-    message: &mut wire::HttpConnectionManager,
-) -> Result<PathNormalization, Refused> {
+fn paths(message: &mut wire::HttpConnectionManager) -> PathNormalization {
     let action = message.path_with_escaped_slashes_action();
     message.path_with_escaped_slashes_action = 0;
     let unescape_slashes = match action {
         PathWithEscapedSlashesAction::ImplementationSpecificDefault
         | PathWithEscapedSlashesAction::KeepUnchanged => false,
-        PathWithEscapedSlashesAction::UnescapeAndForward => true,
-        other => {
-            let text = format!("{} is not supported", other.as_str_name());
-            return Err(at.field("path_with_escaped_slashes_action").refuse(text));
-        }
+        // Redirects are to the path without them; requests that are refused are looked at before.
+        PathWithEscapedSlashesAction::UnescapeAndForward
+        | PathWithEscapedSlashesAction::UnescapeAndRedirect
+        | PathWithEscapedSlashesAction::RejectRequest => true,
     };
-    Ok(PathNormalization {
+    PathNormalization {
         normalize: flag(message.normalize_path.take(), false),
         merge_slashes: take(&mut message.merge_slashes),
         unescape_slashes,
-    })
+    }
 }
 
 fn upgrades(at: &At<'_>, configs: Vec<part::UpgradeConfig>) -> Result<Vec<Box<str>>, Refused> {

@@ -180,8 +180,8 @@ fn http(at: &At<'_>, mut message: HttpHealthCheck) -> Result<HttpCheck, Refused>
         method: verb(&at.field("method"), method, send.is_some())?,
         path: path.into(),
         host: take(&mut message.host).into(),
-        add: headers(&changes),
-        remove: changes.remove.clone(),
+        add: headers(at, &changes)?,
+        remove: changes.removed().to_vec(),
         expected: statuses(&at.field("expected_statuses"), expected)?,
         retriable: statuses(&at.field("retriable_statuses"), retriable)?,
         send: send
@@ -232,15 +232,18 @@ fn verb(at: &At<'_>, method: core::RequestMethod, has_body: bool) -> Result<Meth
     Ok(method)
 }
 
-fn headers(changes: &lateen_proxy_model::HeaderMutations) -> HeaderMap {
+/// Probes are no requests of anybody: texts with operators have nothing to say of them.
+fn headers(
+    at: &At<'_>,
+    changes: &lateen_proxy_model::HeaderMutations,
+) -> Result<HeaderMap, Refused> {
+    if changes.has_templates() {
+        let at = at.field("request_headers_to_add");
+        return Err(at.refuse("format operators are not supported here"));
+    }
     let mut headers = HeaderMap::new();
-    for (name, value) in &changes.set {
-        headers.insert(name, value.clone());
-    }
-    for (name, value) in changes.append.iter().chain(&changes.add_if_absent) {
-        headers.append(name, value.clone());
-    }
-    headers
+    changes.apply(&mut headers, &lateen_proxy_model::NoTemplates);
+    Ok(headers)
 }
 
 /// Ranges whose end is not in them, on the wire.
@@ -262,7 +265,7 @@ fn grpc(at: &At<'_>, mut message: GrpcHealthCheck) -> Result<GrpcCheck, Refused>
     let made = GrpcCheck {
         service: take(&mut message.service_name).into(),
         authority: take(&mut message.authority).into(),
-        metadata: headers(&changes),
+        metadata: headers(at, &changes)?,
     };
     nothing_left(at, &message)?;
     Ok(made)

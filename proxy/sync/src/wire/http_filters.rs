@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as wire;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
 use envoy_types::pb::google::protobuf::Any;
-use lateen_proxy_model::{FilterEntry, HttpFilter};
+use lateen_proxy_model::{FilterEntry, HttpFilter, RouterOptions};
 use lateen_xds::any;
 use lateen_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::FilterConfig as Alpn;
 use lateen_xds::pb::istio::envoy::config::filter::http::alpn::v2alpha1::filter_config::Protocol;
@@ -34,12 +34,12 @@ pub(super) fn read(
     context: &Context<'_>,
     at: &At<'_>,
     filters: Vec<wire::HttpFilter>,
-) -> Result<Vec<FilterEntry>, Refused> {
+) -> Result<(Vec<FilterEntry>, RouterOptions), Refused> {
     let mut found = Vec::with_capacity(filters.len());
-    let mut routed = false;
+    let mut routed = None;
     for (index, filter) in filters.into_iter().enumerate() {
         let at = at.item(index);
-        if routed {
+        if routed.is_some() {
             return Err(at.refuse("stands behind the router"));
         }
         let packed = match filter.config_type {
@@ -60,9 +60,9 @@ pub(super) fn read(
         let entry = &at;
         let at = at.field("typed_config");
         match one(context, &at, &packed)? {
-            Known::Router => {
+            Known::Router(options) => {
                 must_be_off(&entry.field("disabled"), filter.disabled)?;
-                routed = true;
+                routed = Some(options);
             }
             Known::Filter(kind) => {
                 // What is no part of the way of a request cannot be switched for some of them.
@@ -84,10 +84,9 @@ pub(super) fn read(
             }
         }
     }
-    if routed {
-        Ok(found)
-    } else {
-        Err(at.refuse("no router"))
+    match routed {
+        Some(options) => Ok((found, options)),
+        None => Err(at.refuse("no router")),
     }
 }
 
@@ -116,7 +115,7 @@ pub(super) fn knows(context: &Context<'_>, name: &str) -> bool {
 }
 
 enum Known {
-    Router,
+    Router(RouterOptions),
     Filter(HttpFilter),
     Other,
 }
@@ -128,8 +127,12 @@ fn one(context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refuse
         context
             .child_spans
             .set(std::mem::take(&mut router.start_child_span));
+        let options = RouterOptions {
+            quiet: std::mem::take(&mut router.suppress_envoy_headers),
+            respect_expected: std::mem::take(&mut router.respect_expected_rq_timeout),
+        };
         nothing_left(at, &router)?;
-        return Ok(Known::Router);
+        return Ok(Known::Router(options));
     }
     if any::holds::<HttpFault>(packed) {
         let fault = per_filter::faults(at, unpack(at, packed)?)?;

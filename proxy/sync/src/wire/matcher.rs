@@ -6,32 +6,22 @@ use envoy_types::pb::envoy::config::route::v3::query_parameter_matcher::QueryPar
 use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use http::HeaderName;
-use lateen_proxy_model::{HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, StringMatcher};
-use regex::{Regex, RegexBuilder};
+use lateen_proxy_model::{
+    CookieMatcher, HeaderMatcher, HeaderSubject, HeaderTest, QueryMatcher, StringMatcher,
+};
+use regex::Regex;
 
 use super::at::{At, Refused};
-
-/// Bytes that a compiled expression may take: an expression from outside must not eat the proxy's memory.
-const REGEX_BYTES: usize = 1 << 20;
+use super::re2;
 
 /// An expression that must match in full.
 pub(crate) fn full_regex(at: &At<'_>, value: &matcher::RegexMatcher) -> Result<Regex, Refused> {
-    compile(at, &format!("^(?:{})$", value.regex))
+    re2::compile(at, &value.regex, true)
 }
 
 /// An expression that may match anywhere.
 pub(crate) fn any_regex(at: &At<'_>, value: &matcher::RegexMatcher) -> Result<Regex, Refused> {
-    compile(at, &value.regex)
-}
-
-fn compile(at: &At<'_>, text: &str) -> Result<Regex, Refused> {
-    RegexBuilder::new(text)
-        .size_limit(REGEX_BYTES)
-        .build()
-        .map_err(|error| {
-            at.field("regex")
-                .refuse(error.to_string().replace('\n', " "))
-        })
+    re2::compile(at, &value.regex, false)
 }
 
 /// Pattern and replacement of a substitution, the latter in the `regex` crate's syntax.
@@ -180,6 +170,27 @@ pub(crate) fn header_name(at: &At<'_>, name: &str) -> Result<HeaderName, Refused
     HeaderName::try_from(name).map_err(|_| at.refuse(format!("{name:?} is no header name")))
 }
 
+/// Cookie matchers.
+pub(crate) fn cookies(
+    at: &At<'_>,
+    values: Vec<route::CookieMatcher>,
+) -> Result<Vec<CookieMatcher>, Refused> {
+    values
+        .into_iter()
+        .enumerate()
+        .map(|(index, value)| {
+            let at = at.item(index);
+            let place = at.field("string_match");
+            let wanted = value.string_match.ok_or_else(|| place.refuse("missing"))?;
+            Ok(CookieMatcher {
+                name: value.name.into(),
+                value: string(&place, &wanted)?,
+                invert: value.invert_match,
+            })
+        })
+        .collect()
+}
+
 /// Query matchers.
 pub(crate) fn queries(
     at: &At<'_>,
@@ -194,10 +205,7 @@ pub(crate) fn queries(
 
 fn query(at: &At<'_>, value: &route::QueryParameterMatcher) -> Result<QueryMatcher, Refused> {
     let condition = match &value.query_parameter_match_specifier {
-        None | Some(QueryParameterMatchSpecifier::PresentMatch(true)) => None,
-        Some(QueryParameterMatchSpecifier::PresentMatch(false)) => {
-            return Err(at.field("present_match").refuse("false is not supported"));
-        }
+        None | Some(QueryParameterMatchSpecifier::PresentMatch(_)) => None,
         Some(QueryParameterMatchSpecifier::StringMatch(value)) => {
             Some(string(&at.field("string_match"), value)?)
         }
@@ -205,6 +213,10 @@ fn query(at: &At<'_>, value: &route::QueryParameterMatcher) -> Result<QueryMatch
     Ok(QueryMatcher {
         name: value.name.as_str().into(),
         value: condition,
+        absent: matches!(
+            value.query_parameter_match_specifier,
+            Some(QueryParameterMatchSpecifier::PresentMatch(false))
+        ),
     })
 }
 

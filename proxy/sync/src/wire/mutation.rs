@@ -1,12 +1,14 @@
 //! Header changes.
 
+use envoy_types::pb::envoy::config::common::mutation_rules::v3 as rules;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use http::{HeaderName, HeaderValue};
-use lateen_proxy_model::HeaderMutations;
+use lateen_proxy_model::{AppendAction, HeaderMutations, HeaderRule, HeaderText};
 
 use super::at::{At, Refused};
 use super::matcher::header_name;
+use super::template;
 
 /// Headers to add (or set) and to remove; the names of the two fields are for errors.
 pub(crate) fn mutations(
@@ -14,48 +16,101 @@ pub(crate) fn mutations(
     (add_field, add): (&str, Vec<core::HeaderValueOption>),
     (remove_field, remove): (&str, Vec<String>),
 ) -> Result<HeaderMutations, Refused> {
-    let mut changes = HeaderMutations::default();
     let place = at.field(remove_field);
-    for (index, name) in remove.iter().enumerate() {
-        changes.remove.push(changeable(&place.item(index), name)?);
-    }
+    let remove = remove
+        .iter()
+        .enumerate()
+        .map(|(index, name)| changeable(&place.item(index), name))
+        .collect::<Result<_, _>>()?;
     let place = at.field(add_field);
-    for (index, option) in add.into_iter().enumerate() {
-        add_one(&place.item(index), option, &mut changes)?;
-    }
-    Ok(changes)
+    let add = add
+        .into_iter()
+        .enumerate()
+        .map(|(index, option)| rule(&place.item(index), option))
+        .collect::<Result<_, _>>()?;
+    Ok(HeaderMutations::new(remove, add))
 }
 
-fn add_one(
+/// The four fields that tables, virtual hosts, routes and weighted clusters have alike: changes of requests and of
+/// answers.
+macro_rules! both_mutations {
+    ($at:expr, $message:expr) => {{
+        let (at, message) = ($at, $message);
+        let request = $crate::wire::mutation::mutations(
+            at,
+            (
+                "request_headers_to_add",
+                std::mem::take(&mut message.request_headers_to_add),
+            ),
+            (
+                "request_headers_to_remove",
+                std::mem::take(&mut message.request_headers_to_remove),
+            ),
+        )?;
+        let response = $crate::wire::mutation::mutations(
+            at,
+            (
+                "response_headers_to_add",
+                std::mem::take(&mut message.response_headers_to_add),
+            ),
+            (
+                "response_headers_to_remove",
+                std::mem::take(&mut message.response_headers_to_remove),
+            ),
+        )?;
+        (request, response)
+    }};
+}
+pub(super) use both_mutations;
+
+/// A list of single changes, which are made in the order given.
+pub(super) fn listed(
     at: &At<'_>,
-    option: core::HeaderValueOption,
-    changes: &mut HeaderMutations,
-) -> Result<(), Refused> {
-    let action = match option.append.map(|append| append.value) {
+    messages: Vec<rules::HeaderMutation>,
+) -> Result<Vec<HeaderMutations>, Refused> {
+    use rules::header_mutation::Action;
+    messages
+        .into_iter()
+        .enumerate()
+        .map(|(index, message)| {
+            let at = at.item(index);
+            match message.action {
+                Some(Action::Remove(name)) => {
+                    let name = changeable(&at.field("remove"), &name)?;
+                    Ok(HeaderMutations::new(vec![name], Vec::new()))
+                }
+                Some(Action::Append(option)) => {
+                    let rule = rule(&at.field("append"), option)?;
+                    Ok(HeaderMutations::new(Vec::new(), vec![rule]))
+                }
+                Some(Action::RemoveOnMatch(_)) => Err(at.field("remove_on_match").unsupported()),
+                None => Err(at.refuse("no action")),
+            }
+        })
+        .collect()
+}
+
+fn rule(at: &At<'_>, option: core::HeaderValueOption) -> Result<HeaderRule, Refused> {
+    let wire = match option.append.map(|append| append.value) {
         Some(true) => HeaderAppendAction::AppendIfExistsOrAdd,
         Some(false) => HeaderAppendAction::OverwriteIfExistsOrAdd,
         None => option.append_action(),
     };
-    let keep_empty = option.keep_empty_value;
+    let action = match wire {
+        HeaderAppendAction::AppendIfExistsOrAdd => AppendAction::AppendOrAdd,
+        HeaderAppendAction::AddIfAbsent => AppendAction::AddIfAbsent,
+        HeaderAppendAction::OverwriteIfExistsOrAdd => AppendAction::OverwriteOrAdd,
+        HeaderAppendAction::OverwriteIfExists => AppendAction::OverwriteIfExists,
+    };
     let header = option
         .header
         .ok_or_else(|| at.field("header").refuse("missing"))?;
-    let name = changeable(&at.field("header").field("key"), &header.key)?;
-    let value = literal(at, header)?;
-    if value.is_empty() && !keep_empty {
-        return Ok(());
-    }
-    match action {
-        HeaderAppendAction::AppendIfExistsOrAdd => changes.append.push((name, value)),
-        HeaderAppendAction::OverwriteIfExistsOrAdd => changes.set.push((name, value)),
-        HeaderAppendAction::AddIfAbsent => changes.add_if_absent.push((name, value)),
-        HeaderAppendAction::OverwriteIfExists => {
-            return Err(at
-                .field("append_action")
-                .refuse("OVERWRITE_IF_EXISTS is not supported"));
-        }
-    }
-    Ok(())
+    Ok(HeaderRule {
+        name: changeable(&at.field("header").field("key"), &header.key)?,
+        text: value(at, &header)?,
+        action,
+        keep_empty: option.keep_empty_value,
+    })
 }
 
 /// Pseudo-headers and `Host` are changed by rewrites, never by header rules.
@@ -66,31 +121,25 @@ fn changeable(at: &At<'_>, name: &str) -> Result<HeaderName, Refused> {
     header_name(at, name)
 }
 
-/// The text with `%%` as `%`; operators are refused.
-fn literal(at: &At<'_>, header: core::HeaderValue) -> Result<HeaderValue, Refused> {
+fn value(at: &At<'_>, header: &core::HeaderValue) -> Result<HeaderText, Refused> {
     let header_at = at.field("header");
-    let (at, bytes) = if header.raw_value.is_empty() {
-        (header_at.field("value"), header.value.into_bytes())
-    } else {
-        (header_at.field("raw_value"), header.raw_value)
-    };
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut rest = bytes.iter().copied();
-    while let Some(byte) = rest.next() {
-        plain.push(byte);
-        if byte == b'%' && rest.next() != Some(b'%') {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            return Err(at.refuse(format!(
-                "format operators are not supported in {text:?}; write %% for a percent sign"
-            )));
-        }
+    if header.raw_value.is_empty() {
+        return template::text(&header_at.field("value"), &header.value);
     }
-    HeaderValue::from_bytes(&plain).map_err(|_| at.refuse("holds bytes no header may have"))
+    let at = header_at.field("raw_value");
+    match std::str::from_utf8(&header.raw_value) {
+        Ok(text) => template::text(&at, text),
+        Err(_) => HeaderValue::from_bytes(&header.raw_value)
+            .map(HeaderText::Literal)
+            .map_err(|_| at.refuse("holds bytes no header may have")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderMap;
+    use lateen_proxy_model::NoTemplates;
 
     fn option(key: &str, value: &str, action: HeaderAppendAction) -> core::HeaderValueOption {
         core::HeaderValueOption {
@@ -109,17 +158,24 @@ mod tests {
     }
 
     #[test]
-    fn values_are_literals() {
+    fn values_are_formats() {
         let done = add(vec![
             option("x-a", "100%%", HeaderAppendAction::OverwriteIfExistsOrAdd),
             option("x-b", "", HeaderAppendAction::AppendIfExistsOrAdd),
         ])
         .expect("valid");
-        assert_eq!(done.set.len(), 1);
-        assert_eq!(done.set[0].1, "100%");
-        assert!(done.append.is_empty());
+        let mut headers = HeaderMap::new();
+        done.apply(&mut headers, &NoTemplates);
+        assert!(headers.len() == 1 && headers["x-a"] == "100%" && !done.has_templates());
+        let operators = add(vec![option(
+            "x-a",
+            "%START_TIME%",
+            HeaderAppendAction::AddIfAbsent,
+        )]);
+        assert!(operators.expect("valid").has_templates());
         for (key, value, path) in [
-            ("x-a", "%START_TIME%", "add[0].header.value"),
+            ("x-a", "%NO_SUCH_THING%", "add[0].header.value"),
+            ("x-a", "%", "add[0].header.value"),
             (":path", "/", "add[0].header.key"),
             ("Host", "a", "add[0].header.key"),
             ("a b", "a", "add[0].header.key"),

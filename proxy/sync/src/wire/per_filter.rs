@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::envoy::config::route::v3::cors_policy::EnabledSpecifier;
+use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as common_fault;
 use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelaySecifier;
+use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_rate_limit::LimitType;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as cors;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthzPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
@@ -15,15 +17,18 @@ use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3 as jwt_wire
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
 use envoy_types::pb::envoy::extensions::filters::http::ratelimit::v3::RateLimitPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::RbacPerRoute;
-use envoy_types::pb::google::protobuf::{Any, BoolValue};
+use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
+use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
+use envoy_types::pb::google::protobuf::Any;
 use http::{HeaderValue, StatusCode};
 use lateen_proxy_model::{
-    CorsPolicy, Fault, FaultAbort, FilterOverride, FilterSetting, Overrides, Percentage,
+    CorsPolicy, Fault, FaultAbort, FaultRate, FilterOverride, FilterSetting, HeaderShare,
+    Overrides, Percentage,
 };
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{duration, flag, fraction, must_be_unset, runtime_fraction, unpack};
+use super::common::{duration, fraction, number, runtime_fraction, unpack};
 use super::context::Context;
 use super::matcher::{headers, string};
 use super::{ext_authz, global_rate_limit, jwt, local_rate_limit, rbac};
@@ -101,7 +106,7 @@ fn config(
     }
     if any::holds::<cors::CorsPolicy>(packed) {
         let policy = cors_policy(at, unpack(at, packed)?)?;
-        return Ok(Some(FilterOverride::Cors(policy.map(Arc::new))));
+        return Ok(Some(FilterOverride::Cors(Some(Arc::new(policy)))));
     }
     if any::holds::<ExtAuthzPerRoute>(packed) {
         let authz = ext_authz::per_route(at, unpack(at, packed)?)?;
@@ -141,87 +146,140 @@ pub(super) fn faults(at: &At<'_>, mut message: fault::HttpFault) -> Result<Optio
         text.clear();
     }
     message.disable_downstream_cluster_stats = false;
-    let delay = delay(&at.field("delay"), message.delay.take())?;
-    let abort = abort(&at.field("abort"), message.abort.take())?;
+    let (delay, delay_by_header) = delay(&at.field("delay"), message.delay.take())?;
+    let place = at.field("abort");
+    let mut aborts = message.abort.take();
+    let body = aborts
+        .as_mut()
+        .map(|it| take(&mut it.response_body))
+        .filter(|body| !body.is_empty());
+    let (abort, abort_by_header) = abort(&place, aborts)?;
+    let rate = rate(
+        &at.field("response_rate_limit"),
+        message.response_rate_limit.take(),
+    )?;
+    let cluster = take(&mut message.upstream_cluster);
+    let nodes = take(&mut message.downstream_nodes).into_iter();
     let headers = headers(&at.field("headers"), &take(&mut message.headers))?;
+    let max_active = message.max_active_faults.take();
     nothing_left(at, &message)?;
-    if delay.is_none() && abort.is_none() {
+    let by_header = delay_by_header.is_some() || abort_by_header.is_some();
+    if delay.is_none() && abort.is_none() && rate.is_none() && !by_header {
         return Ok(None);
     }
     Ok(Some(Fault {
         delay,
         abort,
         headers,
+        delay_by_header,
+        abort_by_header,
+        abort_body: body.map(Into::into),
+        rate,
+        cluster: (!cluster.is_empty()).then(|| cluster.into()),
+        nodes: nodes.map(String::into_boxed_str).collect(),
+        max_active: number(max_active),
+        active: Arc::default(),
     }))
 }
 
+type Delay = Option<(std::time::Duration, Percentage)>;
+type Abort = Option<(FaultAbort, Percentage)>;
+
 fn delay(
     at: &At<'_>,
-    message: Option<envoy_types::pb::envoy::extensions::filters::common::fault::v3::FaultDelay>,
-) -> Result<Option<(std::time::Duration, Percentage)>, Refused> {
+    message: Option<common_fault::FaultDelay>,
+) -> Result<(Delay, Option<HeaderShare>), Refused> {
     let Some(mut message) = message else {
-        return Ok(None);
+        return Ok((None, None));
     };
-    let share = fraction(
-        &at.field("percentage"),
-        message.percentage.take().unwrap_or_default(),
-    )?;
-    let wait = match message.fault_delay_secifier.take() {
+    let share = share(&at.field("percentage"), message.percentage.take())?;
+    let made = match message.fault_delay_secifier.take() {
         Some(FaultDelaySecifier::FixedDelay(value)) => {
-            duration(&at.field("fixed_delay"), Some(value))?
+            let wait = duration(&at.field("fixed_delay"), Some(value))?;
+            (wait.map(|wait| (wait, share.share)), None)
         }
-        Some(FaultDelaySecifier::HeaderDelay(_)) => {
-            return Err(at.field("header_delay").unsupported());
-        }
-        None => None,
+        Some(FaultDelaySecifier::HeaderDelay(_)) => (None, Some(share)),
+        None => (None, None),
     };
     nothing_left(at, &message)?;
-    Ok(wait.map(|wait| (wait, share)))
+    Ok(made)
 }
 
 fn abort(
     at: &At<'_>,
     message: Option<fault::FaultAbort>,
-) -> Result<Option<(FaultAbort, Percentage)>, Refused> {
+) -> Result<(Abort, Option<HeaderShare>), Refused> {
     let Some(mut message) = message else {
-        return Ok(None);
+        return Ok((None, None));
     };
-    let share = fraction(
-        &at.field("percentage"),
-        message.percentage.take().unwrap_or_default(),
-    )?;
-    let kind = match message.error_type.take() {
+    let share = share(&at.field("percentage"), message.percentage.take())?;
+    let fixed = |kind| (Some((kind, share.share)), None);
+    let made = match message.error_type.take() {
         Some(ErrorType::HttpStatus(code)) => {
             let status = u16::try_from(code).ok();
             let status = status.and_then(|status| StatusCode::from_u16(status).ok());
             let place = at.field("http_status");
-            FaultAbort::Http(
-                status.ok_or_else(|| place.refuse(format!("{code} is no HTTP status")))?,
-            )
+            fixed(FaultAbort::Http(status.ok_or_else(|| {
+                place.refuse(format!("{code} is no HTTP status"))
+            })?))
         }
-        Some(ErrorType::GrpcStatus(code)) => FaultAbort::Grpc(code),
-        Some(ErrorType::HeaderAbort(_)) => return Err(at.field("header_abort").unsupported()),
+        Some(ErrorType::GrpcStatus(code)) => fixed(FaultAbort::Grpc(code)),
+        Some(ErrorType::HeaderAbort(_)) => (None, Some(share)),
         None => return Err(at.refuse("no error is given")),
     };
     nothing_left(at, &message)?;
-    Ok(Some((kind, share)))
+    Ok(made)
 }
 
-/// A cross-origin policy; `None` when it is switched off.
-fn cors_policy(at: &At<'_>, mut message: cors::CorsPolicy) -> Result<Option<CorsPolicy>, Refused> {
-    let enabled = match message.filter_enabled.take() {
-        None => Percentage::ALL,
-        Some(value) => runtime_fraction(&at.field("filter_enabled"), value)?,
+fn rate(
+    at: &At<'_>,
+    message: Option<common_fault::FaultRateLimit>,
+) -> Result<Option<(FaultRate, HeaderShare)>, Refused> {
+    let Some(message) = message else {
+        return Ok(None);
     };
+    let share = share(&at.field("percentage"), message.percentage)?;
+    match message.limit_type {
+        Some(LimitType::FixedLimit(limit)) if limit.limit_kbps > 0 => {
+            Ok(Some((FaultRate::Fixed(limit.limit_kbps), share)))
+        }
+        Some(LimitType::HeaderLimit(_)) => Ok(Some((FaultRate::Header, share))),
+        Some(LimitType::FixedLimit(_)) | None => Err(at.refuse("no limit")),
+    }
+}
+
+/// A share, and what 1 means in a header that makes it smaller.
+fn share(at: &At<'_>, message: Option<FractionalPercent>) -> Result<HeaderShare, Refused> {
+    let message = message.unwrap_or_default();
+    let unit = match message.denominator() {
+        DenominatorType::Hundred => 10_000,
+        DenominatorType::TenThousand => 100,
+        DenominatorType::Million => 1,
+    };
+    Ok(HeaderShare {
+        share: fraction(at, message)?,
+        unit,
+    })
+}
+
+/// A cross-origin policy.
+fn cors_policy(at: &At<'_>, mut message: cors::CorsPolicy) -> Result<CorsPolicy, Refused> {
+    // Statistics about policies that are switched off.
+    message.shadow_enabled = None;
+    let place = at.field("filter_enabled");
+    let enabled = message
+        .filter_enabled
+        .take()
+        .map(|value| runtime_fraction(&place, value))
+        .transpose()?;
     let list = at.field("allow_origin_string_match");
     let origins = take(&mut message.allow_origin_string_match)
         .iter()
         .enumerate()
         .map(|(index, matcher)| string(&list.item(index), matcher))
         .collect::<Result<_, _>>()?;
-    let place = at.field("allow_private_network_access");
-    must_be_unset(&place, message.allow_private_network_access.take())?;
     let policy = CorsPolicy {
+        enabled,
         origins,
         methods: header(&at.field("allow_methods"), take(&mut message.allow_methods))?,
         headers: header(&at.field("allow_headers"), take(&mut message.allow_headers))?,
@@ -230,24 +288,22 @@ fn cors_policy(at: &At<'_>, mut message: cors::CorsPolicy) -> Result<Option<Cors
             take(&mut message.expose_headers),
         )?,
         max_age: header(&at.field("max_age"), take(&mut message.max_age))?,
-        credentials: flag(message.allow_credentials.take(), false),
-        forward_unmatched_preflights: flag(message.forward_not_matching_preflights.take(), true),
+        credentials: message.allow_credentials.take().map(|it| it.value),
+        private_network: message
+            .allow_private_network_access
+            .take()
+            .map(|it| it.value),
+        forward_unmatched_preflights: message
+            .forward_not_matching_preflights
+            .take()
+            .map(|it| it.value),
     };
     nothing_left(at, &message)?;
-    match enabled {
-        Percentage::ALL => Ok(Some(policy)),
-        Percentage(0) => Ok(None),
-        Percentage(_) => Err(at
-            .field("filter_enabled")
-            .refuse("only 0 and 100 percent are supported")),
-    }
+    Ok(policy)
 }
 
 /// The same policy in the older field of a route.
-pub(super) fn older_cors(
-    at: &At<'_>,
-    message: route::CorsPolicy,
-) -> Result<Option<Arc<CorsPolicy>>, Refused> {
+pub(super) fn older_cors(at: &At<'_>, message: route::CorsPolicy) -> Result<CorsPolicy, Refused> {
     let filter_enabled = message
         .enabled_specifier
         .map(|EnabledSpecifier::FilterEnabled(value)| value);
@@ -261,11 +317,9 @@ pub(super) fn older_cors(
         filter_enabled,
         shadow_enabled: message.shadow_enabled,
         allow_private_network_access: message.allow_private_network_access,
-        forward_not_matching_preflights: message
-            .forward_not_matching_preflights
-            .or(Some(BoolValue { value: true })),
+        forward_not_matching_preflights: message.forward_not_matching_preflights,
     };
-    Ok(cors_policy(at, newer)?.map(Arc::new))
+    cors_policy(at, newer)
 }
 
 fn header(at: &At<'_>, text: String) -> Result<Option<HeaderValue>, Refused> {

@@ -8,31 +8,12 @@ use envoy_types::pb::envoy::config::route::v3 as wire;
 use envoy_types::pb::envoy::config::route::v3::retry_policy::retry_host_predicate::ConfigType;
 use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use http::StatusCode;
-use lateen_proxy_model::{Backoff, RetryOn, RetryPolicy};
+use lateen_proxy_model::{Backoff, RateLimitedBackoff, ResetHeader, RetryOn, RetryPolicy};
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{duration, limit, number};
-use super::matcher::headers;
-
-const CONDITIONS: [(&str, RetryOn); 16] = [
-    ("5xx", RetryOn::FIVE_XX),
-    ("gateway-error", RetryOn::GATEWAY_ERROR),
-    ("reset", RetryOn::RESET),
-    ("reset-before-request", RetryOn::RESET_BEFORE_REQUEST),
-    ("connect-failure", RetryOn::CONNECT_FAILURE),
-    ("retriable-4xx", RetryOn::RETRIABLE_4XX),
-    ("refused-stream", RetryOn::REFUSED_STREAM),
-    ("retriable-status-codes", RetryOn::RETRIABLE_STATUS_CODES),
-    ("retriable-headers", RetryOn::RETRIABLE_HEADERS),
-    ("envoy-ratelimited", RetryOn::ENVOY_RATELIMITED),
-    ("cancelled", RetryOn::GRPC_CANCELLED),
-    ("deadline-exceeded", RetryOn::GRPC_DEADLINE_EXCEEDED),
-    ("internal", RetryOn::GRPC_INTERNAL),
-    ("resource-exhausted", RetryOn::GRPC_RESOURCE_EXHAUSTED),
-    ("unavailable", RetryOn::GRPC_UNAVAILABLE),
-    ("http3-post-connect-failure", RetryOn::HTTP3_POST_CONNECT),
-];
+use super::matcher::{header_name, headers};
 
 /// Builds a retry policy.
 pub(super) fn policy(
@@ -43,6 +24,16 @@ pub(super) fn policy(
         return Ok(None);
     };
     let on = conditions(&at.field("retry_on"), &take(&mut message.retry_on))?;
+    let place = at.field("per_try_idle_timeout");
+    let per_try_idle = limit(&place, message.per_try_idle_timeout.take(), None)?;
+    let list = at.field("retriable_request_headers");
+    let request_headers = headers(&list, &take(&mut message.retriable_request_headers))?;
+    let place = at.field("rate_limited_retry_back_off");
+    let rate_limited = message
+        .rate_limited_retry_back_off
+        .take()
+        .map(|it| rate_limited(&place, it))
+        .transpose()?;
     let retries = number(message.num_retries.take()).unwrap_or(1);
     let place = at.field("per_try_timeout");
     let per_try_timeout = limit(&place, message.per_try_timeout.take(), None)?;
@@ -65,6 +56,9 @@ pub(super) fn policy(
         per_try_timeout,
         statuses,
         headers: answers,
+        request_headers,
+        per_try_idle,
+        rate_limited,
         avoid_previous_hosts,
         host_selection_attempts: u32::try_from(attempts).unwrap_or(0).max(1),
         backoff,
@@ -73,17 +67,37 @@ pub(super) fn policy(
 
 fn conditions(at: &At<'_>, text: &str) -> Result<RetryOn, Refused> {
     let mut on = RetryOn::default();
-    for name in text
-        .split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-    {
-        let known = CONDITIONS.iter().find(|(known, _)| *known == name);
-        let (_, bit) =
-            known.ok_or_else(|| at.refuse(format!("condition {name:?} is not supported")))?;
-        on = on.with(*bit);
+    let names = text.split(',').map(str::trim);
+    for name in names.filter(|name| !name.is_empty()) {
+        let known = RetryOn::named(name);
+        let bit = known.ok_or_else(|| at.refuse(format!("condition {name:?} is not supported")))?;
+        on = on.with(bit);
     }
     Ok(on)
+}
+
+fn rate_limited(
+    at: &At<'_>,
+    mut message: wire::retry_policy::RateLimitedRetryBackOff,
+) -> Result<RateLimitedBackoff, Refused> {
+    let list = at.field("reset_headers");
+    let mut names = Vec::new();
+    for (index, header) in take(&mut message.reset_headers).into_iter().enumerate() {
+        use wire::retry_policy::ResetHeaderFormat;
+        let at = list.item(index);
+        names.push(ResetHeader {
+            unix: header.format() == ResetHeaderFormat::UnixTimestamp,
+            name: header_name(&at.field("name"), &header.name)?,
+        });
+    }
+    if names.is_empty() {
+        return Err(list.refuse("missing"));
+    }
+    let max = duration(&at.field("max_interval"), message.max_interval.take())?;
+    Ok(RateLimitedBackoff {
+        headers: names,
+        max: max.unwrap_or(Duration::from_secs(300)),
+    })
 }
 
 fn previous_hosts(

@@ -1,7 +1,6 @@
 //! Forwarding routes.
 
 use std::mem::take;
-use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::RoutingPriority;
@@ -10,20 +9,23 @@ use envoy_types::pb::envoy::config::route::v3::route_action::hash_policy::Policy
 use envoy_types::pb::envoy::config::route::v3::route_action::{
     ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier, RequestMirrorPolicy,
 };
-use envoy_types::pb::envoy::config::route::v3::weighted_cluster::cluster_weight;
+use envoy_types::pb::envoy::config::route::v3::weighted_cluster::{
+    RandomValueSpecifier, cluster_weight,
+};
 use http::{HeaderValue, StatusCode};
 use lateen_proxy_model::{
-    ClusterChoice, CorsPolicy, HashPolicy, HashSubject, HostRewrite, Mirror, PathRewrite,
-    Percentage, RateLimits, Rewrite, RouteForward, RouteRateLimits, SubsetRef, WeightedCluster,
+    ClusterChoice, CorsPolicy, GrpcStream, HashPolicy, HashSubject, HostRewrite, Mirror,
+    NamedCluster, PathRewrite, Percentage, RateLimits, Rewrite, RouteForward, RouteRateLimits,
+    SubsetRef, WeightedCluster, WeightedDraw,
 };
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{duration, flag, limit, must_be_off, number, runtime_fraction};
 use super::context::Context;
 use super::matcher::{header_name, substitution};
-use super::mutation::mutations;
+use super::mutation::{both_mutations, listed};
 use super::rate_limit::{Place, rate_limits};
-use super::{per_filter, retry, subset};
+use super::{per_filter, retry, subset, template};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -33,7 +35,7 @@ pub(super) fn forward(
     at: &At<'_>,
     mut message: wire::RouteAction,
     host_limits: Option<&RateLimits>,
-) -> Result<(RouteForward, Option<Arc<CorsPolicy>>), Refused> {
+) -> Result<(RouteForward, Option<CorsPolicy>), Refused> {
     let cluster_not_found = match message.cluster_not_found_response_code() {
         ClusterNotFoundResponseCode::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ClusterNotFoundResponseCode::NotFound => StatusCode::NOT_FOUND,
@@ -41,20 +43,21 @@ pub(super) fn forward(
     };
     message.cluster_not_found_response_code = 0;
     let place = at.field("timeout");
-    let mut timeout = limit(&place, message.timeout.take(), Some(TIMEOUT))?;
+    let timeout = limit(&place, message.timeout.take(), Some(TIMEOUT))?;
     let place = at.field("max_grpc_timeout");
-    let mut grpc_timeout_max = duration(&place, message.max_grpc_timeout.take())?;
-    if let Some(stream) = message.max_stream_duration.take() {
-        let at = at.field("max_stream_duration");
-        stream_duration(&at, stream, &mut timeout, &mut grpc_timeout_max)?;
-    }
+    let grpc_timeout_max = duration(&place, message.max_grpc_timeout.take())?;
+    let place = at.field("grpc_timeout_offset");
+    let grpc_timeout_offset = duration(&place, message.grpc_timeout_offset.take())?;
+    let stream = match message.max_stream_duration.take() {
+        Some(stream) => stream_duration(&at.field("max_stream_duration"), stream)?,
+        None => (None, None),
+    };
     let place = at.field("cors");
     let cors = message
         .cors
         .take()
         .map(|policy| per_filter::older_cors(&place, policy))
-        .transpose()?
-        .flatten();
+        .transpose()?;
     let place = at.field("idle_timeout");
     let subset = subset::criteria(message.metadata_match.take());
     let high = message.priority() == RoutingPriority::High;
@@ -67,6 +70,11 @@ pub(super) fn forward(
         cluster_not_found,
         timeout,
         grpc_timeout_max,
+        grpc_timeout_offset: grpc_timeout_offset.unwrap_or_default(),
+        max_stream: stream.0,
+        grpc_stream: stream.1,
+        buffer_limit: None,
+        append_forwarded_host: take(&mut message.append_x_forwarded_host),
         idle_timeout: duration(&place, message.idle_timeout.take())?,
         retry: retry::policy(&at.field("retry_policy"), message.retry_policy.take())?,
         path_rewrite: path_rewrite(at, &mut message)?,
@@ -107,20 +115,14 @@ fn limits(
 fn stream_duration(
     at: &At<'_>,
     message: wire::route_action::MaxStreamDuration,
-    timeout: &mut Option<Duration>,
-    grpc_timeout_max: &mut Option<Duration>,
-) -> Result<(), Refused> {
-    let place = at.field("grpc_timeout_header_offset");
-    must_be_off(&place, message.grpc_timeout_header_offset.is_some())?;
+) -> Result<(Option<Duration>, Option<GrpcStream>), Refused> {
     let place = at.field("max_stream_duration");
-    if let Some(longest) = limit(&place, message.max_stream_duration, None)? {
-        *timeout = Some(timeout.map_or(longest, |timeout| timeout.min(longest)));
-    }
+    let longest = duration(&place, message.max_stream_duration)?;
     let place = at.field("grpc_timeout_header_max");
-    if let Some(max) = duration(&place, message.grpc_timeout_header_max)? {
-        *grpc_timeout_max = Some(max);
-    }
-    Ok(())
+    let max = duration(&place, message.grpc_timeout_header_max)?;
+    let place = at.field("grpc_timeout_header_offset");
+    let offset = duration(&place, message.grpc_timeout_header_offset)?.unwrap_or_default();
+    Ok((longest, max.map(|max| GrpcStream { max, offset })))
 }
 
 fn cluster(
@@ -134,7 +136,9 @@ fn cluster(
         Some(ClusterSpecifier::WeightedClusters(weighted)) => {
             weighted_clusters(context, &at.field("weighted_clusters"), weighted, subset)
         }
-        Some(ClusterSpecifier::ClusterHeader(_)) => Err(at.field("cluster_header").unsupported()),
+        Some(ClusterSpecifier::ClusterHeader(name)) => {
+            header_name(&at.field("cluster_header"), &name).map(ClusterChoice::Header)
+        }
         Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => {
             Err(at.field("cluster_specifier_plugin").unsupported())
         }
@@ -153,6 +157,13 @@ fn weighted_clusters(
 ) -> Result<ClusterChoice, Refused> {
     // Without a runtime there is nothing its prefix could name.
     message.runtime_key_prefix.clear();
+    let draw = match message.random_value_specifier.take() {
+        Some(RandomValueSpecifier::UseHashPolicy(on)) if on.value => WeightedDraw::Hash,
+        None | Some(RandomValueSpecifier::UseHashPolicy(_)) => WeightedDraw::Random,
+        Some(RandomValueSpecifier::HeaderName(name)) => {
+            WeightedDraw::Header(header_name(&at.field("header_name"), &name)?)
+        }
+    };
     let list = at.field("clusters");
     let mut clusters = Vec::with_capacity(message.clusters.len());
     let mut total: u32 = 0;
@@ -169,7 +180,11 @@ fn weighted_clusters(
     }
     message.total_weight.take_if(|value| value.value == total);
     nothing_left(at, &message)?;
-    Ok(ClusterChoice::Weighted { clusters, total })
+    Ok(ClusterChoice::Weighted {
+        clusters,
+        total,
+        draw,
+    })
 }
 
 fn weighted_cluster(
@@ -179,9 +194,8 @@ fn weighted_cluster(
     subset: Option<&SubsetRef>,
 ) -> Result<WeightedCluster, Refused> {
     let name = take(&mut message.name);
-    if name.is_empty() {
-        return Err(at.field("name").refuse("missing"));
-    }
+    let header = take(&mut message.cluster_header);
+    let cluster = named_cluster(context, at, ("name", name), header)?;
     let host_rewrite = match message.host_rewrite_specifier.take() {
         None => None,
         Some(cluster_weight::HostRewriteSpecifier::HostRewriteLiteral(text)) => {
@@ -193,37 +207,37 @@ fn weighted_cluster(
         &at.field("typed_per_filter_config"),
         take(&mut message.typed_per_filter_config),
     )?;
+    let (request_headers, response_headers) = both_mutations!(at, &mut message);
     let made = WeightedCluster {
-        cluster: context.cluster(&name),
+        cluster,
         weight: number(message.weight.take()).unwrap_or(0),
         subset: subset::merged(subset, subset::criteria(message.metadata_match.take())),
-        request_headers: mutations(
-            at,
-            (
-                "request_headers_to_add",
-                take(&mut message.request_headers_to_add),
-            ),
-            (
-                "request_headers_to_remove",
-                take(&mut message.request_headers_to_remove),
-            ),
-        )?,
-        response_headers: mutations(
-            at,
-            (
-                "response_headers_to_add",
-                take(&mut message.response_headers_to_add),
-            ),
-            (
-                "response_headers_to_remove",
-                take(&mut message.response_headers_to_remove),
-            ),
-        )?,
+        request_headers,
+        response_headers,
         host_rewrite,
         overrides: (!overrides.is_empty()).then_some(overrides),
     };
     nothing_left(at, &message)?;
     Ok(made)
+}
+
+/// A cluster by its name, or by a header that names it.
+fn named_cluster(
+    context: &Context<'_>,
+    at: &At<'_>,
+    (field, name): (&str, String),
+    header: String,
+) -> Result<NamedCluster, Refused> {
+    match (name.is_empty(), header.is_empty()) {
+        (false, true) => Ok(NamedCluster::Fixed(context.cluster(&name))),
+        (true, false) => {
+            header_name(&at.field("cluster_header"), &header).map(NamedCluster::Header)
+        }
+        (true, true) => Err(at.field(field).refuse("missing")),
+        (false, false) => Err(at
+            .field("cluster_header")
+            .refuse("cannot stand beside a name")),
+    }
 }
 
 fn path_rewrite(
@@ -232,19 +246,22 @@ fn path_rewrite(
 ) -> Result<Option<PathRewrite>, Refused> {
     let prefix = take(&mut message.prefix_rewrite);
     let regex = message.regex_rewrite.take();
-    match (prefix.is_empty(), regex) {
-        (true, None) => Ok(None),
-        (false, None) => Ok(Some(PathRewrite::Prefix(prefix.into()))),
-        (true, Some(rewrite)) => {
+    let text = take(&mut message.path_rewrite);
+    match (prefix.is_empty(), regex, text.is_empty()) {
+        (true, None, true) => Ok(None),
+        (false, None, true) => Ok(Some(PathRewrite::Prefix(prefix.into()))),
+        (true, Some(rewrite), true) => {
             let (pattern, replacement) = substitution(&at.field("regex_rewrite"), &rewrite)?;
             Ok(Some(PathRewrite::Regex {
                 pattern,
                 replacement,
             }))
         }
-        (false, Some(_)) => Err(at
-            .field("regex_rewrite")
-            .refuse("cannot stand beside prefix_rewrite")),
+        (true, None, false) => {
+            let template = template::template(&at.field("path_rewrite"), &text, true)?;
+            Ok(Some(PathRewrite::Template(template)))
+        }
+        _ => Err(at.refuse("only one rewrite of the path may be given")),
     }
 }
 
@@ -260,13 +277,22 @@ fn host_rewrite(
         Some(HostRewriteSpecifier::AutoHostRewrite(on)) => {
             Ok(on.value.then_some(HostRewrite::Auto))
         }
-        Some(HostRewriteSpecifier::HostRewriteHeader(_)) => {
-            Err(at.field("host_rewrite_header").unsupported())
+        Some(HostRewriteSpecifier::HostRewriteHeader(name)) => {
+            let name = header_name(&at.field("host_rewrite_header"), &name)?;
+            Ok(Some(HostRewrite::Header(name)))
         }
-        Some(HostRewriteSpecifier::HostRewritePathRegex(_)) => {
-            Err(at.field("host_rewrite_path_regex").unsupported())
+        Some(HostRewriteSpecifier::HostRewritePathRegex(value)) => {
+            let (pattern, replacement) =
+                substitution(&at.field("host_rewrite_path_regex"), &value)?;
+            Ok(Some(HostRewrite::Path(Rewrite {
+                pattern,
+                replacement,
+            })))
         }
-        Some(HostRewriteSpecifier::HostRewrite(_)) => Err(at.field("host_rewrite").unsupported()),
+        Some(HostRewriteSpecifier::HostRewrite(text)) => {
+            let template = template::template(&at.field("host_rewrite"), &text, false)?;
+            Ok(Some(HostRewrite::Template(template)))
+        }
     }
 }
 
@@ -276,7 +302,7 @@ fn literal_host(at: &At<'_>, text: String) -> Result<HostRewrite, Refused> {
         .map_err(|_| at.refuse(format!("{text:?} is no host")))
 }
 
-fn mirrors(
+pub(super) fn mirrors(
     context: &Context<'_>,
     at: &At<'_>,
     policies: Vec<RequestMirrorPolicy>,
@@ -287,9 +313,18 @@ fn mirrors(
         .map(|(index, mut message)| {
             let at = at.item(index);
             let name = take(&mut message.cluster);
-            if name.is_empty() {
-                return Err(at.field("cluster").refuse("missing"));
-            }
+            let header = take(&mut message.cluster_header);
+            let cluster = named_cluster(context, &at, ("cluster", name), header)?;
+            let place = at.field("request_headers_mutations");
+            let headers = listed(&place, take(&mut message.request_headers_mutations))?;
+            let place = at.field("host_rewrite_literal");
+            let host = match take(&mut message.host_rewrite_literal) {
+                text if text.is_empty() => None,
+                text => Some(
+                    HeaderValue::try_from(&text)
+                        .map_err(|_| place.refuse(format!("{text:?} is no host")))?,
+                ),
+            };
             // Spans are not made, so there is nothing to sample.
             message.trace_sampled = None;
             let fraction = match message.runtime_fraction.take() {
@@ -299,9 +334,11 @@ fn mirrors(
             let shadow_suffix = !take(&mut message.disable_shadow_host_suffix_append);
             nothing_left(&at, &message)?;
             Ok(Mirror {
-                cluster: context.cluster(&name),
+                cluster,
                 fraction,
                 shadow_suffix,
+                host,
+                headers,
             })
         })
         .collect()
@@ -374,15 +411,13 @@ fn hashed_cookie(
 fn upgrades(
     at: &At<'_>,
     configs: Vec<wire::route_action::UpgradeConfig>,
-) -> Result<Vec<Box<str>>, Refused> {
+) -> Result<Vec<(Box<str>, bool)>, Refused> {
     let mut allowed = Vec::new();
     for (index, config) in configs.into_iter().enumerate() {
         let at = at.item(index);
         must_be_off(&at.field("connect_config"), config.connect_config.is_some())?;
-        if !flag(config.enabled, true) {
-            return Err(at.field("enabled").refuse("false is not supported"));
-        }
-        allowed.push(config.upgrade_type.to_ascii_lowercase().into());
+        let name = config.upgrade_type.to_ascii_lowercase();
+        allowed.push((name.into(), flag(config.enabled, true)));
     }
     Ok(allowed)
 }

@@ -1,35 +1,33 @@
 //! Route configurations: virtual hosts and their routes.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::mem::take;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
 use envoy_types::pb::envoy::config::route::v3 as wire;
-use envoy_types::pb::envoy::config::route::v3::redirect_action::{
-    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
-};
 use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
+use envoy_types::pb::google::protobuf as wkt;
 use http::StatusCode;
-use http::uri::Scheme;
 use lateen_proxy_model::{
-    ClusterChoice, DirectResponse, Overrides, PathMatcher, RateLimits, Redirect, RequireTls, Route,
-    RouteAction, RouteMatch, RouteTable, VirtualHost,
+    ClusterChoice, CorsPolicy, DirectResponse, Mirror, Overrides, PathMatcher, PathRewrite,
+    RateLimits, RequireTls, RetryPolicy, Route, RouteAction, RouteMatch, RouteTable, TlsCondition,
+    VirtualHost,
 };
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{flag, must_be_off, number, port, runtime_fraction};
+use super::common::{flag, number, runtime_fraction};
 use super::context::Context;
-use super::matcher::{full_regex, headers, queries};
-use super::mutation::mutations;
-use super::per_filter;
+use super::matcher::{cookies, full_regex, header_name, headers, queries};
+use super::mutation::both_mutations;
 use super::rate_limit::{Place, rate_limits};
-use super::route_action;
-use super::{ignored, retry, tracing};
+use super::redirect::redirect;
+use super::{
+    ignored, metadata_matcher, path_template, per_filter, retry, route_action, template, tracing,
+};
 
 /// Largest body of a direct response, unless the table says otherwise.
 const MAX_BODY: u32 = 4096;
@@ -44,6 +42,10 @@ pub(crate) fn route_table(
 ) -> Result<RouteTable, Refused> {
     ignored::route_table(&mut message);
     let max_body = number(message.max_direct_response_body_size_bytes.take()).unwrap_or(MAX_BODY);
+    let place = at.field("request_mirror_policies");
+    let mirrors = take(&mut message.request_mirror_policies);
+    let (request_headers, response_headers) = both_mutations!(at, &mut message);
+    let place_of_names = at.field("internal_only_headers");
     let defaults = Defaults {
         max_body: max_body.min(MAX_BODY_LIMIT) as usize,
         overrides: per_filter::read(
@@ -51,33 +53,21 @@ pub(crate) fn route_table(
             &at.field("typed_per_filter_config"),
             take(&mut message.typed_per_filter_config),
         )?,
-        rate_limits: None,
+        mirrors: route_action::mirrors(context, &place, mirrors)?,
+        ..Defaults::default()
     };
     let mut table = RouteTable {
         name: take(&mut message.name).into(),
         ignore_port: take(&mut message.ignore_port_in_host_matching),
-        request_headers: mutations(
-            at,
-            (
-                "request_headers_to_add",
-                take(&mut message.request_headers_to_add),
-            ),
-            (
-                "request_headers_to_remove",
-                take(&mut message.request_headers_to_remove),
-            ),
-        )?,
-        response_headers: mutations(
-            at,
-            (
-                "response_headers_to_add",
-                take(&mut message.response_headers_to_add),
-            ),
-            (
-                "response_headers_to_remove",
-                take(&mut message.response_headers_to_remove),
-            ),
-        )?,
+        most_specific_last: take(&mut message.most_specific_header_mutations_wins),
+        ignore_path_parameters: take(&mut message.ignore_path_parameters_in_path_matching),
+        internal_only: take(&mut message.internal_only_headers)
+            .iter()
+            .enumerate()
+            .map(|(index, name)| header_name(&place_of_names.item(index), name))
+            .collect::<Result<_, _>>()?,
+        request_headers,
+        response_headers,
         ..RouteTable::default()
     };
     let list = at.field("virtual_hosts");
@@ -87,17 +77,20 @@ pub(crate) fn route_table(
         domains_of(&at.field("domains"), domains, index, &mut table)?;
         table.hosts.push(Arc::new(host));
     }
-    table.suffix.sort_by_key(|(text, _)| Reverse(text.len()));
-    table.prefix.sort_by_key(|(text, _)| Reverse(text.len()));
     nothing_left(at, &message)?;
     Ok(table)
 }
 
 /// What a table or virtual host gives its routes.
+#[derive(Default)]
 struct Defaults {
     max_body: usize,
     overrides: Overrides,
     rate_limits: Option<RateLimits>,
+    cors: Option<CorsPolicy>,
+    mirrors: Vec<Mirror>,
+    retry: Option<Arc<RetryPolicy>>,
+    buffer_limit: Option<usize>,
 }
 
 fn domains_of(
@@ -114,9 +107,9 @@ fn domains_of(
         let twice = if domain == "*" {
             table.any.replace(index).is_some()
         } else if let Some(tail) = domain.strip_prefix('*') {
-            push_new(&mut table.suffix, tail, index)
+            !table.suffix.insert(tail, index)
         } else if let Some(head) = domain.strip_suffix('*') {
-            push_new(&mut table.prefix, head, index)
+            !table.prefix.insert(head, index)
         } else {
             insert_new(&mut table.exact, &domain, index)
         };
@@ -126,12 +119,6 @@ fn domains_of(
         }
     }
     Ok(())
-}
-
-fn push_new(list: &mut Vec<(Box<str>, usize)>, text: &str, index: usize) -> bool {
-    let twice = list.iter().any(|(known, _)| **known == *text);
-    list.push((text.into(), index));
-    twice
 }
 
 fn insert_new(map: &mut HashMap<Box<str>, usize, RandomState>, text: &str, index: usize) -> bool {
@@ -150,6 +137,15 @@ fn virtual_host(
         &at.field("typed_per_filter_config"),
         take(&mut message.typed_per_filter_config),
     )?;
+    let place = at.field("request_mirror_policies");
+    let mirrors = take(&mut message.request_mirror_policies);
+    let own_mirrors = route_action::mirrors(context, &place, mirrors)?;
+    let place = at.field("cors");
+    let cors = message
+        .cors
+        .take()
+        .map(|policy| per_filter::older_cors(&place, policy))
+        .transpose()?;
     let defaults = Defaults {
         max_body: defaults.max_body,
         overrides: own.over(&defaults.overrides),
@@ -158,34 +154,26 @@ fn virtual_host(
             take(&mut message.rate_limits),
             Place::Route,
         )?,
+        cors,
+        mirrors: match own_mirrors.is_empty() {
+            true => defaults.mirrors.clone(),
+            false => own_mirrors,
+        },
+        retry: retry::policy(&at.field("retry_policy"), message.retry_policy.take())?,
+        buffer_limit: buffer_limit(
+            message.per_request_buffer_limit_bytes.take(),
+            message.request_body_buffer_limit.take(),
+        ),
     };
+    let (request_headers, response_headers) = both_mutations!(at, &mut message);
     let mut host = VirtualHost {
         name: take(&mut message.name).into(),
         include_attempt_count: take(&mut message.include_request_attempt_count),
-        require_tls: require_tls(at, &mut message)?,
-        request_headers: mutations(
-            at,
-            (
-                "request_headers_to_add",
-                take(&mut message.request_headers_to_add),
-            ),
-            (
-                "request_headers_to_remove",
-                take(&mut message.request_headers_to_remove),
-            ),
-        )?,
-        response_headers: mutations(
-            at,
-            (
-                "response_headers_to_add",
-                take(&mut message.response_headers_to_add),
-            ),
-            (
-                "response_headers_to_remove",
-                take(&mut message.response_headers_to_remove),
-            ),
-        )?,
-        retry: retry::policy(&at.field("retry_policy"), message.retry_policy.take())?,
+        attempt_count_in_response: take(&mut message.include_attempt_count_in_response),
+        require_tls: require_tls(&mut message),
+        request_headers,
+        response_headers,
+        retry: defaults.retry.clone(),
         routes: Vec::with_capacity(message.routes.len()),
     };
     let list = at.field("routes");
@@ -198,15 +186,19 @@ fn virtual_host(
     Ok((domains, host))
 }
 
-fn require_tls(at: &At<'_>, message: &mut wire::VirtualHost) -> Result<RequireTls, Refused> {
+/// The newer field counts.
+fn buffer_limit(older: Option<wkt::UInt32Value>, newer: Option<wkt::UInt64Value>) -> Option<usize> {
+    let newer = newer.map(|it| usize::try_from(it.value).unwrap_or(usize::MAX));
+    newer.or(number(older).map(|bytes| bytes as usize))
+}
+
+fn require_tls(message: &mut wire::VirtualHost) -> RequireTls {
     let wanted = message.require_tls();
     message.require_tls = 0;
     match wanted {
-        TlsRequirementType::None => Ok(RequireTls::None),
-        TlsRequirementType::All => Ok(RequireTls::All),
-        TlsRequirementType::ExternalOnly => Err(at
-            .field("require_tls")
-            .refuse("EXTERNAL_ONLY is not supported: no address counts as internal")),
+        TlsRequirementType::None => RequireTls::None,
+        TlsRequirementType::All => RequireTls::All,
+        TlsRequirementType::ExternalOnly => RequireTls::External,
     }
 }
 
@@ -227,17 +219,34 @@ fn route(
     let place = at.field("match");
     let condition = message.r#match.take();
     let condition = condition.ok_or_else(|| place.refuse("missing"))?;
+    let conditions = matches(&place, condition)?;
+    let buffer_limit = buffer_limit(
+        message.per_request_buffer_limit_bytes.take(),
+        message.request_body_buffer_limit.take(),
+    );
     let action = match message.action.take() {
-        Some(Action::Route(action)) => {
+        Some(Action::Route(mut action)) => {
             let at = at.field("route");
             let host_limits = defaults.rate_limits.as_ref();
+            let rewrite = action.path_rewrite_policy.take();
             let (mut forward, cors) = route_action::forward(context, &at, action, host_limits)?;
+            if let Some(rewrite) = rewrite {
+                let at = at.field("path_rewrite_policy");
+                forward.path_rewrite = Some(template_rewrite(&at, rewrite, &conditions)?);
+            }
+            if forward.mirrors.is_empty() {
+                forward.mirrors.clone_from(&defaults.mirrors);
+            }
+            forward.buffer_limit = buffer_limit.or(defaults.buffer_limit);
             if let ClusterChoice::Weighted { clusters, .. } = &mut forward.cluster {
                 for own in clusters.iter_mut().filter_map(|it| it.overrides.as_mut()) {
                     *own = own.over(&overrides);
                 }
             }
-            older_cors = cors;
+            older_cors = match (cors, &defaults.cors) {
+                (Some(own), Some(above)) => Some(Arc::new(own.over(above))),
+                (own, above) => own.or_else(|| above.clone()).map(Arc::new),
+            };
             RouteAction::Forward(Box::new(forward))
         }
         Some(Action::Redirect(action)) => {
@@ -254,38 +263,33 @@ fn route(
         None => return Err(at.refuse("no action")),
     };
     let (decorator, block) = (message.decorator.take(), message.tracing.take());
+    let (request_headers, response_headers) = both_mutations!(at, &mut message);
     let made = Route {
         name: take(&mut message.name).into(),
         tracing: tracing::route(at, decorator, block)?,
-        matches: matches(&place, condition)?,
+        matches: conditions,
         action,
-        request_headers: mutations(
-            at,
-            (
-                "request_headers_to_add",
-                take(&mut message.request_headers_to_add),
-            ),
-            (
-                "request_headers_to_remove",
-                take(&mut message.request_headers_to_remove),
-            ),
-        )?,
-        response_headers: mutations(
-            at,
-            (
-                "response_headers_to_add",
-                take(&mut message.response_headers_to_add),
-            ),
-            (
-                "response_headers_to_remove",
-                take(&mut message.response_headers_to_remove),
-            ),
-        )?,
+        request_headers,
+        response_headers,
         overrides,
         cors: older_cors,
     };
     nothing_left(at, &message)?;
     Ok(made)
+}
+
+fn template_rewrite(
+    at: &At<'_>,
+    rewrite: TypedExtensionConfig,
+    conditions: &RouteMatch,
+) -> Result<PathRewrite, Refused> {
+    let PathMatcher::Regex(pattern) = &conditions.path else {
+        return Err(at.refuse("needs a path_match_policy"));
+    };
+    Ok(PathRewrite::Regex {
+        pattern: pattern.clone(),
+        replacement: path_template::rewrite(at, rewrite, pattern)?,
+    })
 }
 
 /// The condition of a route, which filters have too.
@@ -308,12 +312,10 @@ pub(super) fn matches(at: &At<'_>, mut message: wire::RouteMatch) -> Result<Rout
         Some(PathSpecifier::SafeRegex(value)) => {
             PathMatcher::Regex(full_regex(&at.field("safe_regex"), &value)?)
         }
-        Some(PathSpecifier::ConnectMatcher(_)) => {
-            return Err(at.field("connect_matcher").unsupported());
-        }
-        Some(PathSpecifier::PathMatchPolicy(_)) => {
-            return Err(at.field("path_match_policy").unsupported());
-        }
+        Some(PathSpecifier::ConnectMatcher(_)) => PathMatcher::Connect,
+        Some(PathSpecifier::PathMatchPolicy(policy)) => PathMatcher::Regex(
+            path_template::condition(&at.field("path_match_policy"), policy)?,
+        ),
         None => return Err(at.refuse("no path condition")),
     };
     let fraction = message
@@ -328,6 +330,19 @@ pub(super) fn matches(at: &At<'_>, mut message: wire::RouteMatch) -> Result<Rout
             &at.field("query_parameters"),
             &take(&mut message.query_parameters),
         )?,
+        cookies: cookies(&at.field("cookies"), take(&mut message.cookies))?,
+        tls: message.tls_context.take().map(|tls| TlsCondition {
+            presented: tls.presented.map(|it| it.value),
+            validated: tls.validated.map(|it| it.value),
+        }),
+        metadata: take(&mut message.dynamic_metadata)
+            .iter()
+            .enumerate()
+            .map(|(index, one)| {
+                let list = at.field("dynamic_metadata");
+                metadata_matcher::metadata(&list.item(index), one)
+            })
+            .collect::<Result<_, _>>()?,
         fraction,
         grpc: message.grpc.take().is_some(),
     };
@@ -335,59 +350,11 @@ pub(super) fn matches(at: &At<'_>, mut message: wire::RouteMatch) -> Result<Rout
     Ok(made)
 }
 
-fn redirect(at: &At<'_>, mut message: wire::RedirectAction) -> Result<Redirect, Refused> {
-    let status = match message.response_code() {
-        RedirectResponseCode::MovedPermanently => StatusCode::MOVED_PERMANENTLY,
-        RedirectResponseCode::Found => StatusCode::FOUND,
-        RedirectResponseCode::SeeOther => StatusCode::SEE_OTHER,
-        RedirectResponseCode::TemporaryRedirect => StatusCode::TEMPORARY_REDIRECT,
-        RedirectResponseCode::PermanentRedirect => StatusCode::PERMANENT_REDIRECT,
-    };
-    message.response_code = 0;
-    let (scheme, https) = match message.scheme_rewrite_specifier.take() {
-        None => (None, false),
-        Some(SchemeRewriteSpecifier::HttpsRedirect(on)) => (None, on),
-        Some(SchemeRewriteSpecifier::SchemeRedirect(text)) => {
-            let place = at.field("scheme_redirect");
-            let scheme = Scheme::try_from(&*text.to_ascii_lowercase())
-                .map_err(|_| place.refuse(format!("{text:?} is no scheme")))?;
-            (Some(scheme), false)
-        }
-    };
-    let (path, prefix) = match message.path_rewrite_specifier.take() {
-        None => (None, None),
-        Some(PathRewriteSpecifier::PathRedirect(path)) => (Some(path.into()), None),
-        Some(PathRewriteSpecifier::PrefixRewrite(prefix)) => (None, Some(prefix.into())),
-        Some(PathRewriteSpecifier::RegexRewrite(_)) => {
-            return Err(at.field("regex_rewrite").unsupported());
-        }
-        Some(PathRewriteSpecifier::PathRewrite(_)) => {
-            return Err(at.field("path_rewrite").unsupported());
-        }
-    };
-    let host = take(&mut message.host_redirect);
-    let new_port = port(&at.field("port_redirect"), take(&mut message.port_redirect))?;
-    let strip_query = take(&mut message.strip_query);
-    nothing_left(at, &message)?;
-    Ok(Redirect {
-        host: (!host.is_empty()).then(|| host.into()),
-        port: (new_port != 0).then_some(new_port),
-        scheme,
-        https,
-        path,
-        prefix,
-        strip_query,
-        status,
-    })
-}
-
 fn direct(
     at: &At<'_>,
     message: wire::DirectResponseAction,
     max_body: usize,
 ) -> Result<DirectResponse, Refused> {
-    use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
-    must_be_off(&at.field("body_format"), message.body_format.is_some())?;
     let status = u16::try_from(message.status)
         .ok()
         .and_then(|status| StatusCode::from_u16(status).ok())
@@ -396,14 +363,17 @@ fn direct(
                 .refuse(format!("{} is no HTTP status", message.status))
         })?;
     let place = at.field("body");
-    let body: Bytes = match message.body.and_then(|body| body.specifier) {
-        None => Bytes::new(),
-        Some(Specifier::InlineString(text)) => text.into(),
-        Some(Specifier::InlineBytes(bytes)) => bytes.into(),
-        Some(_) => return Err(place.refuse("only inline bodies are supported")),
-    };
+    let body = template::data(&place, message.body.unwrap_or_default())?;
     if body.len() > max_body {
         return Err(place.refuse(format!("larger than {max_body} bytes")));
     }
-    Ok(DirectResponse { status, body })
+    let format = message
+        .body_format
+        .map(|format| template::body_format(&at.field("body_format"), format))
+        .transpose()?;
+    Ok(DirectResponse {
+        status,
+        body,
+        format,
+    })
 }

@@ -9,7 +9,8 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_pro
 use envoy_types::pb::envoy::r#type::v3::HashPolicy;
 use envoy_types::pb::envoy::r#type::v3::hash_policy::PolicySpecifier;
 use lateen_proxy_model::{
-    ClusterChoice, HeaderMutations, LogMoments, SubsetRef, TcpProxy, WeightedCluster,
+    ClusterChoice, HeaderMutations, LogMoments, NamedCluster, SubsetRef, TcpProxy, WeightedCluster,
+    WeightedDraw,
 };
 
 use super::at::{At, Refused, nothing_left};
@@ -155,7 +156,7 @@ fn cluster(
             .checked_add(one.weight)
             .ok_or_else(|| at.field("weight").refuse("the sum of weights is too large"))?;
         clusters.push(WeightedCluster {
-            cluster: context.cluster(&one.name),
+            cluster: NamedCluster::Fixed(context.cluster(&one.name)),
             weight: one.weight,
             subset: subset::merged(subset, subset::criteria(one.metadata_match)),
             request_headers: HeaderMutations::default(),
@@ -167,5 +168,9 @@ fn cluster(
     if total == 0 {
         return Err(list.refuse("the sum of weights must be above 0"));
     }
-    Ok(ClusterChoice::Weighted { clusters, total })
+    Ok(ClusterChoice::Weighted {
+        clusters,
+        total,
+        draw: WeightedDraw::Random,
+    })
 }

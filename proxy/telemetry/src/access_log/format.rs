@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::escape;
 use super::json::JsonNode;
 use super::operator::{AddressPart, Operator, Subject, Value};
-use crate::Flags;
+use crate::{Flags, HttpRecord};
 
 /// Istio's default text format (contract/telemetry.md §3), newline included.
 pub const DEFAULT_TEXT: &str = concat!(
@@ -148,6 +148,39 @@ impl Format {
         self.all_headers
     }
 
+    /// Whether the text is the same for every record.
+    #[must_use]
+    pub fn as_literal(&self) -> Option<&str> {
+        match &self.body {
+            Body::Text(segments) => match &segments[..] {
+                [] => Some(""),
+                [Segment::Literal(text)] => Some(text),
+                _ => None,
+            },
+            Body::Json(_) => None,
+        }
+    }
+
+    /// The text for a request under way, for headers and bodies: values as they are, without the escapes of a log.
+    #[must_use]
+    pub fn expand(&self, record: &HttpRecord<'_>) -> Vec<u8> {
+        let subject = Subject {
+            exchange: &record.exchange,
+            http: Some(record),
+        };
+        let mut out = Vec::new();
+        match &self.body {
+            Body::Text(segments) => {
+                write_segments(segments, &subject, self.omit_empty, Style::Raw, &mut out);
+            }
+            Body::Json(node) => {
+                node.write(&subject, self.omit_empty, &mut out);
+                out.push(b'\n');
+            }
+        }
+        out
+    }
+
     pub(super) fn write(&self, subject: &Subject<'_>, out: &mut Vec<u8>) {
         match &self.body {
             Body::Text(segments) => {
@@ -166,6 +199,8 @@ impl Format {
 pub(super) enum Style {
     Text,
     JsonString,
+    /// No log: as it is.
+    Raw,
 }
 
 /// Splits a format string into literals and commands.
@@ -294,6 +329,7 @@ pub(super) fn write_value(value: Value<'_>, max: Option<usize>, style: Style, ou
             match style {
                 Style::Text => escape::text(kept, out),
                 Style::JsonString => escape::json(kept, out),
+                Style::Raw => out.extend_from_slice(kept),
             }
             return;
         }

@@ -45,6 +45,8 @@ pub(super) enum Operator {
         number: bool,
     },
     Extra(Box<Extra>),
+    /// Known when the format was compiled.
+    Fixed(Option<Box<str>>),
 }
 
 /// Commands without an argument.
@@ -70,6 +72,7 @@ pub(super) enum Field {
     RouteName,
     UpstreamPeerUri,
     Attempts,
+    LocalReplyBody,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +141,12 @@ impl Operator {
             ("GRPC_STATUS", Some("NUMBER")) | ("GRPC_STATUS_NUMBER", None) => {
                 Ok(Self::GrpcStatus { number: true })
             }
+            ("ENVIRONMENT", Some(name)) => Ok(Self::Fixed(Some(
+                std::env::var(name)
+                    .unwrap_or_else(|_| "-".to_owned())
+                    .into(),
+            ))),
+            ("HOSTNAME", None) => Ok(Self::Fixed(host_name())),
             ("REQ" | "REQ_WITHOUT_QUERY" | "RESP" | "TRAILER", None) => {
                 Err("it needs a header name in brackets".into())
             }
@@ -202,6 +211,7 @@ impl Operator {
             }),
             Self::GrpcStatus { number } => grpc_status(subject, *number),
             Self::Extra(extra) => extra.value(subject),
+            Self::Fixed(value) => text(value.as_deref()),
         }
     }
 
@@ -244,6 +254,7 @@ impl Field {
             "ROUTE_NAME" => Self::RouteName,
             "UPSTREAM_PEER_URI_SAN" => Self::UpstreamPeerUri,
             "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Self::Attempts,
+            "LOCAL_REPLY_BODY" => Self::LocalReplyBody,
             _ => return None,
         })
     }
@@ -283,6 +294,9 @@ impl Field {
                     .filter(|_| !inbound)
                     .map(|uri| &**uri),
             ),
+            Self::LocalReplyBody => http
+                .and_then(|http| http.local_reply_body)
+                .map_or(Value::Absent, Value::Bytes),
             Self::Attempts => http.map_or(Value::Absent, |http| {
                 Value::Number(u64::from(http.attempts))
             }),
@@ -359,6 +373,12 @@ impl HeaderRef {
 
 fn named(name: &str) -> Result<HeaderName, String> {
     HeaderName::try_from(name).map_err(|_| format!("`{name}` is no header name"))
+}
+
+/// The machine's name.
+fn host_name() -> Option<Box<str>> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().into())
 }
 
 fn header_pair<T>(
