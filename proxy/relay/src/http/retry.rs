@@ -372,7 +372,7 @@ mod tests {
         for (name, value) in headers {
             request.headers.insert(*name, value.parse().unwrap());
         }
-        let made = Retries::new(Some(policy), &mut request, "a", true);
+        let made = Retries::new(Some(policy), false, &mut request, ("a", true));
         assert!(request.headers.is_empty());
         made
     }
