@@ -91,7 +91,14 @@ fn preflight_answer(
         (header::ACCESS_CONTROL_ALLOW_METHODS, &policy.methods),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, &policy.headers),
         (header::ACCESS_CONTROL_MAX_AGE, &policy.max_age),
-        (header::ACCESS_CONTROL_EXPOSE_HEADERS, &policy.expose),
+        (
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            if origin.is_some() {
+                &policy.expose
+            } else {
+                &None
+            },
+        ),
     ] {
         if let Some(value) = value {
             headers.insert(name, value.clone());

