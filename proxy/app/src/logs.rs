@@ -1,11 +1,13 @@
 //! Access logs: compiled once for the process, written by each worker through a buffer of its own.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lateen_proxy_model::AccessLogRef;
-use lateen_proxy_sync::{AccessLogFormat, AccessLogSpec, AccessLogs};
-use lateen_proxy_telemetry::{AccessLog, Format, LogFilter, LogSink, LogSinks};
+use lateen_proxy_relay::http::{ServiceEntries, Worker};
+use lateen_proxy_sync::{AccessLogFormat, AccessLogSpec, AccessLogs, LogOutput};
+use lateen_proxy_telemetry::{AccessLog, Format, LogFilter, LogSink, LogSinks, ServiceLog};
 
 /// The format of a log that names none (Envoy's documentation of access logs).
 const ENVOY_DEFAULT: &str = concat!(
@@ -25,9 +27,14 @@ pub(crate) struct LogTable {
 /// One compiled access log.
 #[derive(Clone, Debug)]
 struct Entry {
-    format: Arc<Format>,
-    sink: Arc<LogSink>,
+    output: Output,
     filter: Option<Arc<LogFilter>>,
+}
+
+#[derive(Clone, Debug)]
+enum Output {
+    File(Arc<Format>, Arc<LogSink>),
+    Service(Arc<ServiceLog>),
 }
 
 /// One worker's writers, opened when first used.
@@ -47,7 +54,27 @@ impl LogTable {
     }
 
     fn compile(&self, spec: &AccessLogSpec) -> Result<Entry, String> {
-        let format = match &spec.format {
+        let output = match &spec.output {
+            LogOutput::Service(service) => Output::Service(Arc::clone(&service.log)),
+            LogOutput::File {
+                path,
+                format,
+                omit_empty,
+            } => self.file(path, format, *omit_empty)?,
+        };
+        Ok(Entry {
+            output,
+            filter: spec.filter.as_ref().map(|spec| Arc::clone(&spec.filter)),
+        })
+    }
+
+    fn file(
+        &self,
+        path: &str,
+        format: &AccessLogFormat,
+        omit_empty: bool,
+    ) -> Result<Output, String> {
+        let format = match format {
             AccessLogFormat::Default => Format::text(ENVOY_DEFAULT),
             AccessLogFormat::Text(text) => Format::text(text),
             AccessLogFormat::Json(serde_json::Value::Object(fields)) => Format::json(fields),
@@ -57,16 +84,9 @@ impl LogTable {
         };
         let format = format
             .map_err(|error| error.to_string())?
-            .omit_empty(spec.omit_empty);
-        let sink = self
-            .sinks
-            .open(&spec.path)
-            .map_err(|error| error.to_string())?;
-        Ok(Entry {
-            format: Arc::new(format),
-            sink,
-            filter: spec.filter.as_ref().map(|spec| Arc::clone(&spec.filter)),
-        })
+            .omit_empty(omit_empty);
+        let sink = self.sinks.open(path).map_err(|error| error.to_string())?;
+        Ok(Output::File(Arc::new(format), sink))
     }
 
     fn entry(&self, place: AccessLogRef) -> Option<Entry> {
@@ -104,13 +124,19 @@ impl WorkerLogs {
     }
 
     /// The log at a place; asked for once a filter chain or connection, not for each request.
-    pub(crate) fn log(&self, place: AccessLogRef) -> Option<AccessLog> {
+    pub(crate) fn log(&self, place: AccessLogRef, worker: &Worker) -> Option<AccessLog> {
         let mut open = self.open.borrow_mut();
         if let Some((_, log)) = open.iter().find(|(known, _)| *known == place) {
             return Some(log.clone());
         }
         let entry = self.table.entry(place)?;
-        let mut log = AccessLog::new(entry.format, entry.sink.writer());
+        let mut log = match entry.output {
+            Output::File(format, sink) => AccessLog::new(format, sink.writer()),
+            Output::Service(service) => {
+                let entries = ServiceEntries::start(Arc::clone(&service), worker);
+                AccessLog::service(service, Rc::new(entries))
+            }
+        };
         if let Some(filter) = entry.filter {
             log = log.filtered(filter);
         }

@@ -18,7 +18,9 @@ use lateen_proxy_relay::http::{ConnectionFacts, KnownCluster};
 use lateen_proxy_relay::splice::splice;
 use lateen_proxy_relay::tcp::{TcpEnd, Transferred, copy};
 use lateen_proxy_route::{Chosen, choose_cluster, source_hash};
-use lateen_proxy_telemetry::{Exchange, Flags, Peer, TCP_REPORT_INTERVAL, TcpRecord, TcpReporter};
+use lateen_proxy_telemetry::{
+    Exchange, Flags, LogType, Peer, TCP_REPORT_INTERVAL, TcpRecord, TcpReporter,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
@@ -74,7 +76,7 @@ where
         flags: Flags::NONE,
     };
     if proxy.log_moments.start {
-        session.log(proxy, &session.counts);
+        session.log(proxy, LogType::Start, &session.counts);
     }
     if session.greet_downstream(&mut stream).await
         && let Some(mut upstream) = session.connect(proxy, passed).await
@@ -293,7 +295,7 @@ impl Session {
     {
         let counts = std::mem::take(&mut self.counts);
         if proxy.log_moments.connected {
-            self.log(proxy, &counts);
+            self.log(proxy, LogType::Connected, &counts);
         }
         let life = proxy.max_duration.map(|life| {
             let more = life.mul_f64(fastrand::f64() * proxy.max_duration_jitter / 100.0);
@@ -321,7 +323,7 @@ impl Session {
                         self.flags = Flags::DURATION_TIMEOUT;
                         break None;
                     }
-                    () = next(&mut logged) => self.log(proxy, &counts),
+                    () = next(&mut logged) => self.log(proxy, LogType::Periodic, &counts),
                     _ = due.tick(), if reporter.is_some() => {
                         if let Some(reporter) = &mut reporter {
                             reporter.progress(&self.worker.http.recorder, &self.record(&counts));
@@ -351,8 +353,9 @@ impl Session {
     }
 
     /// A line of the access log before the connection's end.
-    fn log(&self, proxy: &TcpProxy, counts: &Transferred) {
-        let record = self.record(counts);
+    fn log(&self, proxy: &TcpProxy, log_type: LogType, counts: &Transferred) {
+        let mut record = self.record(counts);
+        record.exchange.log_type = log_type;
         self.worker
             .access_logs(&proxy.access_log)
             .iter()
@@ -374,6 +377,7 @@ impl Session {
             upstream_peer
         };
         let exchange = Exchange {
+            tls: self.facts.tls,
             side: self.worker.side(&self.listener),
             start: self.begin.0,
             duration: self.begin.1.elapsed(),

@@ -270,7 +270,7 @@ impl Worker {
     ) -> Vec<AccessLog> {
         places
             .iter()
-            .filter_map(|place| self.logs.log(*place))
+            .filter_map(|place| self.logs.log(*place, &self.http))
             .collect()
     }
 

@@ -301,6 +301,8 @@ pub struct HttpManager {
     pub max_connection_duration: Option<Duration>,
     /// Requests after which a connection is closed.
     pub max_requests_per_connection: Option<u32>,
+    /// When requests are logged beside their end.
+    pub log_moments: LogMoments,
     /// Access logs.
     pub access_log: Vec<AccessLogRef>,
     /// Longest life of a stream; `None` is no limit.

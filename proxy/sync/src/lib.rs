@@ -30,4 +30,6 @@ pub use client::{Client, ClientConfig, XdsStatus};
 pub use connect::{ConnectError, Connecting, Connection, Connector, ControlPlane, Roots, Security};
 pub use files::{ReadText, resources_from_text};
 pub use wire::at::Refused;
-pub use wire::context::{AccessLogFormat, AccessLogSpec, AccessLogs, LogFilterSpec};
+pub use wire::context::{
+    AccessLogFormat, AccessLogSpec, AccessLogs, LogFilterSpec, LogOutput, ServiceLogSpec,
+};

@@ -1,14 +1,18 @@
 //! Access logs: formats compiled when configuration arrives, lines written off the request path.
 
 mod attributes;
+mod entry;
 mod escape;
 mod filter;
 mod format;
 mod json;
 mod operator;
+mod otlp;
+mod service;
 mod sink;
 mod time;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -17,6 +21,10 @@ pub(crate) use attributes::Facts;
 pub use filter::{CompareOp, Comparison, LogFilter};
 pub use format::{DEFAULT_TEXT, Format, FormatError};
 pub(crate) use operator::Subject;
+pub use service::{
+    EntryExtras, GRPC_STATS, GrpcLog, LogEntries, OTLP_STATS, OtlpLog, ServiceLog, ServiceLogKind,
+    Template, TemplateError,
+};
 pub use sink::{LogSink, LogSinks, LogWriter, SinkError};
 
 use crate::{HttpRecord, TcpRecord};
@@ -24,10 +32,16 @@ use crate::{HttpRecord, TcpRecord};
 /// One configured access log as a worker holds it: what to write, where, and when.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    format: Arc<Format>,
-    writer: LogWriter,
+    output: Output,
     filter: Option<Arc<LogFilter>>,
     request_headers: Arc<[HeaderName]>,
+}
+
+/// Where records go, and as what.
+#[derive(Clone, Debug)]
+enum Output {
+    Lines(Arc<Format>, LogWriter),
+    Entries(Arc<ServiceLog>, Rc<dyn LogEntries>),
 }
 
 impl AccessLog {
@@ -36,8 +50,17 @@ impl AccessLog {
     pub fn new(format: Arc<Format>, writer: LogWriter) -> Self {
         Self {
             request_headers: format.request_headers().into(),
-            format,
-            writer,
+            output: Output::Lines(format, writer),
+            filter: None,
+        }
+    }
+
+    /// Gives every record to a service.
+    #[must_use]
+    pub fn service(log: Arc<ServiceLog>, entries: Rc<dyn LogEntries>) -> Self {
+        Self {
+            request_headers: log.request_headers().into(),
+            output: Output::Entries(log, entries),
             filter: None,
         }
     }
@@ -61,7 +84,10 @@ impl AccessLog {
     pub fn wants_all_headers(&self) -> bool {
         let filter = self.filter.as_ref();
         filter.is_some_and(|filter| filter.request_headers().is_none())
-            || self.format.wants_all_headers()
+            || match &self.output {
+                Output::Lines(format, _) => format.wants_all_headers(),
+                Output::Entries(log, _) => log.wants_all_headers(),
+            }
     }
 
     /// Writes one HTTP exchange. Never blocks; a line that finds no room is counted as dropped.
@@ -99,9 +125,14 @@ impl AccessLog {
 
     fn write(&self, subject: &Subject<'_>) {
         let taken = |filter: &Arc<LogFilter>| filter.holds(subject);
-        if self.filter.as_ref().is_none_or(taken) {
-            self.writer
-                .write_with(|out| self.format.write(subject, out));
+        if !self.filter.as_ref().is_none_or(taken) {
+            return;
+        }
+        match &self.output {
+            Output::Lines(format, writer) => {
+                writer.write_with(|out| format.write(subject, out));
+            }
+            Output::Entries(log, entries) => entries.push(log.entry(subject)),
         }
     }
 }

@@ -17,12 +17,13 @@ mod stats;
 pub mod trace;
 
 pub use access_log::{
-    AccessLog, CompareOp, Comparison, Format, FormatError, LogFilter, LogSink, LogSinks,
+    AccessLog, CompareOp, Comparison, Format, FormatError, LogEntries, LogFilter, LogSink,
+    LogSinks, ServiceLog, ServiceLogKind,
 };
 pub use flags::Flags;
 pub use histogram::BOUNDS;
 pub use metrics::{Metrics, MetricsConfig};
 pub use peer::{Peer, PeerFields, Service};
-pub use record::{Exchange, HeaderSource, HttpRecord, Protocol, Side, TcpRecord};
+pub use record::{Exchange, HeaderSource, HttpRecord, LogType, Protocol, Side, TcpRecord};
 pub use recorder::{Recorder, TCP_REPORT_INTERVAL, TcpReporter};
 pub use stats::{Counter, Gauge, Scope, Stats, StatsConfig, StatsMatcher};

@@ -41,11 +41,68 @@ pub trait HeaderSource {
 
     /// How many there are.
     fn count(&self) -> usize;
+
+    /// Bytes of their names and values, but for `host`, which is a pseudo header elsewhere.
+    fn bytes(&self) -> usize;
+}
+
+/// Why a record is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogType {
+    /// The exchange or connection has ended.
+    #[default]
+    End,
+    /// It begins.
+    Start,
+    /// The upstream connection is there; of HTTP, a tunnel is.
+    Connected,
+    /// It goes on.
+    Periodic,
+}
+
+impl LogType {
+    /// Whether all is known.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::End)
+    }
+
+    /// Its number in Envoy's enumeration.
+    #[must_use]
+    pub const fn number(self, http: bool) -> u32 {
+        match (self, http) {
+            (Self::Connected, false) => 1,
+            (Self::Periodic, false) => 2,
+            (Self::End, false) => 3,
+            (Self::Start, true) => 4,
+            (Self::Periodic, true) => 5,
+            (Self::End, true) => 6,
+            (Self::Connected, true) => 10,
+            (Self::Start, false) => 14,
+        }
+    }
+
+    /// Its name there.
+    #[must_use]
+    pub const fn name(self, http: bool) -> &'static str {
+        match (self, http) {
+            (Self::Connected, false) => "TcpUpstreamConnected",
+            (Self::Periodic, false) => "TcpPeriodic",
+            (Self::End, false) => "TcpConnectionEnd",
+            (Self::Start, true) => "DownstreamStart",
+            (Self::Periodic, true) => "DownstreamPeriodic",
+            (Self::End, true) => "DownstreamEnd",
+            (Self::Connected, true) => "DownstreamTunnelSuccessfullyEstablished",
+            (Self::Start, false) => "TcpConnectionStart",
+        }
+    }
 }
 
 /// What HTTP exchanges and TCP connections have in common. Absent values are logged as `-` and counted as `unknown`.
 #[derive(Clone, Debug)]
 pub struct Exchange<'a> {
+    /// Why it is logged.
+    pub log_type: LogType,
     /// Direction, which decides the `reporter` label and which side `peer` is.
     pub side: Side,
     /// When the request (or connection) arrived.
@@ -96,6 +153,8 @@ pub struct Exchange<'a> {
     pub trace: Option<(u128, u64)>,
     /// The downstream's verified certificate.
     pub certificate: Option<PeerView<'a>>,
+    /// The downstream speaks TLS with this proxy.
+    pub tls: bool,
     /// True if the mesh connection (downstream for inbound, upstream for outbound) is mutual TLS.
     pub mtls: bool,
 }
@@ -155,6 +214,8 @@ pub struct TcpRecord<'a> {
 impl Default for Exchange<'_> {
     fn default() -> Self {
         Self {
+            log_type: LogType::End,
+            tls: false,
             side: Side::default(),
             start: SystemTime::UNIX_EPOCH,
             duration: Duration::ZERO,
@@ -255,6 +316,17 @@ impl HeaderSource for HeaderMap {
     fn count(&self) -> usize {
         self.len()
     }
+
+    fn bytes(&self) -> usize {
+        self.iter().map(|(name, value)| bytes(name, value)).sum()
+    }
+}
+
+fn bytes(name: &HeaderName, value: &HeaderValue) -> usize {
+    match *name == http::header::HOST {
+        true => 0,
+        false => name.as_str().len() + value.len(),
+    }
 }
 
 /// Kept values of a few headers, in pairs; see [`crate::AccessLog::capture`].
@@ -267,5 +339,9 @@ impl HeaderSource for Vec<(HeaderName, HeaderValue)> {
 
     fn count(&self) -> usize {
         self.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.iter().map(|(name, value)| bytes(name, value)).sum()
     }
 }

@@ -85,6 +85,7 @@ where
         found,
     };
     exchange.trace(&mut parts);
+    exchange.log_start();
     let worker = Rc::clone(&exchange.connection().chain.worker);
     let lookup = |name: &str| worker.named_cluster(name);
     let names = ByName::new(&lookup);

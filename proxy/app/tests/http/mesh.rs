@@ -491,6 +491,7 @@ fn manager(table: RouteTable) -> HttpManager {
         idle_timeout: None,
         max_connection_duration: None,
         max_requests_per_connection: None,
+        log_moments: Default::default(),
         access_log: Vec::new(),
         max_stream_duration: None,
         head: HeadOptions::default(),

@@ -7,8 +7,11 @@ use std::pin::Pin;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::{Method, Request};
-use lateen_proxy_model::{Call, GrpcSettings, ServiceTarget, grpc_call};
+use lateen_proxy_model::{
+    Call, CallStream, GrpcSettings, Received, ServiceTarget, grpc_call, grpc_head,
+};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Longest call where the configuration does not say.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,10 +29,16 @@ impl fmt::Display for CallFailed {
 /// What a call comes to: the body of the answer, of a gRPC call its message.
 pub type Called = Pin<Box<dyn Future<Output = Result<Bytes, CallFailed>>>>;
 
+/// The pieces of a stream on their way; it ends when this is dropped, and refuses pieces when the service has ended it.
+pub type Pieces = mpsc::UnboundedSender<Bytes>;
+
 /// Calls collectors from a worker.
 pub trait Caller {
     /// Posts `body`, of type `content` where it does not go over gRPC.
     fn post(&self, target: &ServiceTarget, content: &'static str, body: Vec<u8>) -> Called;
+
+    /// Opens a gRPC stream that only this side says something on; `None` without such a cluster.
+    fn stream(&self, target: &ServiceTarget) -> Option<Pieces>;
 }
 
 /// Reaches nobody.
@@ -40,11 +49,16 @@ impl Caller for Nobody {
     fn post(&self, _: &ServiceTarget, _: &'static str, _: Vec<u8>) -> Called {
         Box::pin(std::future::ready(Err(CallFailed("no way".to_owned()))))
     }
+
+    fn stream(&self, _: &ServiceTarget) -> Option<Pieces> {
+        None
+    }
 }
 
 impl<C> Caller for C
 where
     C: Call + Clone + 'static,
+    C::Stream: 'static,
 {
     fn post(&self, target: &ServiceTarget, content: &'static str, body: Vec<u8>) -> Called {
         let (service, target) = (self.clone(), target.clone());
@@ -68,6 +82,44 @@ where
             }
         })
     }
+
+    fn stream(&self, target: &ServiceTarget) -> Option<Pieces> {
+        let mut head = Request::new(());
+        *head.uri_mut() = http::Uri::from_static(target.method?);
+        let settings = GrpcSettings {
+            timeout: None,
+            authority: Some(&target.authority),
+            metadata: &target.headers,
+        };
+        grpc_head(&mut head, &target.cluster, settings);
+        let stream = self.open(&target.cluster, head).ok()?;
+        let (sender, pieces) = mpsc::unbounded_channel();
+        tokio::task::spawn_local(pass_on(stream, pieces));
+        Some(sender)
+    }
+}
+
+/// Sends what comes, until one side ends.
+async fn pass_on<S: CallStream>(mut stream: S, mut pieces: mpsc::UnboundedReceiver<Bytes>) {
+    loop {
+        tokio::select! {
+            piece = pieces.recv() => match piece {
+                Some(piece) => {
+                    if !stream.send(piece) {
+                        return;
+                    }
+                }
+                None => break,
+            },
+            answer = stream.receive() => match answer {
+                Ok(Received::Data(_)) => {}
+                Ok(Received::End(_)) | Err(_) => return,
+            },
+        }
+    }
+    stream.finish();
+    let rest = async { while let Ok(Received::Data(_)) = stream.receive().await {} };
+    let _ = tokio::time::timeout(PATIENCE, rest).await;
 }
 
 fn request(target: &ServiceTarget, content: &'static str, body: Vec<u8>) -> Request<Bytes> {

@@ -16,7 +16,9 @@ use hyper::upgrade::OnUpgrade;
 use lateen_proxy_model::{
     ActiveRequest, ClusterRef, DynamicMetadata, PeerView, RequestFacts, Route, UpstreamConnection,
 };
-use lateen_proxy_telemetry::{Exchange as ExchangeRecord, Flags, HttpRecord, Peer, Protocol, Side};
+use lateen_proxy_telemetry::{
+    Exchange as ExchangeRecord, Flags, HttpRecord, LogType, Peer, Protocol, Side,
+};
 use serde_json::{Map, Value};
 
 use super::connection::Connection;
@@ -300,6 +302,20 @@ impl Exchange {
         }
     }
 
+    /// Logs the request before its end, where that is asked for.
+    pub fn log_start(&self) {
+        if self.conn.chain.manager.log_moments.start {
+            self.log(LogType::Start);
+        }
+    }
+
+    pub(crate) fn log(&self, log_type: LogType) {
+        let record = self.record(log_type, self.begun.elapsed(), self.peer.as_ref());
+        for log in &self.conn.chain.logs {
+            log.http(&record);
+        }
+    }
+
     /// Keeps what logs show of the answer.
     pub(crate) fn keep_response(&mut self, headers: &HeaderMap) {
         if !self.conn.chain.logs.is_empty() {
@@ -353,7 +369,7 @@ impl Exchange {
             return;
         }
         let peer = self.peer.clone().or_else(|| self.endpoint_peer());
-        let record = self.record(duration, peer.as_ref());
+        let record = self.record(LogType::End, duration, peer.as_ref());
         if chain.stats.is_some() {
             chain.worker.recorder.http(&record);
         }
@@ -383,7 +399,7 @@ impl Exchange {
 
     /// The request as it is now.
     pub(crate) fn record_now(&self) -> HttpRecord<'_> {
-        self.record(self.begun.elapsed(), self.peer.as_ref())
+        self.record(LogType::End, self.begun.elapsed(), self.peer.as_ref())
     }
 
     /// Without metadata exchange, the endpoint's own metadata says who the server is.
@@ -395,7 +411,12 @@ impl Exchange {
         self.conn.chain.worker.endpoint_peer(active.endpoint())
     }
 
-    fn record<'a>(&'a self, duration: Duration, peer: Option<&'a Arc<Peer>>) -> HttpRecord<'a> {
+    fn record<'a>(
+        &'a self,
+        log_type: LogType,
+        duration: Duration,
+        peer: Option<&'a Arc<Peer>>,
+    ) -> HttpRecord<'a> {
         let facts = &self.conn.facts;
         let chain = &self.conn.chain;
         let inbound = chain.side == Side::Inbound;
@@ -405,6 +426,8 @@ impl Exchange {
         let progress = self.progress.as_deref();
         HttpRecord {
             exchange: ExchangeRecord {
+                log_type,
+                tls: facts.tls,
                 side: chain.side,
                 start: self.start,
                 duration,

@@ -7,15 +7,16 @@ use envoy_types::pb::envoy::config::core::v3::substitution_format_string::Format
 use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file;
 use envoy_types::pb::envoy::extensions::access_loggers::file::v3::file_access_log::AccessLogFormat as FileFormat;
 use envoy_types::pb::envoy::extensions::access_loggers::stream::v3 as stream;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::google::protobuf::{Any, Struct};
-use lateen_proxy_model::AccessLogRef;
+use lateen_proxy_model::{AccessLogRef, LogMoments};
 use lateen_xds::{any, structs};
 use prost::Message;
 
 use super::at::{At, Refused, nothing_left};
 use super::common::unpack;
-use super::context::{AccessLogFormat, AccessLogSpec, Context, LogFilterSpec};
-use super::log_filter;
+use super::context::{AccessLogFormat, AccessLogSpec, Context, LogFilterSpec, LogOutput};
+use super::{log_filter, log_service};
 
 /// Registers each log.
 pub(super) fn read(
@@ -29,6 +30,38 @@ pub(super) fn read(
         .collect()
 }
 
+/// When requests are logged beside their end.
+pub(super) fn moments(
+    at: &At<'_>,
+    message: &mut HttpConnectionManager,
+) -> Result<LogMoments, Refused> {
+    #[allow(deprecated, reason = "older configurations use them")]
+    let older = (
+        message.access_log_flush_interval.take(),
+        std::mem::take(&mut message.flush_access_log_on_new_request),
+    );
+    let (interval, start, connected) = match message.access_log_options.take() {
+        None => (older.0, older.1, false),
+        Some(options) => (
+            options.access_log_flush_interval,
+            options.flush_access_log_on_new_request,
+            options.flush_log_on_tunnel_successfully_established,
+        ),
+    };
+    let at = at.field("access_log_options");
+    if interval.is_some() {
+        return Err(at.field("access_log_flush_interval").unsupported());
+    }
+    if connected {
+        let place = at.field("flush_log_on_tunnel_successfully_established");
+        return Err(place.unsupported());
+    }
+    Ok(LogMoments {
+        start,
+        ..LogMoments::default()
+    })
+}
+
 fn one(context: &Context<'_>, at: &At<'_>, log: wire::AccessLog) -> Result<AccessLogRef, Refused> {
     let filter = filter(&at.field("filter"), log.filter)?;
     let place = at.field("typed_config");
@@ -36,11 +69,13 @@ fn one(context: &Context<'_>, at: &At<'_>, log: wire::AccessLog) -> Result<Acces
         Some(ConfigType::TypedConfig(packed)) => packed,
         None => return Err(place.refuse("missing")),
     };
-    let mut spec = sink(&place, &log.name, &packed)?;
-    spec.filter = filter;
+    let output = match log_service::read(context, &place, &packed)? {
+        Some(service) => LogOutput::Service(service),
+        None => sink(&place, &log.name, &packed)?,
+    };
     context
         .logs()
-        .register(spec)
+        .register(AccessLogSpec { output, filter })
         .map_err(|reason| place.refuse(reason))
 }
 
@@ -56,7 +91,7 @@ fn filter(
     Ok(Some(LogFilterSpec { filter, source }))
 }
 
-fn sink(at: &At<'_>, name: &str, packed: &Any) -> Result<AccessLogSpec, Refused> {
+fn sink(at: &At<'_>, name: &str, packed: &Any) -> Result<LogOutput, Refused> {
     let stream_format = |format: Option<core::SubstitutionFormatString>| match format {
         None => Ok((AccessLogFormat::Default, false)),
         Some(format) => substitution(&at.field("log_format"), format),
@@ -81,11 +116,10 @@ fn sink(at: &At<'_>, name: &str, packed: &Any) -> Result<AccessLogSpec, Refused>
     if path.is_empty() {
         return Err(at.field("path").refuse("missing"));
     }
-    Ok(AccessLogSpec {
+    Ok(LogOutput::File {
         path,
         format,
         omit_empty,
-        filter: None,
     })
 }
 

@@ -94,6 +94,7 @@ pub(super) fn read(
         idle_timeout: connections.idle_timeout,
         max_connection_duration: connections.max_duration,
         max_requests_per_connection: connections.max_requests,
+        log_moments: access_log::moments(at, &mut message)?,
         access_log: access_log::read(context, &at.field("access_log"), logs)?,
         max_stream_duration: connections.max_stream,
         head,

@@ -11,7 +11,7 @@ use lateen_proxy_model::{
     AccessLogRef, ClusterRef, IdentityRef, RouteTableRef, TrafficDirection, TrustRef,
 };
 use lateen_proxy_state::{ResourceKind, State};
-use lateen_proxy_telemetry::LogFilter;
+use lateen_proxy_telemetry::{LogFilter, ServiceLog};
 
 use crate::source::{Reference, Sources};
 
@@ -29,14 +29,41 @@ pub enum AccessLogFormat {
 /// An access log as the configuration describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessLogSpec {
-    /// File, such as `/dev/stdout`.
-    pub path: String,
-    /// Line format.
-    pub format: AccessLogFormat,
-    /// Operators without value give nothing in place of `-`.
-    pub omit_empty: bool,
+    /// Where records go, and as what.
+    pub output: LogOutput,
     /// Which records are taken; `None` takes all.
     pub filter: Option<LogFilterSpec>,
+}
+
+/// Where records go, and as what.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogOutput {
+    /// A file of lines.
+    File {
+        /// Its path, such as `/dev/stdout`.
+        path: String,
+        /// Line format.
+        format: AccessLogFormat,
+        /// Operators without value give nothing in place of `-`.
+        omit_empty: bool,
+    },
+    /// A service.
+    Service(ServiceLogSpec),
+}
+
+/// A log that a service takes. Two are equal when their messages are.
+#[derive(Clone, Debug)]
+pub struct ServiceLogSpec {
+    /// The log, compiled.
+    pub log: Arc<ServiceLog>,
+    /// The message it was made of.
+    pub source: Vec<u8>,
+}
+
+impl PartialEq for ServiceLogSpec {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
 }
 
 /// A filter of an access log. Two are equal when their messages are.
@@ -79,6 +106,8 @@ pub(crate) struct NodeFacts {
     pub(crate) cluster: Box<str>,
     /// The node's own address, which its id names in a mesh.
     pub(crate) address: Option<IpAddr>,
+    /// All that is said of it.
+    pub(crate) message: Arc<Node>,
 }
 
 impl NodeFacts {
@@ -87,6 +116,7 @@ impl NodeFacts {
         Self {
             cluster: node.cluster.as_str().into(),
             address: node.id.split('~').nth(1).and_then(|text| text.parse().ok()),
+            message: Arc::new(node.clone()),
         }
     }
 }

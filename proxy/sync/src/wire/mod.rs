@@ -30,6 +30,7 @@ mod listener_socket;
 mod local_rate_limit;
 mod local_reply;
 mod log_filter;
+mod log_service;
 pub(crate) mod matcher;
 mod metadata_exchange;
 mod metadata_matcher;

@@ -19,7 +19,7 @@ use prost::{Message, Name};
 use serde_json::{Value, json};
 
 use super::at::{At, Refused};
-use super::context::{AccessLogFormat, AccessLogSpec, Context};
+use super::context::{AccessLogFormat, AccessLogSpec, Context, LogOutput};
 use super::*;
 
 fn message<M: Message + Name + Default>(value: &Value) -> M {
@@ -27,10 +27,11 @@ fn message<M: Message + Name + Default>(value: &Value) -> M {
 }
 
 fn logs(spec: AccessLogSpec) -> Result<AccessLogRef, String> {
-    match spec.format {
-        AccessLogFormat::Text(text) if text.contains("%NOPE%") => {
-            Err("unknown operator %NOPE%".to_owned())
-        }
+    match spec.output {
+        LogOutput::File {
+            format: AccessLogFormat::Text(text),
+            ..
+        } if text.contains("%NOPE%") => Err("unknown operator %NOPE%".to_owned()),
         _ => Ok(AccessLogRef(7)),
     }
 }

@@ -160,7 +160,8 @@ fn fraction(at: &At<'_>, value: FractionalPercent) -> Result<Share, Refused> {
     })
 }
 
-fn tags(at: &At<'_>, tags: Vec<WireTag>) -> Result<Box<[CustomTag]>, Refused> {
+/// Tags with a value that may be had.
+pub(super) fn tags(at: &At<'_>, tags: Vec<WireTag>) -> Result<Box<[CustomTag]>, Refused> {
     if tags.len() > MAX_TAGS {
         return Err(at.refuse(format!("more than {MAX_TAGS}")));
     }
@@ -473,7 +474,7 @@ pub(super) fn grpc(
 }
 
 /// An HTTP service behind a cluster.
-fn http_service(
+pub(super) fn http_service(
     context: &Context<'_>,
     at: &At<'_>,
     mut message: core::HttpService,

@@ -175,7 +175,7 @@ impl LogFilter {
                 }
             }
             Self::LogType { types, exclude } => {
-                let this = if http.is_some() { HTTP_END } else { TCP_END };
+                let this = subject.exchange.log_type.number(http.is_some());
                 (types & (1 << this) != 0) != *exclude
             }
         }
@@ -183,10 +183,6 @@ impl LogFilter {
 }
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Places of `DownstreamEnd` and `TcpConnectionEnd` in Envoy's enumeration of log types.
-pub(super) const HTTP_END: u32 = 6;
-pub(super) const TCP_END: u32 = 3;
 
 fn header(matcher: &HeaderMatcher, subject: &Subject<'_>) -> bool {
     let Some(http) = subject.http else {
@@ -281,7 +277,7 @@ mod tests {
             ),
             (
                 LogFilter::LogType {
-                    types: 1 << TCP_END,
+                    types: 1 << 3,
                     exclude: false,
                 },
                 false,

@@ -181,6 +181,18 @@ impl Format {
         out
     }
 
+    /// The text as it is, for those who carry it otherwise than in lines.
+    pub(super) fn raw(&self, subject: &Subject<'_>) -> String {
+        let mut out = Vec::new();
+        if let Body::Text(segments) = &self.body {
+            write_segments(segments, subject, self.omit_empty, Style::Raw, &mut out);
+        }
+        match String::from_utf8(out) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        }
+    }
+
     pub(super) fn write(&self, subject: &Subject<'_>, out: &mut Vec<u8>) {
         match &self.body {
             Body::Text(segments) => {

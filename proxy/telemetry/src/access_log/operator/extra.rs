@@ -137,10 +137,7 @@ impl Extra {
             })),
             Self::SpanId => owned(exchange.trace.map(|(_, id)| format!("{id:016x}"))),
             Self::Constant(text) => bytes(Some(text)),
-            Self::LogType => bytes(Some(match subject.http {
-                Some(_) => "DownstreamEnd",
-                None => "TcpConnectionEnd",
-            })),
+            Self::LogType => bytes(Some(exchange.log_type.name(subject.http.is_some()))),
             Self::QueryParams => bytes(query(subject)),
             Self::QueryParam(name) => {
                 let found = query(subject).and_then(|query| {
