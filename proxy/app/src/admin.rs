@@ -1,6 +1,6 @@
 //! The admin pages on localhost, in Envoy's shapes (contract/xds.md §14).
 
-mod cluster_stats;
+pub(crate) mod cluster_stats;
 mod clusters;
 mod dump;
 mod dump_part;

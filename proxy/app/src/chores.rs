@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, cluster_stats};
 use crate::config::{ProxyConfig, VERSION};
 use crate::logging::LogControl;
 
@@ -88,6 +88,11 @@ impl Core {
         let started = (Instant::now(), SystemTime::now());
         let keeper = Keeper::new(started.0);
         let state = State::preparing(Arc::new(keeper));
+        let (known, origin) = (Arc::clone(&state), started.0);
+        metrics.refreshed_by(move |stats| {
+            let now = u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+            cluster_stats::refresh(&known, stats, now);
+        });
         let dropped = metrics.stats().counter("filesystem.write_failed");
         Self {
             readiness: Readiness::new(Arc::clone(&state), metrics.stats()),

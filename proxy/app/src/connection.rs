@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use crate::data_path::Active;
+use crate::listener_stats::Counted;
 use crate::network::Passed;
 use crate::worker::Worker;
 use crate::{http, network, tcp};
@@ -35,7 +36,7 @@ pub(crate) struct Accepted<S> {
     /// When it shall end.
     pub(crate) drain: Drain,
     /// Counts the connection until it ends.
-    pub(crate) held: (Held, Active),
+    pub(crate) held: (Held, Active, Counted),
 }
 
 /// A connection that may be plain TCP underneath.
@@ -92,6 +93,9 @@ pub(crate) async fn serve(
     };
     let drain = worker.drain_of(&listener, &chain);
     let held = drain.hold();
+    let counted = worker
+        .known
+        .connected(worker.blueprint.metrics.stats(), &listener);
     let head = std::mem::take(&mut detected.head);
     let facts = ConnectionFacts {
         direct,
@@ -106,7 +110,7 @@ pub(crate) async fn serve(
         facts,
         alpn: None,
         drain,
-        held: (held, active),
+        held: (held, active, counted),
     };
     match plain.chain.tls.clone() {
         None => filter(plain),

@@ -18,13 +18,16 @@ use crate::config::{EnvoyConfig, Mode, ProxyConfig, VERSION};
 use crate::data_path::{DataPath, DataPathConfig};
 use crate::logging::LogControl;
 use crate::logs::LogTable;
-use crate::overload;
 use crate::restart::Restart;
 use crate::worker::BindFailure;
+use crate::{overload, pod_stats};
 
 /// Runs a pod's proxy until the pod ends.
 pub(crate) fn pod(config: &ProxyConfig, log: Arc<LogControl>) -> anyhow::Result<()> {
     let core = Core::for_pod(config, log);
+    let waits = config.settings.drain.exit_on_zero_connections;
+    let stats = pod_stats::config(&config.node.metadata, waits);
+    core.metrics.stats().configure(stats);
     let logs = LogTable::new(Arc::clone(&core.logs));
     chores_runtime()?.block_on(async {
         let signals = Signals::listen().context("signal handlers")?;

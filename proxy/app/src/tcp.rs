@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use crate::connection::{Accepted, RawTcp};
+use crate::listener_stats::TcpCounters;
 use crate::network::{Passed, Refusal};
 use crate::worker::Worker;
 
@@ -38,6 +39,9 @@ struct Session {
     begin: (SystemTime, Instant),
     counts: Transferred,
     reporter: Option<TcpReporter>,
+    counters: Option<Rc<TcpCounters>>,
+    /// Bytes that the counters know of.
+    told: (u64, u64),
     cluster: Option<Rc<KnownCluster>>,
     upstream: Option<Arc<UpstreamConnection>>,
     peer: Option<Arc<Peer>>,
@@ -60,7 +64,13 @@ where
         drain,
         held: _held,
     } = accepted;
+    let counters = worker.known.tcp(worker.blueprint.metrics.stats(), proxy);
+    if let Some(counters) = &counters {
+        counters.begin();
+    }
     let mut session = Session {
+        counters,
+        told: (0, 0),
         reporter: chain.stats.as_ref().map(|_| TcpReporter::default()),
         worker,
         listener,
@@ -307,6 +317,7 @@ impl Session {
             ticks
         });
         let mut reporter = self.reporter.take();
+        let (counters, mut told) = (self.counters.clone(), self.told);
         let stats = self.chain.stats.as_ref();
         let period = stats.and_then(|stats| stats.report_interval);
         let period = period.unwrap_or(TCP_REPORT_INTERVAL);
@@ -321,10 +332,16 @@ impl Session {
                     () = drain.closing() => break None,
                     () = until(life) => {
                         self.flags = Flags::DURATION_TIMEOUT;
+                        if let Some(counters) = &counters {
+                            counters.too_long();
+                        }
                         break None;
                     }
                     () = next(&mut logged) => self.log(proxy, LogType::Periodic, &counts),
-                    _ = due.tick(), if reporter.is_some() => {
+                    _ = due.tick(), if reporter.is_some() || counters.is_some() => {
+                        if let Some(counters) = &counters {
+                            counters.moved(&counts, &mut told);
+                        }
                         if let Some(reporter) = &mut reporter {
                             reporter.progress(&self.worker.http.recorder, &self.record(&counts));
                         }
@@ -334,6 +351,10 @@ impl Session {
         };
         self.reporter = reporter;
         self.counts = counts;
+        self.told = told;
+        if let (Some(TcpEnd::Idle), Some(counters)) = (&end, &counters) {
+            counters.idle();
+        }
         if let Some(TcpEnd::Upstream(error)) = end {
             self.flags = Flags::UPSTREAM_CLOSED;
             self.failure = Some(error.to_string().into());
@@ -342,6 +363,12 @@ impl Session {
 
     fn finish(mut self, proxy: &TcpProxy) {
         let reporter = self.reporter.take();
+        if let Some(counters) = &self.counters {
+            counters.moved(&self.counts, &mut self.told);
+            if self.flags.contains(Flags::NO_CLUSTER) {
+                counters.no_route();
+            }
+        }
         let record = self.record(&self.counts);
         if let Some(reporter) = reporter {
             reporter.finish(&self.worker.http.recorder, &record);

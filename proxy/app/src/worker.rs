@@ -21,8 +21,8 @@ use lateen_proxy_telemetry::{AccessLog, Side};
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::connection;
 use crate::logs::{LogTable, WorkerLogs};
+use crate::{connection, listener_stats};
 
 /// Wait after a failed accept, when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -93,6 +93,8 @@ pub(crate) struct Worker {
     pub(crate) balancer: Rc<Balancer>,
     pub(crate) pools: Rc<Pools<RequestBody>>,
     pub(crate) http: Rc<HttpWorker>,
+    /// Statistics of listeners and TCP proxies.
+    pub(crate) known: listener_stats::Known,
     logs: WorkerLogs,
     chains: RefCell<HashMap<usize, Rc<HttpChain>>>,
     drains: RefCell<HashMap<usize, Draining>>,
@@ -174,6 +176,7 @@ impl Worker {
             balancer,
             pools,
             http,
+            known: listener_stats::Known::default(),
             logs: WorkerLogs::new(Arc::clone(&blueprint.logs)),
             chains: RefCell::default(),
             drains: RefCell::default(),
@@ -238,8 +241,7 @@ impl Worker {
 
     /// Counts something that happened to a listener's connection.
     pub(crate) fn count(&self, listener: &Listener, what: &str) {
-        let name = format!("listener.{}.{what}", listener.address);
-        self.blueprint.metrics.stats().counter(&name).inc();
+        listener_stats::count(self.blueprint.metrics.stats(), listener, what);
     }
 
     /// A connection manager as this worker holds it.
@@ -324,6 +326,7 @@ impl Worker {
 
     fn apply(self: &Rc<Self>, changes: &ListenerChanges, bound: &mut HashMap<Arc<str>, Bound>) {
         self.chains.borrow_mut().clear();
+        self.known.clear();
         let changed = changes.removed.iter().chain(&changes.changed);
         self.retire(&changed.map(|one| &*one.name).collect::<Vec<_>>());
         for listener in &changes.removed {
@@ -372,6 +375,7 @@ impl Worker {
     }
 
     fn update(self: &Rc<Self>, listener: &Arc<Listener>, bound: &mut HashMap<Arc<str>, Bound>) {
+        self.known.resolve(self.blueprint.metrics.stats(), listener);
         if let Some(known) = bound.get(&listener.name) {
             let same_place = {
                 let now = known.listener.borrow();

@@ -92,13 +92,26 @@ pub(crate) async fn connect(
         started: false,
         connection: None,
     };
+    let counted = plan.criteria.is_none();
+    let totals = &plan.cluster.shared.connections;
+    if counted {
+        match plan.version {
+            Some(Version::HTTP_2) => totals.http2.fetch_add(1, Ordering::Relaxed),
+            Some(_) => totals.http1.fetch_add(1, Ordering::Relaxed),
+            None => 0,
+        };
+    }
     let failure = match tokio::time::timeout(plan.cluster.connect_timeout, establish(plan)).await {
         Ok(Ok(done)) => return Ok(done),
         Ok(Err(error)) => fail(ResetReason::ConnectFailure, Some(error.text())),
         Err(_) => fail(ResetReason::ConnectTimeout, None),
     };
     // Those of health checks do not count.
-    if plan.criteria.is_none() {
+    if counted {
+        totals.connect_fail.fetch_add(1, Ordering::Relaxed);
+        if failure.reason == ResetReason::ConnectTimeout {
+            totals.connect_timeout.fetch_add(1, Ordering::Relaxed);
+        }
         let stats = &plan.endpoint.stats;
         stats.cx_connect_fail.fetch_add(1, Ordering::Relaxed);
     }

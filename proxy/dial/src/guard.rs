@@ -41,6 +41,8 @@ impl ConnectionGuard {
         }
         open.fetch_add(1, Ordering::Relaxed);
         endpoint.stats.cx_total.fetch_add(1, Ordering::Relaxed);
+        let totals = &cluster.shared.connections;
+        totals.total.fetch_add(1, Ordering::Relaxed);
         Some(Self(
             Arc::clone(&cluster.shared),
             high,
@@ -92,6 +94,8 @@ impl RequestGuard {
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.of(self.1).connections.leave();
+        let totals = &self.0.connections;
+        totals.destroyed.fetch_add(1, Ordering::Relaxed);
         self.2.stats.cx_active.fetch_sub(1, Ordering::Relaxed);
     }
 }

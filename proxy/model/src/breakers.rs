@@ -57,6 +57,8 @@ pub struct ClusterShared {
     pub default: Breakers,
     /// Requests of high priority.
     pub high: Breakers,
+    /// Totals of connections.
+    pub connections: ConnectionStats,
     /// When rates were last looked at, in milliseconds of the balancer's clock.
     pub swept: AtomicU64,
     /// When weights were last taken from load reports, in milliseconds of the balancer's clock.
@@ -69,6 +71,23 @@ pub struct ClusterShared {
     pub checks: OnceLock<Box<CheckStats>>,
     /// Totals of subsets.
     pub subsets: OnceLock<Box<SubsetStats>>,
+}
+
+/// Totals of a cluster's connections.
+#[derive(Debug, Default)]
+pub struct ConnectionStats {
+    /// Opened, also in vain.
+    pub total: AtomicU64,
+    /// Of those, for HTTP/1.
+    pub http1: AtomicU64,
+    /// For HTTP/2.
+    pub http2: AtomicU64,
+    /// Not established.
+    pub connect_fail: AtomicU64,
+    /// Of those, because it took too long.
+    pub connect_timeout: AtomicU64,
+    /// Gone.
+    pub destroyed: AtomicU64,
 }
 
 impl ClusterShared {

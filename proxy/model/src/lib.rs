@@ -49,7 +49,9 @@ mod upstream;
 mod wildcard;
 
 pub use address::{ClientAddr, LocalAddr, OriginalDst};
-pub use breakers::{ActiveRequest, Breakers, CircuitBreakers, ClusterShared, Gauge, RetryBudget};
+pub use breakers::{
+    ActiveRequest, Breakers, CircuitBreakers, ClusterShared, ConnectionStats, Gauge, RetryBudget,
+};
 pub use call::{
     ANSWER_LIMIT, Call, CallAnswer, CallFailure, CallStream, GrpcFailure, GrpcSettings, Received,
     grpc_call, grpc_frame, grpc_head, grpc_outcome, take_grpc_message,

@@ -26,4 +26,4 @@ pub use metrics::{Metrics, MetricsConfig};
 pub use peer::{Peer, PeerFields, Service};
 pub use record::{Exchange, HeaderSource, HttpRecord, LogType, Protocol, Side, TcpRecord};
 pub use recorder::{Recorder, TCP_REPORT_INTERVAL, TcpReporter};
-pub use stats::{Counter, Gauge, Scope, Stats, StatsConfig, StatsMatcher};
+pub use stats::{Counter, Distribution, Gauge, Scope, Stats, StatsConfig, StatsMatcher};

@@ -1,9 +1,9 @@
 //! All workers' counts, summed when somebody asks.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::sync::Arc;
+use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -31,7 +31,18 @@ pub struct Metrics {
     pub(crate) max_series: usize,
     version: String,
     stats: Stats,
+    refresh: Refresh,
     shards: Mutex<Vec<Arc<Shard>>>,
+}
+
+/// Brings statistics up to date that are counted elsewhere.
+#[derive(Default)]
+struct Refresh(OnceLock<Box<dyn Fn(&Stats) + Send + Sync>>);
+
+impl fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Refresh").finish()
+    }
 }
 
 /// The series of one worker. The locks are taken when a series is born and when somebody scrapes.
@@ -115,6 +126,7 @@ impl Metrics {
             max_series: config.max_series,
             version: config.version,
             stats: Stats::default(),
+            refresh: Refresh::default(),
             shards: Mutex::default(),
         })
     }
@@ -133,9 +145,21 @@ impl Metrics {
         &self.stats
     }
 
+    /// Has `refresh` called before every rendering; only the first call counts.
+    pub fn refreshed_by(&self, refresh: impl Fn(&Stats) + Send + Sync + 'static) {
+        let _ = self.refresh.0.set(Box::new(refresh));
+    }
+
+    fn refresh(&self) {
+        if let Some(refresh) = self.refresh.0.get() {
+            refresh(&self.stats);
+        }
+    }
+
     /// Everything as Prometheus text (format 0.0.4). Families without a series are left out.
     #[must_use]
     pub fn render(&self) -> String {
+        self.refresh();
         let sums = self.sums();
         let mut out = String::with_capacity(4096);
         render_columns(&REQUESTS, &sums.requests, &mut out);
@@ -158,6 +182,7 @@ impl Metrics {
     /// Everything as the admin page `stats` shows it: named statistics, then the mesh's counters with their labels inside the name.
     #[must_use]
     pub fn render_plain(&self) -> String {
+        self.refresh();
         let sums = self.sums();
         let mut out = String::new();
         self.stats.render_plain(&mut out);

@@ -1,5 +1,7 @@
 //! The proxy's own counters and gauges: the part of Envoy's statistics that a mesh keeps by default.
 
+mod distribution;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,6 +11,7 @@ use lateen_proxy_model::StringMatcher;
 use parking_lot::Mutex;
 
 use crate::labels::escape_into;
+pub use distribution::Distribution;
 
 /// Names every mesh proxy shows from its start, at 0 (contract/telemetry.md, "Envoy native stats kept by default").
 const COUNTERS: [&str; 20] = [
@@ -93,6 +96,7 @@ pub struct Scope<'a> {
 #[derive(Debug)]
 pub struct Stats {
     table: Mutex<BTreeMap<String, Stat>>,
+    distributions: Mutex<BTreeMap<String, distribution::Named>>,
     /// Set once; before, as in a mesh without settings, of Envoy's own per-object statistics none is kept.
     config: OnceLock<StatsConfig>,
 }
@@ -116,6 +120,7 @@ impl Default for Stats {
     fn default() -> Self {
         let stats = Self {
             table: Mutex::default(),
+            distributions: Mutex::default(),
             config: OnceLock::new(),
         };
         for name in COUNTERS {
@@ -212,15 +217,8 @@ impl Stats {
         tag: Option<(&str, String)>,
         kind: Kind,
     ) -> Option<Arc<AtomicU64>> {
-        let config = self.config.get()?;
         let full = format!("{}.{}.{name}", scope.group, scope.value);
-        if let Some(matcher) = &config.matcher {
-            let matches = matcher.patterns.iter().any(|it| it.matches(&full));
-            if matches != matcher.include {
-                return None;
-            }
-        }
-        let prefix = if config.default_tags { "envoy_" } else { "" };
+        let prefix = self.prefix_if_kept(&full)?;
         Some(self.value(full, kind, || {
             let mut labels = String::from("{");
             if let Some((tag, value)) = &tag {
@@ -233,11 +231,41 @@ impl Stats {
         }))
     }
 
+    /// What tags of a statistic that is kept begin with.
+    fn prefix_if_kept(&self, full: &str) -> Option<&'static str> {
+        let config = self.config.get()?;
+        if let Some(matcher) = &config.matcher {
+            let matches = matcher.patterns.iter().any(|it| it.matches(full));
+            if matches != matcher.include {
+                return None;
+            }
+        }
+        Some(if config.default_tags { "envoy_" } else { "" })
+    }
+
+    /// Forgets the statistics of objects that are gone: of those of this group, whose names `stays` denies.
+    pub fn forget(&self, group: &str, tag: &str, stays: impl Fn(&str) -> bool) {
+        let prefix = format!("{group}.");
+        let label = format!("{tag}=\"");
+        let stays = |name: &str, labels: &str| {
+            let value = name.strip_prefix(&prefix).and_then(|_| {
+                let (_, rest) = labels.rsplit_once(&label)?;
+                rest.split('"').next()
+            });
+            value.is_none_or(&stays)
+        };
+        let mut table = self.table.lock();
+        table.retain(|name, stat| stays(name, &stat.labels));
+        drop(table);
+        self.forget_distributions(stays);
+    }
+
     /// Appends `name: value` lines, sorted, as the admin page `stats` shows them.
     pub fn render_plain(&self, out: &mut String) {
         for (name, stat) in &*self.table.lock() {
             let _ = writeln!(out, "{name}: {}", stat.value.load(Relaxed));
         }
+        self.plain_distributions(out);
     }
 
     /// Appends Prometheus text, one `# TYPE` line a family.
@@ -255,6 +283,8 @@ impl Stats {
                 let _ = writeln!(out, "{family}{} {}", stat.labels, stat.value.load(Relaxed));
             }
         }
+        drop(table);
+        self.prometheus_distributions(out);
     }
 
     fn tagged(
@@ -301,6 +331,11 @@ impl Counter {
     /// Adds `by`.
     pub fn add(&self, by: u64) {
         self.0.fetch_add(by, Relaxed);
+    }
+
+    /// Takes over a total that is counted elsewhere; it does not go down.
+    pub fn follow(&self, total: u64) {
+        self.0.fetch_max(total, Relaxed);
     }
 
     /// The value itself, for those who count without this type.

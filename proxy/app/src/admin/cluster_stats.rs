@@ -1,19 +1,47 @@
 //! Statistics of clusters: circuit breakers, members, and what health checks and subsets counted.
 
-use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
 use lateen_proxy_balance::endpoint_health;
 use lateen_proxy_model::{Breakers, CircuitBreakers, Cluster, Detector, Gauge, Health};
 use lateen_proxy_state::State;
+use lateen_proxy_telemetry::{Scope, Stats};
 
-/// `name: value` lines as Envoy has them; `now` is the balancer's clock.
-pub(super) fn lines(state: &State, now: u64) -> String {
-    let mut out = String::new();
-    for (name, cluster) in state.clusters().values() {
-        let mut line = |stat: &str, value: u64| {
-            let _ = writeln!(out, "cluster.{name}.{stat}: {value}");
+/// Parts of the names of those that go down too.
+const GAUGES: [&str; 6] = [
+    "circuit_breakers.",
+    "membership_",
+    "lb_subsets_active",
+    "health_check.healthy",
+    "health_check.degraded",
+    "outlier_detection.ejections_active",
+];
+
+/// Brings the statistics of clusters up to date, as far as they are kept; `now` is the balancer's clock.
+pub(crate) fn refresh(state: &State, stats: &Stats, now: u64) {
+    let clusters = state.clusters().values();
+    stats.forget("cluster", "cluster_name", |gone| {
+        let known = clusters.binary_search_by(|(name, _)| (**name).cmp(gone));
+        known.is_ok() || gone == "xds-grpc"
+    });
+    for (name, cluster) in clusters {
+        let scope = Scope {
+            group: "cluster",
+            tag: "cluster_name",
+            value: &name,
         };
+        let mut line = |stat: &str, value: u64| {
+            let goes_down =
+                stat.ends_with("_active") || GAUGES.iter().any(|prefix| stat.starts_with(prefix));
+            if goes_down {
+                if let Some(gauge) = stats.scoped_gauge(scope, stat) {
+                    gauge.set(value);
+                }
+            } else if let Some(counter) = stats.scoped(scope, stat) {
+                counter.follow(value);
+            }
+        };
+        connections(&cluster, &mut line);
         for (priority, high) in [("default", false), ("high", true)] {
             let (limits, counted) = (cluster.limits_of(high), cluster.shared.of(high));
             breakers((limits, counted, &cluster, high), |stat, value| {
@@ -32,7 +60,26 @@ pub(super) fn lines(state: &State, now: u64) -> String {
         members(&cluster, now, &mut line);
         checks(&cluster, &mut line);
     }
-    out
+}
+
+fn connections(cluster: &Cluster, line: &mut dyn FnMut(&str, u64)) {
+    let totals = &cluster.shared.connections;
+    for (name, value) in [
+        ("upstream_cx_total", &totals.total),
+        ("upstream_cx_http1_total", &totals.http1),
+        ("upstream_cx_http2_total", &totals.http2),
+        ("upstream_cx_connect_fail", &totals.connect_fail),
+        ("upstream_cx_connect_timeout", &totals.connect_timeout),
+        ("upstream_cx_destroy", &totals.destroyed),
+    ] {
+        line(name, value.load(Relaxed));
+    }
+    let of = |of: fn(&Breakers) -> &Gauge| {
+        let shared = &cluster.shared;
+        u64::from(of(&shared.default).now()) + u64::from(of(&shared.high).now())
+    };
+    line("upstream_cx_active", of(|it| &it.connections));
+    line("upstream_rq_pending_active", of(|it| &it.pending));
 }
 
 /// Whether each limit is reached, and what is left of it where that is asked for.

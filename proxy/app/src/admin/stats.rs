@@ -52,9 +52,7 @@ impl Admin {
 
     /// All statistics, a line each.
     fn plain(&self) -> String {
-        let mut plain = super::cluster_stats::lines(&self.state, self.clock());
-        plain.push_str(&self.metrics.render_plain());
-        plain
+        self.metrics.render_plain()
     }
 
     fn stats_text(&self, choice: &Choice) -> String {
@@ -76,8 +74,9 @@ impl Admin {
         let lines = plain.lines().filter(|line| choice.takes_line(line, self));
         let mut stats: Vec<Value> = lines
             .filter_map(|line| line.rsplit_once(": "))
-            .map(|(name, value)| {
-                json!({ "name": name, "value": value.parse::<u64>().unwrap_or_default() })
+            .filter_map(|(name, value)| {
+                let value: u64 = value.parse().ok()?;
+                Some(json!({ "name": name, "value": value }))
             })
             .collect();
         let readouts = self.readouts(choice).into_iter();
@@ -123,13 +122,17 @@ impl Choice {
         let Some((name, value)) = line.rsplit_once(": ") else {
             return false;
         };
+        let stats = admin.metrics.stats();
         let of_kind = match &*self.kind {
             "All" => true,
-            "Counters" => !admin.metrics.stats().is_gauge(name),
-            "Gauges" => admin.metrics.stats().is_gauge(name),
+            "Counters" => !stats.is_gauge(name) && !stats.is_distribution(name),
+            "Gauges" => stats.is_gauge(name),
+            "Histograms" => stats.is_distribution(name),
             _ => false,
         };
-        of_kind && self.takes_name(name) && !(self.used_only && value == "0")
+        of_kind
+            && self.takes_name(name)
+            && !(self.used_only && matches!(value, "0" | "No recorded values"))
     }
 
     /// The lines of a Prometheus page that are asked for, with the type lines of their families.

@@ -4,7 +4,10 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use lateen_proxy_telemetry::{Counter, Gauge, Scope, Stats};
+use std::time::Duration;
+
+use http::Version;
+use lateen_proxy_telemetry::{Counter, Distribution, Gauge, Scope, Stats};
 
 /// Counters of one connection manager.
 #[derive(Debug)]
@@ -20,6 +23,10 @@ pub(crate) struct HttpCounters {
     not_traceable: Option<Counter>,
     connections: Option<Counter>,
     active_connections: Option<Gauge>,
+    destroyed_connections: Option<Counter>,
+    http1: Option<Counter>,
+    http2: Option<Counter>,
+    time: Option<Distribution>,
 }
 
 /// Why a request is traced, as it is counted.
@@ -42,6 +49,7 @@ pub(crate) struct ClusterCounters {
     timeouts: Option<Counter>,
     overflow: Option<Counter>,
     none_healthy: Option<Counter>,
+    time: Option<Distribution>,
     /// By status; there are 500 of them at most.
     codes: RefCell<HashMap<u16, Option<Counter>>>,
 }
@@ -54,6 +62,8 @@ pub(crate) struct Ended {
     pub(crate) timed_out: bool,
     pub(crate) overflow: bool,
     pub(crate) none_healthy: bool,
+    /// From the request's end to that of the answer.
+    pub(crate) time: Duration,
 }
 
 fn inc(counter: &Option<Counter>) {
@@ -94,6 +104,10 @@ impl HttpCounters {
             not_traceable: counter("tracing.not_traceable"),
             connections: counter("downstream_cx_total"),
             active_connections: stats.scoped_gauge(scope, "downstream_cx_active"),
+            destroyed_connections: counter("downstream_cx_destroy"),
+            http1: counter("downstream_rq_http1_total"),
+            http2: counter("downstream_rq_http2_total"),
+            time: stats.distribution(scope, "downstream_rq_time"),
         };
         made.is_wanted().then_some(made)
     }
@@ -108,6 +122,9 @@ impl HttpCounters {
             &self.client_forced,
             &self.not_traceable,
             &self.connections,
+            &self.destroyed_connections,
+            &self.http1,
+            &self.http2,
         ];
         let gauges = [&self.active, &self.active_connections];
         counters
@@ -115,6 +132,7 @@ impl HttpCounters {
             .chain(&self.classes)
             .any(Option::is_some)
             || gauges.into_iter().any(Option::is_some)
+            || self.time.is_some()
     }
 
     pub(crate) fn connected(&self) {
@@ -125,19 +143,27 @@ impl HttpCounters {
     }
 
     pub(crate) fn disconnected(&self) {
+        inc(&self.destroyed_connections);
         if let Some(active) = &self.active_connections {
             active.sub(1);
         }
     }
 
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin(&self, version: Version) {
         inc(&self.total);
+        inc(match version {
+            Version::HTTP_2 => &self.http2,
+            _ => &self.http1,
+        });
         if let Some(active) = &self.active {
             active.add(1);
         }
     }
 
-    pub(crate) fn end(&self, status: u16, complete: bool) {
+    pub(crate) fn end(&self, status: u16, complete: bool, time: Duration) {
+        if let Some(times) = &self.time {
+            times.observe(time);
+        }
         if let Some(active) = &self.active {
             active.sub(1);
         }
@@ -174,6 +200,7 @@ impl ClusterCounters {
             timeouts: counter("upstream_rq_timeout"),
             overflow: counter("upstream_rq_pending_overflow"),
             none_healthy: counter("upstream_cx_none_healthy"),
+            time: stats.distribution(scope, "upstream_rq_time"),
             codes: RefCell::default(),
         };
         let counters = [
@@ -188,7 +215,7 @@ impl ClusterCounters {
             .into_iter()
             .chain(&made.classes)
             .any(Option::is_some);
-        wanted.then_some(made)
+        (wanted || made.time.is_some()).then_some(made)
     }
 
     /// Counts a request that has ended.
@@ -212,6 +239,9 @@ impl ClusterCounters {
             return;
         }
         inc(&self.completed);
+        if let Some(times) = self.time.as_ref().filter(|_| ended.attempts > 0) {
+            times.observe(ended.time);
+        }
         class(&self.classes, ended.status);
         let mut codes = self.codes.borrow_mut();
         let code = codes

@@ -137,7 +137,7 @@ impl Exchange {
     pub fn begin(conn: Rc<Connection>, parts: &Parts) -> Box<Self> {
         conn.begin_stream();
         if let Some(counters) = &conn.chain.counters {
-            counters.begin();
+            counters.begin(parts.version);
         }
         let grpc = is_grpc(&parts.headers);
         let count = grpc && conn.chain.grpc_stats;
@@ -363,7 +363,7 @@ impl Exchange {
         let duration = self.begun.elapsed();
         self.end_trace();
         self.conn.end_stream(duration, !self.complete);
-        self.count();
+        self.count(duration);
         let chain = &self.conn.chain;
         if chain.stats.is_none() && chain.logs.is_empty() {
             return;
@@ -379,10 +379,10 @@ impl Exchange {
     }
 
     /// Envoy's own counters, where they are kept.
-    fn count(&self) {
+    fn count(&self, duration: Duration) {
         let chain = &self.conn.chain;
         if let Some(counters) = &chain.counters {
-            counters.end(self.status.get(), self.complete);
+            counters.end(self.status.get(), self.complete, duration);
         }
         let cluster = self.cluster.as_deref();
         if let Some(counters) = cluster.and_then(|cluster| cluster.counters.as_ref()) {
@@ -392,6 +392,7 @@ impl Exchange {
                 timed_out: self.flags.contains(Flags::UPSTREAM_TIMEOUT),
                 overflow: self.flags.contains(Flags::UPSTREAM_OVERFLOW),
                 none_healthy: self.flags.contains(Flags::NO_HEALTHY_UPSTREAM),
+                time: self.upstream_time(duration),
             };
             counters.end(chain.worker.recorder.stats(), ended);
         }
@@ -400,6 +401,13 @@ impl Exchange {
     /// The request as it is now.
     pub(crate) fn record_now(&self) -> HttpRecord<'_> {
         self.record(LogType::End, self.begun.elapsed(), self.peer.as_ref())
+    }
+
+    /// From the request's end to the end.
+    fn upstream_time(&self, duration: Duration) -> Duration {
+        let ended = (self.progress.as_deref()).and_then(|progress| progress.ended.get());
+        let request = ended.map_or(Duration::ZERO, |ended| ended.duration_since(self.begun));
+        duration.saturating_sub(request)
     }
 
     /// Without metadata exchange, the endpoint's own metadata says who the server is.
