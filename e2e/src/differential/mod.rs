@@ -6,6 +6,7 @@ mod client;
 mod http2;
 mod observation;
 mod process;
+mod processor;
 mod rate_limiter;
 mod spans;
 mod upstream;

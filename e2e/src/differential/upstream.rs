@@ -40,6 +40,9 @@ impl Script {
         if name.starts_with("rls") {
             return super::rate_limiter::serve(self.clone());
         }
+        if name.starts_with("proc") {
+            return super::processor::serve(self.clone());
+        }
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let port = listener.local_addr()?.port();
         let (script, name) = (self.clone(), name.to_owned());

@@ -9,6 +9,7 @@ use lateen_proxy_model::{ExtAuthz, RequestView, StringMatcher};
 use serde_json::{Map, Value};
 
 pub use self::grpc::{check_request, grpc_answer};
+pub(crate) use self::grpc::{object, values};
 pub use self::http::{http_answer, http_request};
 
 /// Says whether the body in a question is a part only.

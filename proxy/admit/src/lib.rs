@@ -4,8 +4,10 @@
 //! the chain and tells [`Admission`] of what each did; the permit that routing asks for comes from there alone.
 
 mod admission;
+mod admission_control;
 mod descriptors;
 mod ext_authz;
+mod ext_proc;
 mod fault;
 mod global_rate_limit;
 mod health;
@@ -14,10 +16,15 @@ mod local_rate_limit;
 mod rbac;
 
 pub use admission::Admission;
+pub use admission_control::is_refused;
 pub use descriptors::{DescriptorFacts, descriptors};
 pub use ext_authz::{
     AuthzAnswer, AuthzChanges, AuthzExtras, HeaderChange, check_request, grpc_answer, http_answer,
     http_request,
+};
+pub use ext_proc::{
+    BadMutation, ProcessedHead, asked_modes, change_head, changed_body, fits_length,
+    protocol_config, set_metadata, shown_headers, told_metadata,
 };
 pub use fault::{ActiveFault, Injected, inject};
 pub use global_rate_limit::{Limit, LimitAnswer, append_headers, ask_limit};

@@ -1,6 +1,8 @@
 //! HTTP connections: the chain's connection manager on this worker, and the rooms a request goes through.
 
+mod admission;
 mod ext_authz;
+mod ext_proc;
 mod filters;
 mod jwt;
 mod rate_limits;

@@ -6,6 +6,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{StatusCode, Uri};
 
 use crate::cluster::ClusterRef;
+use crate::global_rate_limit::GrpcService;
 use crate::matcher::StringMatcher;
 use crate::metadata_matcher::MetadataMatcher;
 use crate::route::Percentage;
@@ -66,20 +67,9 @@ pub struct AuthzBody {
 #[derive(Debug)]
 pub enum AuthzService {
     /// A gRPC service.
-    Grpc(AuthzGrpc),
+    Grpc(GrpcService),
     /// An HTTP server.
     Http(Box<AuthzHttp>),
-}
-
-/// A gRPC service.
-#[derive(Debug)]
-pub struct AuthzGrpc {
-    /// Its cluster.
-    pub cluster: ClusterRef,
-    /// `:authority`; the cluster's name without one.
-    pub authority: Option<HeaderValue>,
-    /// Metadata sent along.
-    pub metadata: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// An HTTP server.

@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use crate::admission_control::AdmissionControl;
 use crate::ext_authz::{AuthzOverride, ExtAuthz};
+use crate::ext_proc::{ExtProc, ExtProcOverride};
 use crate::global_rate_limit::{GlobalRateLimit, GlobalRateLimitRoute};
 use crate::health_filter::HealthFilter;
 use crate::jwt::{JwtFilter, JwtOverride};
@@ -39,6 +41,10 @@ pub enum HttpFilter {
     Jwt(Arc<JwtFilter>),
     /// External authorisation.
     ExtAuthz(Arc<ExtAuthz>),
+    /// Refusals while too many answers are bad.
+    AdmissionControl(Arc<AdmissionControl>),
+    /// External processing.
+    ExtProc(Arc<ExtProc>),
     /// Rate limits that a service knows.
     RateLimit(Arc<GlobalRateLimit>),
     /// gRPC statistics.
@@ -80,6 +86,8 @@ pub enum FilterOverride {
     Jwt(JwtOverride),
     /// What the route says of external authorisation.
     ExtAuthz(AuthzOverride),
+    /// What the route says of external processing.
+    ExtProc(ExtProcOverride),
     /// What is asked of a rate limit service in place of the filter's own.
     RateLimit(Arc<GlobalRateLimitRoute>),
 }
@@ -111,6 +119,8 @@ impl HttpFilter {
             | Self::LocalRateLimit(_)
             | Self::RateLimit(_)
             | Self::HealthCheck(_)
+            | Self::AdmissionControl(_)
+            | Self::ExtProc(_)
             | Self::Discovered(_) => true,
             Self::GrpcStats
             | Self::IstioAlpn
@@ -165,6 +175,10 @@ impl HttpFilter {
                 .map(|name| format!("ext_authz.{prefix}{name}"))
                 .to_vec()
             }
+            Self::AdmissionControl(_) => ["rq_rejected", "rq_success", "rq_failure"]
+                .map(|name| format!("admission_control.{name}"))
+                .to_vec(),
+            Self::ExtProc(proc) => proc.counters(),
             _ => Vec::new(),
         }
     }
@@ -198,6 +212,7 @@ impl FilterOverride {
                 Self::Cors(Some(Arc::new(own.over(above))))
             }
             (Self::ExtAuthz(own), Self::ExtAuthz(above)) => Self::ExtAuthz(own.over(above)),
+            (Self::ExtProc(own), Self::ExtProc(above)) => Self::ExtProc(own.over(above)),
             (own, _) => own.clone(),
         }
     }

@@ -6,6 +6,7 @@
 //! endpoints) are joined by [`Slot`]s, so that a change of one never rebuilds the other.
 
 mod address;
+mod admission_control;
 mod breakers;
 mod call;
 pub mod cel;
@@ -14,6 +15,7 @@ mod cluster;
 mod codec;
 mod endpoint;
 mod ext_authz;
+mod ext_proc;
 mod facts;
 mod filter;
 mod filter_stats;
@@ -49,6 +51,7 @@ mod upstream;
 mod wildcard;
 
 pub use address::{ClientAddr, LocalAddr, OriginalDst};
+pub use admission_control::{AdmissionControl, AdmissionCounts, AdmissionWindow};
 pub use breakers::{
     ActiveRequest, Breakers, CircuitBreakers, ClusterShared, ConnectionStats, Gauge, RetryBudget,
 };
@@ -68,7 +71,11 @@ pub use endpoint::{
     Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointStats, EndpointsRef, Health,
     Locality, LocalityEndpoints,
 };
-pub use ext_authz::{AuthzBody, AuthzGrpc, AuthzHttp, AuthzOverride, AuthzService, ExtAuthz};
+pub use ext_authz::{AuthzBody, AuthzHttp, AuthzOverride, AuthzService, ExtAuthz};
+pub use ext_proc::{
+    BodyMode, ExtProc, ExtProcOverride, ExtProcRoute, MutationRules, ProcessingModes,
+    RouteCacheAction,
+};
 pub use facts::{DynamicMetadata, NoFacts, PeerView, RequestFacts};
 pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, Overrides};
 pub use filter_stats::{CounterTable, FilterStats};

@@ -292,7 +292,7 @@ fn appends(option: &core::HeaderValueOption) -> bool {
     option.append.is_some_and(|append| append.value)
 }
 
-fn values(fields: wkt::Struct, depth: usize) -> Map<String, Value> {
+pub(crate) fn values(fields: wkt::Struct, depth: usize) -> Map<String, Value> {
     let fields = fields.fields.into_iter();
     fields
         .map(|(key, value)| (key, plain(value, depth.saturating_sub(1))))
@@ -316,7 +316,7 @@ fn plain(value: wkt::Value, depth: usize) -> Value {
     }
 }
 
-fn object(values: &Map<String, Value>) -> wkt::Struct {
+pub(crate) fn object(values: &Map<String, Value>) -> wkt::Struct {
     let fields = values.iter();
     wkt::Struct {
         fields: fields

@@ -4,7 +4,7 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::service::auth::v3 as wire;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::google::rpc::Status;
-use lateen_proxy_model::{AuthzGrpc, AuthzHttp, AuthzService, CallAnswer, Percentage, Slot};
+use lateen_proxy_model::{AuthzHttp, AuthzService, CallAnswer, GrpcService, Percentage, Slot};
 use prost::Message;
 
 use super::*;
@@ -40,10 +40,11 @@ fn exact(value: &str) -> StringMatcher {
 }
 
 fn grpc() -> ExtAuthz {
-    filter(AuthzService::Grpc(AuthzGrpc {
+    filter(AuthzService::Grpc(GrpcService {
         cluster: Slot::new("authz"),
         authority: None,
         metadata: Vec::new(),
+        timeout: None,
     }))
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use futures_util::future::select_all;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
@@ -15,12 +16,14 @@ use lateen_proxy_model::{
     RbacFilter, ResetReason, RouteAction, RouteTable,
 };
 use lateen_proxy_relay::http::{
-    ChainFilter, ClientBody, Exchange, LocalReply, RequestBody, ServiceCalls, Upstreams,
+    AnswerBody, ChainFilter, ClientBody, Exchange, LocalReply, RequestBody, ServiceCalls, Upstreams,
 };
 use lateen_proxy_route::{Chosen, Cors, CorsGrant, Found, choose_cluster, cors};
 use lateen_proxy_telemetry::Flags;
 use serde_json::{Map, Value};
 
+use super::admission::{self, Sampled};
+use super::ext_proc::{self, Processing};
 use super::request::{find_route, view};
 use super::{ext_authz, jwt, rate_limits};
 
@@ -46,6 +49,8 @@ enum Step<'t> {
     },
     Headers(rate_limits::Added),
     Changes(Vec<HeaderChange>),
+    Sampled(Sampled),
+    Processing(Box<Processing>),
 }
 
 /// Where a request goes, which a filter may have chosen anew.
@@ -155,6 +160,23 @@ where
                 back.steps.extend(added.map(Step::Headers));
                 passed
             }
+            HttpFilter::AdmissionControl(control) => {
+                let entered = admission::enter(exchange, filter, control);
+                entered.map(|sampled| back.steps.extend(sampled.map(Step::Sampled)))
+            }
+            HttpFilter::ExtProc(proc) => {
+                let calls = ServiceCalls::of(upstreams, &connection);
+                let request = (&mut *parts, &mut *body);
+                let processed =
+                    Box::pin(ext_proc::run(exchange, filter, request, (proc, own), calls)).await;
+                processed.map(|passed| {
+                    if let Some(passed) = passed {
+                        let step = Box::new(passed.processing);
+                        back.steps.push(Step::Processing(step));
+                        routed.refresh(exchange, parts, passed.clear_route);
+                    }
+                })
+            }
             HttpFilter::HealthCheck(own) => checked(exchange, parts, own, back),
             // Not in the list: they do nothing here.
             HttpFilter::Discovered(_)
@@ -171,9 +193,10 @@ where
 
 impl Routed<'_> {
     /// Chooses the route anew when a filter asks for it.
-    fn refresh(&mut self, exchange: &mut Exchange, parts: &Parts, anew: bool) {
+    fn refresh(&mut self, exchange: &mut Exchange, parts: &mut Parts, anew: bool) {
         if anew {
             self.found = find_route(exchange, self.table, parts, self.random);
+            exchange.switch(parts, self.found.overrides(self.random));
         }
     }
 }
@@ -354,17 +377,40 @@ fn cross_origin<'t>(
 }
 
 impl WayBack<'_> {
+    /// Resolves when a filter ends the exchange while the request is under way; `None` when none can.
+    pub(crate) fn interruption(&self) -> Option<impl Future<Output = LocalReply> + use<>> {
+        let steps = self.steps.iter().filter_map(|step| match step {
+            Step::Processing(processing) => processing.interruption().map(Box::pin),
+            _ => None,
+        });
+        let all: Vec<_> = steps.collect();
+        (!all.is_empty()).then(|| async { select_all(all).await.0 })
+    }
+
     /// Does what filters left to be done with the answer, made here or not: the last filter's part first.
-    pub(crate) fn finish<B>(
+    pub(crate) async fn finish<U>(
         self,
-        mut outcome: Result<Response<B>, LocalReply>,
-    ) -> Result<Response<B>, LocalReply> {
-        for step in self.steps.iter().rev() {
-            let headers = match &mut outcome {
-                Ok(response) => response.headers_mut(),
-                Err(reply) => &mut reply.headers,
+        exchange: &mut Exchange,
+        outcome: Result<Response<U>, LocalReply>,
+    ) -> Result<Response<AnswerBody<U>>, LocalReply>
+    where
+        U: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
+    {
+        let mut outcome = outcome.map(|response| response.map(AnswerBody::Upstream));
+        for step in self.steps.into_iter().rev() {
+            outcome = match step {
+                Step::Sampled(sampled) => sampled.answered(exchange, outcome),
+                Step::Processing(processing) => {
+                    Box::pin(processing.finish(exchange, outcome)).await
+                }
+                step => {
+                    step.apply(match &mut outcome {
+                        Ok(response) => response.headers_mut(),
+                        Err(reply) => &mut reply.headers,
+                    });
+                    outcome
+                }
             };
-            step.apply(headers);
         }
         outcome
     }
@@ -386,6 +432,8 @@ impl Step<'_> {
             }
             Self::Changes(changes) => ext_authz::finish(changes, headers),
             Self::Headers(added) => append_headers(headers, added),
+            // They need more than the head.
+            Self::Sampled(_) | Self::Processing(_) => {}
         }
     }
 }

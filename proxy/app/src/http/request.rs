@@ -14,9 +14,9 @@ use lateen_proxy_model::{
     RouteSource, RouteTable, WeightedDraw,
 };
 use lateen_proxy_relay::http::{
-    ClientBody, Connection, DownstreamBody, Exchange, ForwardPlan, KnownTable, LocalReply,
-    RequestBody, Upstreams, append_forwarded_host, check, early, forward, path, scheme, set_path,
-    strip_hop, trust,
+    AnswerBody, ClientBody, Connection, DownstreamBody, Exchange, ForwardPlan, KnownTable,
+    LocalReply, RequestBody, Upstreams, append_forwarded_host, check, early, forward, path,
+    refuse_grpc_web, scheme, set_path, strip_hop, trust,
 };
 use lateen_proxy_route::{
     Answer, BadPath, ByName, Decision, Found, HashAddresses, HashResult, NewHost, Target,
@@ -39,7 +39,7 @@ pub(crate) async fn handle<L, D>(
     upstreams: Upstreams<L, D>,
     connection: Rc<Connection>,
     request: Request<Incoming>,
-) -> Response<DownstreamBody<D::Body>>
+) -> Response<DownstreamBody<AnswerBody<D::Body>>>
 where
     L: Balance + 'static,
     D: Dial<RequestBody> + 'static,
@@ -64,7 +64,7 @@ async fn stages<L, D>(
     upstreams: &Upstreams<L, D>,
     mut parts: Parts,
     mut body: ClientBody,
-) -> Result<Response<D::Body>, LocalReply>
+) -> Result<Response<AnswerBody<D::Body>>, LocalReply>
 where
     L: Balance + 'static,
     D: Dial<RequestBody> + 'static,
@@ -84,6 +84,8 @@ where
         random: settled_draw(exchange, &found, &parts, random),
         found,
     };
+    exchange.switch(&mut parts, routed.found.overrides(routed.random));
+    refuse_grpc_web(exchange, &parts)?;
     exchange.trace(&mut parts);
     exchange.log_start();
     let worker = Rc::clone(&exchange.connection().chain.worker);
@@ -102,7 +104,14 @@ where
         let hashed = hashed(exchange, &target, &parts);
         let plan = plan(exchange, &target, &parts, (auto_host, hashed.hash));
         let request = (parts, body);
-        let mut outcome = forward(exchange, upstreams, plan, request, upgrade.as_deref()).await;
+        let sent = forward(exchange, upstreams, plan, request, upgrade.as_deref());
+        let mut outcome = match back.interruption() {
+            None => sent.await,
+            Some(interrupted) => tokio::select! {
+                reply = interrupted => Err(reply),
+                outcome = sent => outcome,
+            },
+        };
         exchange.note_status(match &outcome {
             Ok(response) => response.status(),
             Err(reply) => reply.status,
@@ -121,7 +130,7 @@ where
         outcome
     };
     let outcome = outcome.await;
-    back.finish(outcome)
+    back.finish(exchange, outcome).await
 }
 
 /// What the relay is to do with the request.

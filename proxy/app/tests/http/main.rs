@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "../../src/http/admission.rs"]
+mod admission;
 #[path = "../../src/http/ext_authz.rs"]
 mod ext_authz;
+#[path = "../../src/http/ext_proc/mod.rs"]
+mod ext_proc;
 #[path = "../../src/http/filters.rs"]
 mod filters;
 #[allow(dead_code, reason = "what only listeners start")]

@@ -83,10 +83,11 @@ fn asking(upstream: &Upstream) -> ExtAuthz {
     let mut cluster = upstream.cluster();
     cluster.http = HttpProtocol::Http2;
     ExtAuthz {
-        service: AuthzService::Grpc(AuthzGrpc {
+        service: AuthzService::Grpc(GrpcService {
             cluster: slot(cluster),
             authority: None,
             metadata: Vec::new(),
+            timeout: None,
         }),
         timeout: None,
         failure_mode_allow: false,

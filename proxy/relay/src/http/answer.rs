@@ -19,6 +19,7 @@ use super::exchange::Exchange;
 use super::grpc::MessageCounter;
 use super::reply::{LocalReply, reset_flags};
 use super::sanitize::append_via;
+use super::switches::Switch;
 use super::throttle::Throttle;
 use super::{local_reply, upgrade};
 
@@ -144,6 +145,7 @@ impl Exchange {
             headers.insert(&REQUEST_ID, id.clone());
         }
         if chain.exchange.downstream
+            && self.has(Switch::PeerMetadata)
             && let Some(own) = &chain.worker.own
         {
             own.answer(&self.exchanged, headers);

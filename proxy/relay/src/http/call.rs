@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use lateen_proxy_model::{
@@ -21,6 +21,7 @@ use super::connection::Connection;
 use super::exchange::is_grpc;
 use super::forward::Upstreams;
 use super::number::number;
+use super::reply::grpc_status as http_grpc_status;
 use super::request_body::RequestBody;
 use super::worker::{KnownCluster, Worker};
 
@@ -239,6 +240,12 @@ where
                 State::Opening(opening) => match opening.await {
                     Ok(response) => {
                         let (head, body) = response.into_parts();
+                        if head.status != StatusCode::OK {
+                            self.state = State::Ended;
+                            let code = HeaderValue::from(http_grpc_status(head.status));
+                            let end = [(HeaderName::from_static("grpc-status"), code)];
+                            return Ok(Received::End(HeaderMap::from_iter(end)));
+                        }
                         self.state = State::Open(Box::pin(body), head.headers);
                     }
                     Err(failure) => {

@@ -5,11 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderName;
-use lateen_proxy_model::{FilterEntry, HttpFilter, HttpManager, RouteTable, StatsFilter};
+use lateen_proxy_model::{
+    AdmissionWindow, FilterEntry, HttpFilter, HttpManager, RouteTable, StatsFilter,
+};
 use lateen_proxy_telemetry::{AccessLog, Counter, Side, Stats};
 
 use super::counters::HttpCounters;
 use super::overload::ChainOverload;
+use super::switches::Switches;
 use super::tracer::Tracer;
 use super::worker::{KnownTable, Worker};
 
@@ -24,15 +27,12 @@ pub struct HttpChain {
     pub side: Side,
     /// The filters that do something with a request on its way, in the order of the chain.
     pub filters: Box<[ChainFilter]>,
-    /// The `istio.alpn` filter is on.
-    pub istio_alpn: bool,
     /// Overload, where the listener is not exempt.
     pub overload: Option<Box<ChainOverload>>,
     pub(crate) exchange: PeerExchange,
     pub(crate) stats: Option<StatsFilter>,
-    pub(crate) grpc_stats: bool,
-    /// gRPC-Web requests are refused by name.
-    pub(crate) grpc_web: bool,
+    /// Filters that do nothing in a place of their own.
+    pub(crate) switches: Switches,
     pub(crate) counters: Option<HttpCounters>,
     pub(crate) tracer: Option<Rc<Tracer>>,
     pub(crate) logs: Vec<AccessLog>,
@@ -49,9 +49,24 @@ pub struct ChainFilter {
     /// The filter.
     pub entry: FilterEntry,
     /// What it counts, in the order of [`HttpFilter::counters`].
-    counters: Box<[Counter]>,
+    counters: FilterCounters,
+    /// What admission control has seen on this worker.
+    pub window: Option<Rc<RefCell<AdmissionWindow>>>,
     /// What fills the place of a discovered filter now, with its counters.
     filled: RefCell<Option<(Arc<HttpFilter>, Rc<ChainFilter>)>>,
+}
+
+/// What a filter counts.
+#[derive(Clone, Debug)]
+pub struct FilterCounters(Rc<[Counter]>);
+
+impl FilterCounters {
+    /// Counts one more of what stands at `place`.
+    pub fn count(&self, place: usize) {
+        if let Some(counter) = self.0.get(place) {
+            counter.inc();
+        }
+    }
 }
 
 impl ChainFilter {
@@ -60,19 +75,25 @@ impl ChainFilter {
         let counters = entry.filter.counters();
         Self {
             entry: entry.clone(),
-            counters: counters
-                .iter()
-                .map(|name| stats.counter_of("http", tag, name))
-                .collect(),
+            counters: FilterCounters(
+                counters
+                    .iter()
+                    .map(|name| stats.counter_of("http", tag, name))
+                    .collect(),
+            ),
+            window: matches!(entry.filter, HttpFilter::AdmissionControl(_)).then(Rc::default),
             filled: RefCell::default(),
         }
     }
 
     /// Counts one more of what stands at `place`.
     pub fn count(&self, place: usize) {
-        if let Some(counter) = self.counters.get(place) {
-            counter.inc();
-        }
+        self.counters.count(place);
+    }
+
+    /// The counters, for what outlives the walk.
+    pub fn counters(&self) -> FilterCounters {
+        self.counters.clone()
     }
 }
 
@@ -115,11 +136,9 @@ impl HttpChain {
             worker,
             side,
             filters,
-            istio_alpn: false,
             exchange: PeerExchange::default(),
             stats: None,
-            grpc_stats: false,
-            grpc_web: false,
+            switches: Switches::new(&manager.filters),
             counters,
             tracer,
             all_headers_logged: logs.iter().any(AccessLog::wants_all_headers),
@@ -165,8 +184,6 @@ impl HttpChain {
 
     fn add(&mut self, filter: &HttpFilter) {
         match filter {
-            HttpFilter::GrpcStats => self.grpc_stats = true,
-            HttpFilter::IstioAlpn => self.istio_alpn = true,
             HttpFilter::PeerMetadata {
                 downstream,
                 upstream,
@@ -179,9 +196,13 @@ impl HttpChain {
                 };
             }
             HttpFilter::Stats(stats) => self.stats = Some(stats.clone()),
-            HttpFilter::GrpcWeb => self.grpc_web = true,
-            // Run by the walk through `filters`.
-            HttpFilter::Fault(_)
+            // Bits of `switches`, or run by the walk through `filters`.
+            HttpFilter::GrpcStats
+            | HttpFilter::IstioAlpn
+            | HttpFilter::GrpcWeb
+            | HttpFilter::AdmissionControl(_)
+            | HttpFilter::ExtProc(_)
+            | HttpFilter::Fault(_)
             | HttpFilter::Cors
             | HttpFilter::Rbac(_)
             | HttpFilter::Jwt(_)

@@ -9,12 +9,35 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use lateen_proxy_model::ResetReason;
+
+use super::answer_body::OwnBody;
 
 /// A request's body. What a filter read of it is kept and goes before the rest.
 pub struct ClientBody {
-    rest: Incoming,
+    rest: Source,
     /// Nothing for requests whose body no filter asks for.
     read: Option<Box<Read>>,
+}
+
+/// Where the rest comes from.
+enum Source {
+    Client(Incoming),
+    /// A filter, which has the client's.
+    Own(OwnBody),
+    /// Nowhere: it was replaced.
+    Gone,
+}
+
+/// Why a body came to no end.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientBodyError {
+    /// The client went away or broke the protocol.
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    /// A filter gave it up.
+    #[error("{0}")]
+    Own(ResetReason),
 }
 
 /// What was read ahead.
@@ -38,7 +61,10 @@ pub enum ReadAhead {
 
 impl From<Incoming> for ClientBody {
     fn from(rest: Incoming) -> Self {
-        Self { rest, read: None }
+        Self {
+            rest: Source::Client(rest),
+            read: None,
+        }
     }
 }
 
@@ -47,7 +73,7 @@ impl ClientBody {
     ///
     /// # Errors
     /// When the client went away or broke the protocol.
-    pub async fn read_ahead(&mut self, limit: usize) -> Result<ReadAhead, hyper::Error> {
+    pub async fn read_ahead(&mut self, limit: usize) -> Result<ReadAhead, ClientBodyError> {
         let read = self.read.get_or_insert_default();
         while !read.whole {
             // What arrived together with the last bytes is the end, not more than the limit.
@@ -89,6 +115,33 @@ impl ClientBody {
         }
     }
 
+    /// Trailers that were read ahead.
+    pub fn read_trailers(&mut self) -> Option<&mut HeaderMap> {
+        self.read.as_mut()?.trailers.as_mut()
+    }
+
+    /// Puts `data` in the place of all of it.
+    pub fn replace_all(&mut self, data: Bytes) {
+        self.rest = Source::Gone;
+        self.read = None;
+        self.replace(data);
+        if let Some(read) = &mut self.read {
+            read.whole = true;
+        }
+    }
+
+    /// Lets a filter make the body: it gets the client's and gives its own.
+    pub fn through(&mut self, make: impl FnOnce(Self) -> OwnBody) {
+        let own = std::mem::replace(
+            self,
+            Self {
+                rest: Source::Gone,
+                read: None,
+            },
+        );
+        self.rest = Source::Own(make(own));
+    }
+
     /// Puts `data` in the place of what was read ahead.
     pub fn replace(&mut self, data: Bytes) {
         let read = self.read.get_or_insert_default();
@@ -102,12 +155,12 @@ impl ClientBody {
 
 impl Body for ClientBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = ClientBodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         let this = self.get_mut();
         if let Some(read) = &mut this.read {
             if let Some(data) = read.data.pop_front() {
@@ -136,6 +189,44 @@ impl Body for ClientBody {
                 SizeHint::with_exact(read.data.iter().map(|data| data.len() as u64).sum())
             }
             Some(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Body for Source {
+    type Data = Bytes;
+    type Error = ClientBodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
+        match self.get_mut() {
+            Self::Client(body) => {
+                let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Self::Own(body) => {
+                let frame = std::task::ready!(body.as_mut().poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(ClientBodyError::Own)))
+            }
+            Self::Gone => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(body) => body.is_end_stream(),
+            Self::Own(body) => body.is_end_stream(),
+            Self::Gone => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Client(body) => body.size_hint(),
+            Self::Own(body) => body.size_hint(),
+            Self::Gone => SizeHint::with_exact(0),
         }
     }
 }

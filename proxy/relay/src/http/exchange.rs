@@ -26,6 +26,7 @@ use super::counters::Ended;
 use super::grpc::MessageCounter;
 use super::peer::Exchanged;
 use super::request_body::{Progress, ReplayOwner};
+use super::switches::{On, Switch};
 use super::trace::MaybeTraced;
 use super::worker::KnownCluster;
 
@@ -57,6 +58,8 @@ pub struct Exchange {
     route: Option<Arc<Route>>,
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) exchanged: Exchanged,
+    /// Switches of the chain that are on for the route.
+    pub(crate) on: On,
     pub(crate) attempts: u32,
     pub(crate) status: Cell<u16>,
     pub(crate) grpc_status: Option<u32>,
@@ -140,7 +143,8 @@ impl Exchange {
             counters.begin(parts.version);
         }
         let grpc = is_grpc(&parts.headers);
-        let count = grpc && conn.chain.grpc_stats;
+        let on = conn.chain.switches.on();
+        let count = grpc && on.has(Switch::GrpcStats);
         let client = conn.client();
         Box::new(Self {
             start: SystemTime::now(),
@@ -165,6 +169,7 @@ impl Exchange {
             route: None,
             peer: None,
             exchanged: Exchanged::default(),
+            on,
             attempts: 0,
             status: Cell::new(0),
             grpc_status: None,
@@ -224,6 +229,16 @@ impl Exchange {
     pub fn mark_health_check(&mut self) {
         self.health_check = true;
         self.leave_untraced();
+    }
+
+    /// Whether it is one.
+    pub fn is_health_check(&self) -> bool {
+        self.health_check
+    }
+
+    /// Whether the request is gRPC.
+    pub fn is_grpc(&self) -> bool {
+        self.grpc
     }
 
     /// Notes the route, for the access log.
@@ -365,12 +380,13 @@ impl Exchange {
         self.conn.end_stream(duration, !self.complete);
         self.count(duration);
         let chain = &self.conn.chain;
-        if chain.stats.is_none() && chain.logs.is_empty() {
+        let measured = chain.stats.is_some() && self.has(Switch::Stats);
+        if !measured && chain.logs.is_empty() {
             return;
         }
         let peer = self.peer.clone().or_else(|| self.endpoint_peer());
         let record = self.record(LogType::End, duration, peer.as_ref());
-        if chain.stats.is_some() {
+        if measured {
             chain.worker.recorder.http(&record);
         }
         for log in &chain.logs {
@@ -510,7 +526,7 @@ impl Drop for Exchange {
 }
 
 /// Whether a message is gRPC by its content type.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+pub fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers
         .get(CONTENT_TYPE)
         .map_or(&[][..], |it| it.as_bytes());

@@ -30,6 +30,7 @@ use super::peer::Exchanged;
 use super::reply::LocalReply;
 use super::request_body::{Progress, REPLAY_LIMIT, Replay, ReplayOwner, RequestBody};
 use super::retry::{Retries, Verdict};
+use super::switches::Switch;
 use super::worker::KnownCluster;
 
 static ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
@@ -320,6 +321,7 @@ fn finish_head(
     let chain = &exchange.conn.chain;
     let external = chain.exchange.skip_external && cluster.cluster.service.external;
     if chain.exchange.upstream
+        && exchange.has(Switch::PeerMetadata)
         && !external
         && let Some(own) = &chain.worker.own
     {
@@ -334,7 +336,7 @@ impl Payload {
         if body.is_end_stream() {
             return Self::Empty;
         }
-        let count = exchange.grpc && exchange.conn.chain.grpc_stats;
+        let count = exchange.grpc && exchange.has(Switch::GrpcStats);
         let progress = Progress::new(count);
         progress.drop_trailers.set(exchange.drop_trailers);
         exchange.progress = Some(Rc::clone(&progress));
@@ -471,7 +473,7 @@ where
         exchange.response_begun = Some(Instant::now());
         exchange.details = Some("via_upstream".into());
         let chain = &exchange.conn.chain;
-        if chain.exchange.upstream {
+        if chain.exchange.upstream && exchange.has(Switch::PeerMetadata) {
             let said = Exchanged::take(response.headers_mut());
             exchange.peer = chain.worker.peers.find(&said);
         }
@@ -553,7 +555,7 @@ where
             cluster: &self.cluster.cluster,
             endpoint,
             downstream: exchange.version,
-            istio_alpn: exchange.conn.chain.istio_alpn,
+            istio_alpn: exchange.has(Switch::IstioAlpn),
             host: host.as_ref().and_then(|host| host.to_str().ok()),
             downstream_addresses: Some((facts.client.0, facts.destination.0)),
             high: self.plan.forward.high,

@@ -17,6 +17,7 @@ use super::exchange::Exchange;
 use super::forward::{ForwardPlan, Upstreams};
 use super::origin::append_client;
 use super::request_body::{Replay, RequestBody};
+use super::switches::Switch;
 use super::worker::KnownCluster;
 
 static ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
@@ -105,7 +106,7 @@ impl Facts {
             slot,
             cluster,
             version: exchange.version,
-            istio_alpn: exchange.conn.chain.istio_alpn,
+            istio_alpn: exchange.has(Switch::IstioAlpn),
             addresses: (facts.client.0, facts.destination.0),
         }
     }

@@ -4,6 +4,7 @@
 //! back to the client. `app` puts routing and admission between them.
 
 mod answer;
+mod answer_body;
 mod batch;
 mod call;
 mod caller;
@@ -35,6 +36,7 @@ mod retry;
 mod sanitize;
 #[cfg(test)]
 mod sizes;
+mod switches;
 mod throttle;
 mod trace;
 mod tracer;
@@ -43,12 +45,13 @@ mod worker;
 mod xfcc;
 
 pub use answer::DownstreamBody;
+pub use answer_body::{AnswerBody, OwnBody};
 pub use call::{ServiceCalls, ServiceStream};
 pub use caller::{CallFailed, Called, Caller, Pieces};
-pub use chain::{ChainFilter, HttpChain};
-pub use client_body::{ClientBody, ReadAhead};
+pub use chain::{ChainFilter, FilterCounters, HttpChain};
+pub use client_body::{ClientBody, ClientBodyError, ReadAhead};
 pub use connection::{Connection, ConnectionFacts, DrainSignal, KnownProtocol, serve_connection};
-pub use exchange::Exchange;
+pub use exchange::{Exchange, is_grpc};
 pub use expand::Expander;
 pub use forward::{ForwardPlan, Upstreams, append_forwarded_host, forward};
 pub use log_service::ServiceEntries;
@@ -56,7 +59,7 @@ pub use overload::{ChainOverload, Shedding};
 pub use peer::OwnMetadata;
 pub use reply::{LocalReply, ReplyParts};
 pub use request_body::RequestBody;
-pub use sanitize::{check, early, path, scheme, set_path, strip_hop, trust};
+pub use sanitize::{check, early, path, refuse_grpc_web, scheme, set_path, strip_hop, trust};
 pub use trace::Node;
 pub use worker::{KnownCluster, KnownTable, Worker};
 

@@ -86,6 +86,15 @@ impl Exchanged {
             metadata: headers.remove(&METADATA),
         }
     }
+
+    /// Puts the headers where they were taken from.
+    pub(crate) fn put_back(self, headers: &mut HeaderMap) {
+        for (name, value) in [(&METADATA_ID, self.id), (&METADATA, self.metadata)] {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+    }
 }
 
 impl PeerCache {

@@ -275,6 +275,11 @@ impl LocalReply {
         reply
     }
 
+    /// The gRPC status that a client gets; `None` where it gets the HTTP status. `grpc`: the request was gRPC.
+    pub fn grpc_code(&self, grpc: bool) -> Option<u32> {
+        (grpc && !self.plain).then(|| self.grpc.unwrap_or_else(|| grpc_status(self.status)))
+    }
+
     /// Whether what may follow on the connection cannot be trusted to be a request.
     pub(crate) fn closes(&self) -> bool {
         matches!(

@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use lateen_proxy_model::ResetReason;
 use tokio::sync::mpsc;
 
-use super::client_body::ClientBody;
+use super::client_body::{ClientBody, ClientBodyError};
 use super::grpc::MessageCounter;
 
 /// Bytes kept for a replay. Envoy's default buffer limit.
@@ -115,7 +115,7 @@ impl Progress {
         .await
     }
 
-    fn note(&self, frame: &Option<Result<Frame<Bytes>, hyper::Error>>, last: bool) {
+    fn note(&self, frame: &Option<Result<Frame<Bytes>, ClientBodyError>>, last: bool) {
         let now = Instant::now();
         self.active.set(now);
         match frame {
@@ -151,7 +151,10 @@ impl Progress {
 }
 
 /// Whether a body ended because its chunks cannot be read, and not because the client went away.
-fn is_malformed(error: &hyper::Error) -> bool {
+fn is_malformed(error: &ClientBodyError) -> bool {
+    let ClientBodyError::Client(error) = error else {
+        return false;
+    };
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
     cause.is_some_and(|cause: &std::io::Error| {
         matches!(
@@ -163,9 +166,9 @@ fn is_malformed(error: &hyper::Error) -> bool {
 
 /// What is passed on: trailers may end here.
 fn without_trailers(
-    frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+    frame: Option<Result<Frame<Bytes>, ClientBodyError>>,
     drop: bool,
-) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+) -> Option<Result<Frame<Bytes>, ClientBodyError>> {
     frame.filter(|frame| !(drop && matches!(frame, Ok(frame) if frame.is_trailers())))
 }
 
@@ -257,7 +260,7 @@ impl Replay {
 
     fn keep(
         &self,
-        frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+        frame: Option<Result<Frame<Bytes>, ClientBodyError>>,
     ) -> Option<Result<Frame<Bytes>, ResetReason>> {
         let mut kept = self.kept.borrow_mut();
         for copy in kept.copies.drain(..) {

@@ -11,8 +11,8 @@ use lateen_proxy_telemetry::Flags;
 
 use super::connection::Connection;
 use super::exchange::Exchange;
-use super::peer::Exchanged;
 use super::reply::LocalReply;
+use super::switches::Switch;
 use super::{origin, request_id, xfcc};
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -57,14 +57,6 @@ static EDGE: [HeaderName; 4] = [
 /// Refuses what must not pass and brings the target into one form: the URI becomes path and query, the authority goes
 /// into `Host` and the exchange.
 pub fn check(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalReply> {
-    if exchange.conn.chain.grpc_web && is_grpc_web(&parts.headers) {
-        return Err(LocalReply::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "gRPC-Web is not supported by this proxy",
-            Flags::NONE,
-            "grpc_web_not_supported",
-        ));
-    }
     let most = exchange.conn.chain.manager.max_headers_count as usize;
     if exchange.version >= Version::HTTP_2 && parts.headers.len() > most {
         return Err(LocalReply::too_many_headers());
@@ -97,6 +89,22 @@ fn upgrade_of_http2(exchange: &mut Exchange, parts: &mut Parts, protocol: &Proto
         parts.headers.insert(header::UPGRADE, name);
         parts.headers.insert(header::CONNECTION, upgrade);
     }
+}
+
+/// Refuses what would have to be translated, where a filter says so.
+///
+/// # Errors
+/// gRPC-Web requests.
+pub fn refuse_grpc_web(exchange: &Exchange, parts: &Parts) -> Result<(), LocalReply> {
+    if !exchange.has(Switch::GrpcWeb) || !is_grpc_web(&parts.headers) {
+        return Ok(());
+    }
+    Err(LocalReply::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "gRPC-Web is not supported by this proxy",
+        Flags::NONE,
+        "grpc_web_not_supported",
+    ))
 }
 
 fn is_grpc_web(headers: &HeaderMap) -> bool {
@@ -147,10 +155,7 @@ pub fn trust(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
     let conn = std::rc::Rc::clone(&exchange.conn);
     let manager = &conn.chain.manager;
     let headers = &mut parts.headers;
-    if conn.chain.exchange.downstream {
-        exchange.exchanged = Exchanged::take(headers);
-        exchange.peer = conn.chain.worker.peers.find(&exchange.exchanged);
-    }
+    exchange.take_peer(headers);
     let edge = manager.use_remote_address;
     let origin = origin::find(&conn, headers)?;
     exchange.remote = origin.remote;

@@ -4,7 +4,6 @@ use std::mem::take;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
-use envoy_types::pb::envoy::config::core::v3::grpc_service::TargetSpecifier;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3 as wire;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ext_authz::Services;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ext_authz_per_route::Override;
@@ -12,15 +11,14 @@ use envoy_types::pb::envoy::r#type::matcher::v3::ListStringMatcher;
 use http::header::{HeaderName, HeaderValue};
 use http::{StatusCode, Uri};
 use lateen_proxy_model::{
-    AuthzBody, AuthzGrpc, AuthzHttp, AuthzOverride, AuthzService, ExtAuthz, Percentage,
-    StringMatcher,
+    AuthzBody, AuthzHttp, AuthzOverride, AuthzService, ExtAuthz, Percentage, StringMatcher,
 };
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{duration, flag, runtime_fraction};
+use super::common::{flag, runtime_fraction};
 use super::context::Context;
 use super::matcher::{header_name, string};
-use super::{jwt, metadata_matcher};
+use super::{jwt, metadata_matcher, service};
 
 /// Time for an answer.
 const TIMEOUT: Duration = Duration::from_millis(200);
@@ -156,45 +154,13 @@ fn services(
 ) -> Result<Service, Refused> {
     match service {
         Some(Services::GrpcService(service)) => {
-            let (service, timeout) = grpc(context, &at.field("grpc_service"), service)?;
+            let service = service::grpc(context, &at.field("grpc_service"), Some(service))?;
+            let timeout = service.timeout.or(Some(TIMEOUT));
             Ok((AuthzService::Grpc(service), timeout, None))
         }
         Some(Services::HttpService(service)) => http(context, &at.field("http_service"), service),
         None => Err(at.refuse("no service: grpc_service or http_service")),
     }
-}
-
-fn grpc(
-    context: &Context<'_>,
-    at: &At<'_>,
-    mut message: core::GrpcService,
-) -> Result<(AuthzGrpc, Option<Duration>), Refused> {
-    let place = at.field("timeout");
-    let timeout = duration(&place, message.timeout.take())?;
-    let metadata = literals(
-        &at.field("initial_metadata"),
-        take(&mut message.initial_metadata),
-    )?;
-    let target = message.target_specifier.take();
-    nothing_left(at, &message)?;
-    let Some(TargetSpecifier::EnvoyGrpc(mut target)) = target else {
-        return Err(at.refuse("only envoy_grpc is supported"));
-    };
-    let at = at.field("envoy_grpc");
-    let cluster = take(&mut target.cluster_name);
-    let authority = match take(&mut target.authority) {
-        text if text.is_empty() => None,
-        text => {
-            Some(HeaderValue::try_from(text).map_err(|_| at.field("authority").refuse("no host"))?)
-        }
-    };
-    nothing_left(&at, &target)?;
-    let made = AuthzGrpc {
-        cluster: context.cluster(&cluster),
-        authority,
-        metadata,
-    };
-    Ok((made, timeout.or(Some(TIMEOUT))))
 }
 
 #[allow(deprecated, reason = "control planes still send the older field")]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::extensions::filters::http::admission_control::v3::AdmissionControl;
+use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::ExternalProcessor;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthz;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
@@ -25,8 +27,8 @@ use super::at::{At, Refused, nothing_left};
 use super::common::{must_be_off, unpack};
 use super::context::Context;
 use super::{
-    ext_authz, extension, global_rate_limit, health_filter, ignored, jwt, local_rate_limit,
-    metadata_exchange, per_filter, rbac, stats,
+    admission_control, ext_authz, ext_proc, extension, global_rate_limit, health_filter, ignored,
+    jwt, local_rate_limit, metadata_exchange, per_filter, rbac, stats,
 };
 
 /// The filters before the router, which must come last.
@@ -65,9 +67,6 @@ pub(super) fn read(
                 routed = Some(options);
             }
             Known::Filter(kind) => {
-                // What is no part of the way of a request cannot be switched for some of them.
-                let switched = filter.disabled && !kind.acts();
-                must_be_off(&entry.field("disabled"), switched)?;
                 found.push(FilterEntry {
                     name: filter.name.into(),
                     filter: kind,
@@ -144,6 +143,16 @@ fn one(context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refuse
     }
     if any::holds::<Cors>(packed) {
         return Ok(Known::Filter(HttpFilter::Cors));
+    }
+    if any::holds::<AdmissionControl>(packed) {
+        let control = admission_control::read(at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::AdmissionControl(Arc::new(
+            control,
+        ))));
+    }
+    if any::holds::<ExternalProcessor>(packed) {
+        let proc = ext_proc::read(context, at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::ExtProc(Arc::new(proc))));
     }
     if any::holds::<Rbac>(packed) {
         let rbac = rbac::http(at, unpack(at, packed)?)?;

@@ -4,6 +4,7 @@
 //! [`nothing_left`](at::nothing_left): what is still set then is not supported, and refuses the resource by its path.
 
 pub(crate) mod access_log;
+mod admission_control;
 pub(crate) mod at;
 mod balance;
 mod breakers;
@@ -16,6 +17,7 @@ pub(crate) mod context;
 mod dns;
 pub(crate) mod endpoint;
 mod ext_authz;
+mod ext_proc;
 pub(crate) mod extension;
 mod global_rate_limit;
 mod head;

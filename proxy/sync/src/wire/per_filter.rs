@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_delay:
 use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_rate_limit::LimitType;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as cors;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthzPerRoute;
+use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::ExtProcPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::fault_abort::ErrorType;
 use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3 as jwt_wire;
@@ -31,7 +32,7 @@ use super::at::{At, Refused, nothing_left};
 use super::common::{duration, fraction, number, runtime_fraction, unpack};
 use super::context::Context;
 use super::matcher::{headers, string};
-use super::{ext_authz, global_rate_limit, jwt, local_rate_limit, rbac};
+use super::{ext_authz, ext_proc, global_rate_limit, jwt, local_rate_limit, rbac};
 
 /// Reads the map of filter name to settings of one level. The names are those of the connection manager's filters.
 pub(super) fn read(
@@ -96,7 +97,7 @@ fn unknown(at: &At<'_>, packed: &Any) -> Refused {
 
 /// Settings by their type; `None` when it is not known.
 fn config(
-    _context: &Context<'_>,
+    context: &Context<'_>,
     at: &At<'_>,
     packed: &Any,
 ) -> Result<Option<FilterOverride>, Refused> {
@@ -111,6 +112,10 @@ fn config(
     if any::holds::<ExtAuthzPerRoute>(packed) {
         let authz = ext_authz::per_route(at, unpack(at, packed)?)?;
         return Ok(Some(FilterOverride::ExtAuthz(authz)));
+    }
+    if any::holds::<ExtProcPerRoute>(packed) {
+        let proc = ext_proc::per_route(context, at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::ExtProc(proc)));
     }
     if any::holds::<jwt_wire::PerRouteConfig>(packed) {
         let jwt = jwt::per_route(at, unpack(at, packed)?)?;

@@ -36,8 +36,24 @@ pub(super) fn grpc(
     };
     nothing_left(&place, &target)?;
     let list = at.field("initial_metadata");
-    let mut metadata = Vec::with_capacity(message.initial_metadata.len());
-    for (index, one) in take(&mut message.initial_metadata).into_iter().enumerate() {
+    let metadata = metadata(&list, take(&mut message.initial_metadata))?;
+    let timeout = duration(&at.field("timeout"), message.timeout.take())?;
+    nothing_left(at, &message)?;
+    Ok(GrpcService {
+        cluster: context.cluster(&cluster),
+        authority,
+        metadata,
+        timeout,
+    })
+}
+
+/// Metadata that calls carry.
+pub(super) fn metadata(
+    list: &At<'_>,
+    headers: Vec<core::HeaderValue>,
+) -> Result<Vec<(HeaderName, HeaderValue)>, Refused> {
+    let mut metadata = Vec::with_capacity(headers.len());
+    for (index, one) in headers.into_iter().enumerate() {
         let at = list.item(index);
         let name = HeaderName::try_from(&one.key).map_err(|_| {
             at.field("key")
@@ -49,14 +65,7 @@ pub(super) fn grpc(
         };
         metadata.push((name, value(&at.field("value"), bytes)?));
     }
-    let timeout = duration(&at.field("timeout"), message.timeout.take())?;
-    nothing_left(at, &message)?;
-    Ok(GrpcService {
-        cluster: context.cluster(&cluster),
-        authority,
-        metadata,
-        timeout,
-    })
+    Ok(metadata)
 }
 
 /// A header's value; format operators are refused.
