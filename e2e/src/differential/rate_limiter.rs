@@ -128,7 +128,7 @@ fn reply(message: &RateLimitRequest, values: &[&str]) -> RateLimitResponse {
         ..HeaderMessage::default()
     };
     let mut reply = RateLimitResponse {
-        overall_code: code(values.iter().any(|it| over(it))) as i32,
+        overall_code: code(values.iter().any(&over)) as i32,
         ..RateLimitResponse::default()
     };
     if values.contains(&"unknown") {

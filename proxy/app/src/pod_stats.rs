@@ -118,7 +118,7 @@ mod tests {
             "ANNOTATIONS": { "sidecar.istio.io/statsInclusionPrefixes": "tcp., cluster.outbound" },
         });
         let metadata = NodeMetadata::from_json(metadata).expect("metadata");
-        let config = super::config(&metadata, false);
+        let config = config(&metadata, false);
         for name in [
             "server.uptime",
             "cluster.xds-grpc.upstream_cx_total",

@@ -165,7 +165,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(
                 &GRPC_TIMEOUT,
-                http::HeaderValue::from_str(text).expect("valid"),
+                HeaderValue::from_str(text).expect("valid"),
             );
             assert_eq!(grpc_timeout(&headers), wanted, "{text}");
         }

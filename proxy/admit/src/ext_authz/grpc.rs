@@ -275,7 +275,7 @@ impl Reader {
         let name = HeaderName::try_from(&header.key);
         let value = match header.raw_value.is_empty() {
             true => HeaderValue::try_from(header.value),
-            false => HeaderValue::from_bytes(&header.raw_value).map_err(Into::into),
+            false => HeaderValue::from_bytes(&header.raw_value),
         };
         let (Ok(name), Ok(value)) = (name, value) else {
             self.invalid |= self.strict;

@@ -226,7 +226,7 @@ impl<'t> Token<'t> {
     /// The payload in base64url.
     pub(super) fn payload_text(&self, pad: bool) -> String {
         let mut text = self.payload_text.to_owned();
-        while pad && text.len() % 4 != 0 {
+        while pad && !text.len().is_multiple_of(4) {
             text.push('=');
         }
         text

@@ -384,7 +384,7 @@ impl WayBack<'_> {
             _ => None,
         });
         let all: Vec<_> = steps.collect();
-        (!all.is_empty()).then(|| async { select_all(all).await.0 })
+        (!all.is_empty()).then_some(async { select_all(all).await.0 })
     }
 
     /// Does what filters left to be done with the answer, made here or not: the last filter's part first.

@@ -245,7 +245,7 @@ fn literals(
             }
             let value = match header.raw_value.is_empty() {
                 true => HeaderValue::try_from(header.value),
-                false => HeaderValue::from_bytes(&header.raw_value).map_err(Into::into),
+                false => HeaderValue::from_bytes(&header.raw_value),
             };
             let value = value.map_err(|_| place.refuse("no header value"))?;
             Ok((name, value))

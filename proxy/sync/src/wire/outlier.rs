@@ -37,7 +37,7 @@ pub(super) fn read(
     let on_local = percent("enforcing_consecutive_local_origin_failure", on_local, 100)?;
     let split_local = take(&mut message.split_external_local_origin_errors);
     let ([success_rate, local_success_rate], [failure_percentage, local_failure_percentage]) =
-        rate_detectors(&percent, &mut message)?;
+        rate_detectors(percent, &mut message)?;
     let degraded = message.detect_degraded_hosts.take();
     must_be_unset(&at.field("detect_degraded_hosts"), degraded)?;
     let time = |field: &str, value, default| {

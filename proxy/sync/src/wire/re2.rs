@@ -117,7 +117,7 @@ impl Reader<'_> {
             Some('P' | '<') => Ok(()),
             _ => {
                 // Flags, up to what ends them.
-                while let Some(flag) = self.rest.next() {
+                for flag in self.rest.by_ref() {
                     self.out.push(flag);
                     match flag {
                         'i' | 'm' | 's' | 'U' | '-' => {}

@@ -286,7 +286,7 @@ impl Processing {
     pub(crate) fn interruption(&self) -> Option<impl Future<Output = LocalReply> + use<>> {
         let shared = Rc::clone(&self.half.shared);
         self.piped
-            .then(|| async move { shared.interrupted().await })
+            .then_some(async move { shared.interrupted().await })
     }
 
     /// Processes the answer, or a reply in its place.
