@@ -104,6 +104,7 @@ fn said_words(headers: Option<&Headers>) -> Vec<String> {
 }
 
 /// Answers one message. `false` when the stream is over.
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn react(told: &Told, words: &[String], stream: &mut SendStream<Bytes>) -> Result<bool> {
     let has = |word: &str| words.iter().any(|it| it == word);
     // Where something goes wrong: `hang` with the request's head, `body-hang` with its body, and so on.

@@ -18,7 +18,9 @@ pub(crate) fn pick(
     let first = table::pick(table, hash, attempt)?;
     let active = |one: &Arc<Endpoint>| one.active.load(Ordering::Relaxed);
     let all = table.endpoints.iter().map(|one| u64::from(active(one)));
-    let slots = (all.sum::<u64>() + 1).saturating_mul(u64::from(factor)).div_ceil(100);
+    let slots = (all.sum::<u64>() + 1)
+        .saturating_mul(u64::from(factor))
+        .div_ceil(100);
     let overload = |index: usize| {
         let endpoint = table.endpoints.get(index)?;
         let share = table.shares.get(index).copied().unwrap_or_default();

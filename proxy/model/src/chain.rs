@@ -203,8 +203,6 @@ fn is_local(connection: &Connection<'_>) -> bool {
 }
 
 fn names(rules: Rules<'_>) -> Result<Names, Overlap> {
-    let tail = |name: &Box<str>| name.strip_prefix('*').map(Box::<str>::from);
-    let is_tail = |name: &&Box<str>| name.starts_with('*');
     let mut by_name: BTreeMap<&Box<str>, Rules<'_>> = BTreeMap::new();
     let mut unnamed = Rules::new();
     for (place, rule) in rules {
@@ -218,8 +216,8 @@ fn names(rules: Rules<'_>) -> Result<Names, Overlap> {
     let mut made = Names::default();
     for (name, rules) in by_name {
         let below = transports(rules)?;
-        match tail(name).filter(|_| is_tail(&name)) {
-            Some(tail) => made.tails.exact.insert(tail, below),
+        match name.strip_prefix('*') {
+            Some(tail) => made.tails.exact.insert(tail.into(), below),
             None => made.exact.exact.insert(name.clone(), below),
         };
     }

@@ -104,7 +104,10 @@ pub struct FilterSetting {
 /// What a route says of the filters of the chain, by their names: weighted cluster, route, virtual host and table in
 /// one, merged when the configuration came.
 #[derive(Clone, Debug, Default)]
-pub struct Overrides(Option<Arc<[(Arc<str>, FilterSetting)]>>);
+pub struct Overrides(Option<Arc<[Named]>>);
+
+/// A filter's name and what is said of it.
+type Named = (Arc<str>, FilterSetting);
 
 impl HttpFilter {
     /// Whether the filter does something with a request on its way, in its place of the chain. The others are switches

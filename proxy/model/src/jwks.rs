@@ -92,7 +92,7 @@ struct Jwk {
 
 enum Key {
     Public(ParsedPublicKey),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 impl fmt::Debug for Jwk {
@@ -286,7 +286,7 @@ fn secret(fields: &Map<String, Value>) -> Option<Vec<(JwtAlgorithm, Key)>> {
     let key = |digest, algorithm| {
         (
             JwtAlgorithm::Hs(digest),
-            Key::Secret(hmac::Key::new(algorithm, &secret)),
+            Key::Secret(Box::new(hmac::Key::new(algorithm, &secret))),
         )
     };
     Some(vec![

@@ -122,6 +122,9 @@ struct LocalDescriptor {
     shadow: bool,
 }
 
+/// The values of a descriptor, and their bucket.
+type KnownBucket = (Vec<Box<str>>, Arc<TokenBucket>);
+
 /// A descriptor with an entry that any value satisfies: each set of values has a bucket, the newest are kept.
 #[derive(Debug)]
 struct Wildcard {
@@ -129,7 +132,7 @@ struct Wildcard {
     size: BucketSize,
     shadow: bool,
     most: usize,
-    known: Mutex<VecDeque<(Vec<Box<str>>, Arc<TokenBucket>)>>,
+    known: Mutex<VecDeque<KnownBucket>>,
 }
 
 /// What a limiter says of a request.

@@ -163,10 +163,7 @@ mod tests {
             ("1x", None),
         ] {
             let mut headers = HeaderMap::new();
-            headers.insert(
-                &GRPC_TIMEOUT,
-                HeaderValue::from_str(text).expect("valid"),
-            );
+            headers.insert(&GRPC_TIMEOUT, HeaderValue::from_str(text).expect("valid"));
             assert_eq!(grpc_timeout(&headers), wanted, "{text}");
         }
     }

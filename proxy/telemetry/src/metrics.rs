@@ -37,7 +37,9 @@ pub struct Metrics {
 
 /// Brings statistics up to date that are counted elsewhere.
 #[derive(Default)]
-struct Refresh(OnceLock<Box<dyn Fn(&Stats) + Send + Sync>>);
+struct Refresh(OnceLock<Refreshing>);
+
+type Refreshing = Box<dyn Fn(&Stats) + Send + Sync>;
 
 impl fmt::Debug for Refresh {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

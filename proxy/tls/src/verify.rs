@@ -149,7 +149,9 @@ impl SanClientVerifier {
                     let then = last_moment(leaf).unwrap_or(now);
                     chain.verify_client_cert(leaf, intermediates, then)?;
                 }
-                outcome => drop(outcome?),
+                outcome => {
+                    outcome?;
+                }
             }
         }
         match_key(leaf, &self.checks)?;

@@ -39,13 +39,16 @@ pub struct Worker {
     pub node: Node,
     pub(crate) peers: PeerCache,
     /// Finds clusters that requests name.
-    find_cluster: Box<dyn Fn(&str) -> Option<ClusterRef>>,
+    find_cluster: Box<FindCluster>,
     named: RefCell<HashMap<Box<str>, ClusterRef>>,
     nobody: ClusterRef,
     tables: RefCell<HashMap<u64, Rc<KnownTable>, Hasher>>,
     clusters: RefCell<HashMap<u64, Rc<KnownCluster>, Hasher>>,
     endpoints: RefCell<HashMap<u64, Arc<Peer>, Hasher>>,
 }
+
+/// Finds the slot of a cluster by its name.
+type FindCluster = dyn Fn(&str) -> Option<ClusterRef>;
 
 type Hasher = std::hash::BuildHasherDefault<IdHasher>;
 

@@ -49,11 +49,13 @@ enum Fate {
 /// Fields of messages by fate.
 type Found = BTreeMap<String, BTreeMap<String, Fate>>;
 
+type Reader = dyn Fn(&[u8]) -> Result<String, Refused>;
+
 /// A reader of a message, with the smallest one it takes.
 struct Probe {
     message: String,
     base: Json,
-    read: Box<dyn Fn(&[u8]) -> Result<String, Refused>>,
+    read: Box<Reader>,
 }
 
 fn context<R>(read: impl FnOnce(&Context<'_>) -> R) -> R {

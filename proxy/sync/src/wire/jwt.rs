@@ -155,10 +155,10 @@ fn places(at: &At<'_>, message: &mut wire::JwtProvider) -> Result<Vec<JwtPlace>,
     Ok(places)
 }
 
-fn claims(
-    at: &At<'_>,
-    messages: Vec<wire::JwtClaimToHeader>,
-) -> Result<Vec<(HeaderName, Vec<Box<str>>)>, Refused> {
+/// A header and the path of the claim that goes into it.
+type ClaimHeader = (HeaderName, Vec<Box<str>>);
+
+fn claims(at: &At<'_>, messages: Vec<wire::JwtClaimToHeader>) -> Result<Vec<ClaimHeader>, Refused> {
     let messages = messages.into_iter().enumerate();
     messages
         .map(|(index, message)| {

@@ -214,6 +214,7 @@ fn a_dns_cluster_keeps_its_hosts() {
     );
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 #[test]
 fn what_a_cluster_may_not_say_is_named() {
     let state = State::new();

@@ -222,6 +222,7 @@ mod tests {
         LogFilter::Cel(Arc::new(Expression::compile(text).expect(text)))
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table")]
     #[test]
     fn filters_choose_records() {
         let mut headers = HeaderMap::new();

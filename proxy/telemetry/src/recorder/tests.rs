@@ -184,6 +184,7 @@ fn tcp_reports_differences() {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 #[test]
 fn tags_are_changed_as_configured() {
     use lateen_proxy_model::cel::Expression;
