@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
-use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3 as settings;
 use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::processing_mode::{
     BodySendMode, HeaderSendMode,
@@ -76,14 +75,16 @@ pub fn change_head(
         let valid = name.starts_with(':') || HeaderName::try_from(&*name).is_ok();
         if !valid {
             rejected();
-            return Err(BadMutation("Invalid character in remove_headers mutation."));
+            return Err(BadMutation(
+                "header_mutation_remove_contains_invalid_character",
+            ));
         }
         if rules.allows(&name, true) {
             head.headers.remove(&*name);
         } else {
             rejected();
             if rules.disallow_is_error {
-                return Err(BadMutation("Invalid attempt to remove a header"));
+                return Err(BadMutation("header_mutation_remove_headers_failed"));
             }
         }
     }
@@ -101,12 +102,8 @@ fn set(
     length: bool,
     rejected: &mut dyn FnMut(),
 ) -> Result<(), BadMutation> {
-    let append = option.append.as_ref().map(|append| append.value);
-    let action = match append {
-        Some(true) => HeaderAppendAction::AppendIfExistsOrAdd,
-        Some(false) => HeaderAppendAction::OverwriteIfExistsOrAdd,
-        None => option.append_action(),
-    };
+    // Envoy reads the older flag alone, and not the action.
+    let append = option.append.as_ref().is_some_and(|append| append.value);
     let Some(header) = option.header else {
         return Ok(());
     };
@@ -118,7 +115,9 @@ fn set(
     let plain = HeaderName::try_from(name.strip_prefix(':').unwrap_or(&name));
     let (Ok(_), Ok(value)) = (&plain, HeaderValue::from_bytes(&bytes)) else {
         rejected();
-        return Err(BadMutation("Invalid character in set_headers mutation."));
+        return Err(BadMutation(
+            "header_mutation_set_contains_invalid_character",
+        ));
     };
     if name == "content-length" && !length {
         return Ok(());
@@ -126,7 +125,7 @@ fn set(
     if !rules.allows(&name, false) || !is_possible(&name, &value) {
         rejected();
         return match rules.disallow_is_error {
-            true => Err(BadMutation("Invalid attempt to modify a header")),
+            true => Err(BadMutation("header_mutation_set_headers_failed")),
             false => Ok(()),
         };
     }
@@ -136,9 +135,7 @@ fn set(
         &*name
     };
     if let Some((_, own)) = head.pseudo.iter_mut().find(|(known, _)| *known == pseudo) {
-        if action != HeaderAppendAction::AddIfAbsent
-            && let Ok(text) = value.to_str()
-        {
+        if let Ok(text) = value.to_str() {
             text.clone_into(own);
         }
         return Ok(());
@@ -146,21 +143,9 @@ fn set(
     let Ok(name) = HeaderName::try_from(&name) else {
         return Ok(());
     };
-    match action {
-        HeaderAppendAction::AppendIfExistsOrAdd => {
-            head.headers.append(name, value);
-        }
-        HeaderAppendAction::OverwriteIfExistsOrAdd => {
-            head.headers.insert(name, value);
-        }
-        HeaderAppendAction::AddIfAbsent => {
-            head.headers.entry(name).or_insert(value);
-        }
-        HeaderAppendAction::OverwriteIfExists => {
-            if head.headers.contains_key(&name) {
-                head.headers.insert(name, value);
-            }
-        }
+    match append {
+        true => drop(head.headers.append(name, value)),
+        false => drop(head.headers.insert(name, value)),
     }
     Ok(())
 }
@@ -265,14 +250,15 @@ pub fn set_metadata(names: &[Box<str>], fields: wkt::Struct) -> Vec<(String, Map
 mod tests {
     use super::*;
 
-    fn option(key: &str, value: &str, action: HeaderAppendAction) -> core::HeaderValueOption {
+    #[allow(deprecated, reason = "the field that is read")]
+    fn option(key: &str, value: &str, append: bool) -> core::HeaderValueOption {
         core::HeaderValueOption {
             header: Some(core::HeaderValue {
                 key: key.into(),
                 raw_value: value.into(),
                 ..core::HeaderValue::default()
             }),
-            append_action: action as i32,
+            append: Some(wkt::BoolValue { value: append }),
             ..core::HeaderValueOption::default()
         }
     }
@@ -306,23 +292,22 @@ mod tests {
 
     #[test]
     fn heads_are_changed_within_the_rules() {
-        use HeaderAppendAction::{AddIfAbsent, AppendIfExistsOrAdd, OverwriteIfExistsOrAdd};
         let plain = MutationRules::default();
         let set = vec![
-            option(":path", "/b", OverwriteIfExistsOrAdd),
-            option("host", "b", OverwriteIfExistsOrAdd),
-            option("x-A", "2", AppendIfExistsOrAdd),
-            option("x-a", "3", AddIfAbsent),
-            option("x-envoy-b", "3", AddIfAbsent),
-            option("content-length", "3", OverwriteIfExistsOrAdd),
+            option(":path", "/b", false),
+            option("host", "b", false),
+            option("x-A", "2", true),
+            option("x-b", "3", false),
+            option("x-envoy-b", "3", false),
+            option("content-length", "3", false),
         ];
         let (done, all, rejected) = changed(&plain, set.clone(), &[]);
         assert_eq!(
             (done, &*all, rejected),
-            (Ok(()), ":path=/b :authority=a x-a=1 x-a=2", 2)
+            (Ok(()), ":path=/b :authority=a x-a=1 x-a=2 x-b=3", 2)
         );
         let (_, all, rejected) = changed(&MutationRules::ALL, set.clone(), &["X-A", ":path"]);
-        assert_eq!(all, ":path=/b :authority=b x-a=2 x-envoy-b=3");
+        assert_eq!(all, ":path=/b :authority=b x-a=2 x-b=3 x-envoy-b=3");
         assert_eq!(rejected, 1);
         let strict = MutationRules {
             disallow_is_error: true,
@@ -330,7 +315,7 @@ mod tests {
         };
         assert!(changed(&strict, set, &[]).0.is_err());
         assert!(
-            changed(&plain, vec![option("a b", "1", AddIfAbsent)], &[])
+            changed(&plain, vec![option("a b", "1", false)], &[])
                 .0
                 .is_err()
         );

@@ -163,6 +163,10 @@ impl ExtProc {
             "override_message_timeout_received",
             "override_message_timeout_ignored",
             "immediate_responses_sent",
+            // Of filters on the way to an upstream, services over HTTP and full duplex: none of which there is.
+            "clear_route_cache_upstream_ignored",
+            "http_not_ok_resp_received",
+            "server_half_closed",
         ]
         .map(|name| format!("ext_proc.{prefix}{name}"))
         .to_vec()

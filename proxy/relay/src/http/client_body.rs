@@ -48,6 +48,8 @@ struct Read {
     trailers: Option<HeaderMap>,
     /// The end was reached.
     whole: bool,
+    /// It is not what was declared.
+    replaced: bool,
 }
 
 /// How far [`ClientBody::read_ahead`] came.
@@ -146,6 +148,7 @@ impl ClientBody {
     pub fn replace(&mut self, data: Bytes) {
         let read = self.read.get_or_insert_default();
         read.bytes = data.len();
+        read.replaced = true;
         read.data.clear();
         if !data.is_empty() {
             read.data.push_back(data);
@@ -185,7 +188,7 @@ impl Body for ClientBody {
     fn size_hint(&self) -> SizeHint {
         match &self.read {
             None => self.rest.size_hint(),
-            Some(read) if read.whole => {
+            Some(read) if read.whole && !read.replaced => {
                 SizeHint::with_exact(read.data.iter().map(|data| data.len() as u64).sum())
             }
             Some(_) => SizeHint::default(),

@@ -64,6 +64,8 @@ pub struct Exchange {
     pub(crate) status: Cell<u16>,
     pub(crate) grpc_status: Option<u32>,
     pub(crate) progress: Option<Rc<Progress>>,
+    /// Body bytes that arrived, where a filter changes the body.
+    arrived: Option<Rc<Cell<u64>>>,
     pub(crate) sent: u64,
     pub(crate) sent_messages: Option<MessageCounter>,
     pub(crate) response_begun: Option<Instant>,
@@ -174,6 +176,7 @@ impl Exchange {
             status: Cell::new(0),
             grpc_status: None,
             progress: None,
+            arrived: None,
             sent: 0,
             sent_messages: count.then(MessageCounter::default),
             response_begun: None,
@@ -221,6 +224,9 @@ impl Exchange {
 
     /// Bytes of the request's body so far.
     pub(crate) fn received(&self) -> u64 {
+        if let Some(arrived) = &self.arrived {
+            return arrived.get();
+        }
         let progress = self.progress.as_deref();
         progress.map_or(0, |progress| progress.received.get())
     }
@@ -254,6 +260,22 @@ impl Exchange {
     /// Notes that a filter has read the whole body, of so many bytes.
     pub fn read_whole(&mut self, bytes: usize) {
         self.progress = Some(Progress::whole(bytes as u64));
+    }
+
+    /// Whether the answer's trailers end here.
+    pub fn drops_trailers(&self) -> bool {
+        self.drop_trailers
+    }
+
+    /// Changes the method, which logs show.
+    pub fn set_method(&mut self, parts: &mut Parts, method: Method) {
+        self.method = method.clone();
+        parts.method = method;
+    }
+
+    /// Counts of the body what arrives; a filter makes another of it.
+    pub fn count_arrived(&mut self) -> Rc<Cell<u64>> {
+        Rc::clone(self.arrived.get_or_insert_default())
     }
 
     /// Leaves values for later filters, matchers and logs.
@@ -456,7 +478,7 @@ impl Exchange {
                 start: self.start,
                 duration,
                 flags: self.flags,
-                bytes_received: progress.map_or(0, |progress| progress.received.get()),
+                bytes_received: self.received(),
                 bytes_sent: self.sent,
                 details: self.details.as_deref(),
                 upstream_failure: self.transport.as_deref(),

@@ -326,6 +326,12 @@ fn base_of(name: &str) -> Json {
         "envoy.extensions.filters.http.health_check.v3.HealthCheck" => {
             json!({ "pass_through_mode": false })
         }
+        "envoy.extensions.filters.http.admission_control.v3.AdmissionControl" => {
+            json!({ "success_criteria": {} })
+        }
+        "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor" => {
+            json!({ "grpc_service": { "envoy_grpc": { "cluster_name": "a" } } })
+        }
         "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" => json!({
             "stat_prefix": "x", "token_bucket": { "max_tokens": 1, "fill_interval": "1s" } }),
         _ => json!({}),

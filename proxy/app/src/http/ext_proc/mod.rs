@@ -9,10 +9,11 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use envoy_types::pb::envoy::service::ext_proc::v3::CommonResponse;
 use envoy_types::pb::envoy::service::ext_proc::v3::common_response::ResponseStatus;
+use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body::Body;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use lateen_proxy_admit::{BadMutation, ProcessedHead, changed_body, fits_length, told_metadata};
 use lateen_proxy_model::{
     BodyMode, Call, ExtProc, ExtProcOverride, FilterOverride, RequestFacts, ResetReason,
@@ -24,11 +25,14 @@ use lateen_proxy_relay::http::{
 };
 use lateen_proxy_telemetry::Flags;
 
-use self::pipe::{Pipe, pipe};
+use self::pipe::{Ahead, Pipe, Whole, pipe};
 use self::session::{CLEAR_DISABLED, CLEAR_IGNORED, Half, Shared, start};
 
 /// Bytes of a body that are kept in one piece. Envoy's default buffer limit.
 const LIMIT: usize = 1024 * 1024;
+
+/// How often it is looked whether a body has arrived; its connection gets its turn in between.
+const LOOKS: usize = 4;
 
 /// The answer's way, when the request has passed.
 pub(crate) struct Processing {
@@ -79,6 +83,10 @@ where
         piped: false,
     };
     let outcome = way.walk(request).await;
+    if outcome.is_err() {
+        // What arrived in the meantime need not be cut off.
+        way.arrived().await;
+    }
     let (clear_route, piped) = (way.clear_route, way.piped);
     for (namespace, values) in shared.take_noted() {
         exchange.note(&namespace, values);
@@ -106,7 +114,7 @@ impl RequestWay<'_> {
         let shared = Rc::clone(&half.shared);
         let modes = shared.modes.get();
         let empty = self.body.is_end_stream();
-        let drops = modes.drops_request_length() && !shared.filter.keep_length;
+        let drops = shared.drops_length(modes.drops_request_length());
         if modes.request_headers {
             let shown = self.pseudo();
             let head = ProcessedHead {
@@ -114,11 +122,11 @@ impl RequestWay<'_> {
                 headers: &mut self.parts.headers,
             };
             let said = half.headers(&head, empty).await?;
-            if drops && !shared.is_done() {
+            if drops {
                 self.parts.headers.remove(header::CONTENT_LENGTH);
             }
             if let Some(said) = said.and_then(|said| said.response)
-                && self.headers_said(&shared, said, drops)?
+                && self.headers_said(&shared, said, drops).await?
             {
                 return Ok(());
             }
@@ -141,7 +149,7 @@ impl RequestWay<'_> {
     }
 
     /// Whether the service is done with the request.
-    fn headers_said(
+    async fn headers_said(
         &mut self,
         shared: &Rc<Shared>,
         mut said: CommonResponse,
@@ -164,6 +172,8 @@ impl RequestWay<'_> {
         }
         let own = changed_body(said.body_mutation).map_err(|bad| shared.refused(bad))?;
         if let Some(own) = own {
+            self.arrived().await;
+            self.exchange.count_arrived();
             self.parts.headers.remove(header::CONTENT_LENGTH);
             self.body.replace_all(own.into());
         }
@@ -199,7 +209,7 @@ impl RequestWay<'_> {
                 ":path" => set_path(self.parts, value)?,
                 ":method" => {
                     if let Ok(method) = value.parse() {
-                        self.parts.method = method;
+                        self.exchange.set_method(self.parts, method);
                     }
                 }
                 _ => {
@@ -216,10 +226,21 @@ impl RequestWay<'_> {
         let modes = shared.modes.get();
         let how = Pipe {
             pieces: modes.request_body == BodyMode::Streamed,
-            trailers: modes.request_trailers,
-            late_end: self.parts.version < Version::HTTP_2,
+            trailers: modes.request_trailers && self.has_trailers(),
         };
         match modes.request_body {
+            BodyMode::Streamed if self.arrived().await && !shared.filter.observability => {
+                // It goes no further before it was seen.
+                let (data, trailers) = (self.body.read(), self.body.read_trailers().is_some());
+                let said = half.body(data.clone(), !trailers).await?;
+                let said = said.and_then(|said| said.response).unwrap_or_default();
+                let own = changed_body(said.body_mutation).map_err(|bad| shared.refused(bad))?;
+                self.body.replace(own.map_or(data, Bytes::from));
+                match self.body.read_trailers() {
+                    Some(trailers) if how.trailers => half.trailers(trailers).await,
+                    _ => Ok(()),
+                }
+            }
             BodyMode::None | BodyMode::Streamed => {
                 if how.pieces || how.trailers {
                     self.pipe(half, how);
@@ -241,8 +262,11 @@ impl RequestWay<'_> {
                 let data = self.body.read();
                 if whole {
                     self.exchange.read_whole(data.len());
+                    self.exchange.count_arrived().set(data.len() as u64);
                 }
                 let trailers = self.body.read_trailers().is_some();
+                // Its length may change from here on.
+                self.body.replace(data.clone());
                 let said = half.body(data, whole && !trailers).await?;
                 if let Some(said) = said.and_then(|said| said.response) {
                     self.change(
@@ -270,10 +294,40 @@ impl RequestWay<'_> {
         }
     }
 
+    /// Whether the whole body has arrived by now.
+    async fn arrived(&mut self) -> bool {
+        for _ in 0..LOOKS {
+            if let Some(read) = self.body.read_ahead(LIMIT).now_or_never() {
+                let whole = matches!(read, Ok(ReadAhead::Whole));
+                if whole {
+                    let bytes = self.body.read().len();
+                    self.exchange.read_whole(bytes);
+                    self.exchange.count_arrived().set(bytes as u64);
+                }
+                return whole;
+            }
+            tokio::task::yield_now().await;
+        }
+        false
+    }
+
+    /// Whether trailers of the request are read at all.
+    fn has_trailers(&self) -> bool {
+        let http1 = &self.exchange.connection().chain.manager.http1;
+        self.parts.version >= Version::HTTP_2 || http1.enable_trailers
+    }
+
     fn pipe(&mut self, half: Half, how: Pipe) {
         self.piped = true;
-        self.body
-            .through(|body| pipe(half, body, Bytes::new(), how));
+        let arrived = self.exchange.count_arrived();
+        self.body.through(|body| {
+            let counted = body.map_frame(move |frame| {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                arrived.set(arrived.get().saturating_add(bytes));
+                frame
+            });
+            pipe(half, counted, Bytes::new(), how)
+        });
     }
 }
 
@@ -305,7 +359,10 @@ impl Processing {
         let told = told_metadata(shared.forwarded(), exchange.metadata());
         shared.context.replace(told);
         let done = match outcome {
-            Ok(response) => self.answer(response).await,
+            Ok(response) => {
+                let trailers = !exchange.drops_trailers();
+                self.answer(response, trailers).await
+            }
             Err(reply) if exchange.is_grpc() && !reply.plain => Err(reply),
             Err(reply) => self.reply(reply).await,
         };
@@ -318,12 +375,12 @@ impl Processing {
     async fn answer<U>(
         mut self,
         response: Response<AnswerBody<U>>,
+        trailers: bool,
     ) -> Result<Response<AnswerBody<U>>, LocalReply>
     where
         U: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
     {
         let (mut parts, body) = response.into_parts();
-        let late_end = parts.version < Version::HTTP_2;
         let empty = body.is_end_stream();
         let replaced = self
             .head(&mut parts.status, &mut parts.headers, empty)
@@ -332,14 +389,13 @@ impl Processing {
             parts.headers.remove(header::CONTENT_LENGTH);
             return Ok(Response::from_parts(
                 parts,
-                AnswerBody::Own(full(data, None)),
+                AnswerBody::Own(Box::pin(Whole::new(data, None))),
             ));
         }
         let modes = self.half.shared.modes.get();
         let how = Pipe {
             pieces: modes.response_body == BodyMode::Streamed,
-            trailers: modes.response_trailers,
-            late_end,
+            trailers: modes.response_trailers && trailers,
         };
         if empty
             || self.half.shared.is_done()
@@ -348,9 +404,11 @@ impl Processing {
             return Ok(Response::from_parts(parts, body));
         }
         let body = match modes.response_body {
-            BodyMode::None | BodyMode::Streamed => {
+            BodyMode::None => pipe(self.half, body.into_own(), Bytes::new(), how),
+            BodyMode::Streamed if self.half.shared.filter.observability => {
                 pipe(self.half, body.into_own(), Bytes::new(), how)
             }
+            BodyMode::Streamed => self.streamed(body.into_own(), how).await?,
             BodyMode::Buffered | BodyMode::BufferedPartial => {
                 self.buffered(&mut parts, body.into_own(), how).await?
             }
@@ -367,7 +425,7 @@ impl Processing {
     ) -> Result<Option<Bytes>, LocalReply> {
         let shared = Rc::clone(&self.half.shared);
         let modes = shared.modes.get();
-        let drops = modes.drops_response_length() && !shared.filter.keep_length;
+        let drops = shared.drops_length(modes.drops_response_length());
         if !modes.response_headers {
             if drops {
                 headers.remove(header::CONTENT_LENGTH);
@@ -379,7 +437,7 @@ impl Processing {
             headers,
         };
         let said = self.half.headers(&head, empty).await?;
-        if drops && !shared.is_done() {
+        if drops {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let Some(said) = said.and_then(|said| said.response) else {
@@ -445,7 +503,45 @@ impl Processing {
         if let Some(trailers) = trailers.as_mut().filter(|_| how.trailers) {
             self.half.trailers(trailers).await?;
         }
-        Ok(full(data, trailers))
+        Ok(Box::pin(Whole::new(data, trailers)))
+    }
+
+    /// A body that has arrived by now is seen before the head goes on.
+    async fn streamed(mut self, mut body: OwnBody, how: Pipe) -> Result<OwnBody, LocalReply> {
+        let mut data = BytesMut::new();
+        let mut trailers = None;
+        let mut looks = 0;
+        let whole = loop {
+            if data.len() > LIMIT || looks == LOOKS {
+                break false;
+            }
+            let Some(frame) = body.frame().now_or_never() else {
+                looks += 1;
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let Some(frame) = frame else {
+                break true;
+            };
+            match frame.map_err(cut_short)?.into_data() {
+                Ok(part) => data.extend_from_slice(part.chunk()),
+                Err(other) => trailers = other.into_trailers().ok(),
+            }
+        };
+        let data = data.freeze();
+        if !whole {
+            let rest = Ahead { data, rest: body };
+            return Ok(pipe(self.half, rest, Bytes::new(), how));
+        }
+        let shared = Rc::clone(&self.half.shared);
+        let said = self.half.body(data.clone(), trailers.is_none()).await?;
+        let said = said.and_then(|said| said.response).unwrap_or_default();
+        let own = changed_body(said.body_mutation).map_err(|bad| shared.refused(bad))?;
+        if let Some(trailers) = trailers.as_mut().filter(|_| how.trailers) {
+            self.half.trailers(trailers).await?;
+        }
+        let data = own.map_or(data, Bytes::from);
+        Ok(Box::pin(Whole::new(data, trailers)))
     }
 
     fn body_said(
@@ -521,16 +617,4 @@ fn cut_short(reason: ResetReason) -> LocalReply {
         Flags::UPSTREAM_RESET,
         details,
     )
-}
-
-fn full(data: Bytes, trailers: Option<HeaderMap>) -> OwnBody {
-    let none = Empty::<Bytes>::new().map_err(|never| match never {});
-    match (data.is_empty(), trailers) {
-        (true, None) => Box::pin(none),
-        (_, trailers) => {
-            let trailers = trailers.map(Ok);
-            let body = http_body_util::Full::new(data).map_err(|never| match never {});
-            Box::pin(body.with_trailers(async move { trailers }))
-        }
-    }
 }

@@ -26,12 +26,11 @@ pub(super) struct Pipe {
     pub(super) pieces: bool,
     /// Trailers are.
     pub(super) trailers: bool,
-    /// The end comes by itself, after the last piece, as HTTP/1 has it.
-    pub(super) late_end: bool,
 }
 
 enum Piece {
-    Frame(Frame<Bytes>),
+    /// A frame; `true` is the last.
+    Frame(Frame<Bytes>, bool),
     End,
 }
 
@@ -61,7 +60,12 @@ where
     B: Body<Data = Bytes>,
 {
     let mut source = pin!(source);
-    if !first.is_empty() && sender.send(Piece::Frame(Frame::data(first))).await.is_err() {
+    if !first.is_empty()
+        && sender
+            .send(Piece::Frame(Frame::data(first), false))
+            .await
+            .is_err()
+    {
         return;
     }
     let mut told_end = false;
@@ -73,12 +77,12 @@ where
         };
         let (frame, last) = match frame.into_data() {
             Ok(data) => {
-                told_end = source.is_end_stream() && !how.late_end;
+                told_end = source.is_end_stream();
                 (
                     half.piece(data, told_end, how.pieces)
                         .await
                         .map(Frame::data),
-                    false,
+                    told_end,
                 )
             }
             Err(other) => {
@@ -91,7 +95,7 @@ where
             }
         };
         let sent = match frame {
-            Ok(frame) => sender.send(Piece::Frame(frame)).await.is_ok(),
+            Ok(frame) => sender.send(Piece::Frame(frame, last)).await.is_ok(),
             Err(reply) => return half.shared.interrupt(reply),
         };
         if !sent {
@@ -104,7 +108,7 @@ where
     if how.pieces && !told_end {
         match half.piece(Bytes::new(), true, true).await {
             Ok(data) if data.is_empty() => {}
-            Ok(data) => drop(sender.send(Piece::Frame(Frame::data(data))).await),
+            Ok(data) => drop(sender.send(Piece::Frame(Frame::data(data), true)).await),
             Err(reply) => return half.shared.interrupt(reply),
         }
     }
@@ -211,10 +215,13 @@ impl Body for Piped {
                 return Poll::Ready(None);
             }
             match std::task::ready!(this.pieces.poll_recv(cx)) {
-                // What was taken away altogether is no piece.
-                Some(Piece::Frame(frame))
-                    if frame.data_ref().is_some_and(|it| !it.has_remaining()) => {}
-                Some(Piece::Frame(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Some(Piece::Frame(frame, last)) => {
+                    this.ended = last;
+                    // What was taken away altogether is no piece.
+                    if frame.data_ref().is_none_or(|data| data.has_remaining()) {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
                 Some(Piece::End) => this.ended = true,
                 None => {
                     this.ended = true;
@@ -226,5 +233,64 @@ impl Body for Piped {
 
     fn is_end_stream(&self) -> bool {
         self.ended
+    }
+}
+
+/// A body that is here, of a length that nobody was told.
+pub(super) struct Whole {
+    data: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+impl Whole {
+    pub(super) fn new(data: Bytes, trailers: Option<HeaderMap>) -> Self {
+        Self {
+            data: (!data.is_empty()).then_some(data),
+            trailers,
+        }
+    }
+}
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = ResetReason;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResetReason>>> {
+        let data = self.data.take().map(Frame::data);
+        let frame = data.or_else(|| self.trailers.take().map(Frame::trailers));
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none() && self.trailers.is_none()
+    }
+}
+
+/// A body of which something was read.
+pub(super) struct Ahead {
+    pub(super) data: Bytes,
+    pub(super) rest: OwnBody,
+}
+
+impl Body for Ahead {
+    type Data = Bytes;
+    type Error = ResetReason;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResetReason>>> {
+        if !self.data.is_empty() {
+            let data = std::mem::take(&mut self.data);
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        self.rest.as_mut().poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_empty() && self.rest.is_end_stream()
     }
 }

@@ -18,7 +18,7 @@ use lateen_proxy_admit::{
 };
 use lateen_proxy_model::{
     Call, CallFailure, CallStream, ExtProc, ExtProcRoute, GrpcFailure, GrpcSettings, MutationRules,
-    ProcessingModes, Received, grpc_frame, grpc_head, grpc_outcome, take_grpc_message,
+    ProcessingModes, Received, ResetReason, grpc_frame, grpc_head, grpc_outcome, take_grpc_message,
 };
 use lateen_proxy_relay::http::{FilterCounters, LocalReply};
 use lateen_proxy_telemetry::Flags;
@@ -125,6 +125,11 @@ impl Shared {
 
     pub(super) fn is_done(&self) -> bool {
         self.done.get()
+    }
+
+    /// Whether a length that is not sure is taken away.
+    pub(super) fn drops_length(&self, unsure: bool) -> bool {
+        unsure && !self.filter.keep_length && !self.filter.observability
     }
 
     /// Namespaces that the service is told.
@@ -261,7 +266,7 @@ async fn converse<C: Call>(
     };
     let mut stream = match calls.open(&shared.service().cluster, shared.head()) {
         Ok(stream) => stream,
-        Err(failure) => return inboxes.failed(&shared, failure.into()),
+        Err(failure) => return inboxes.failed(&shared, unreached(failure)),
     };
     shared.counters.count(STARTED);
     stream.send(first);
@@ -345,13 +350,16 @@ impl Inboxes {
                         shared.counters.count(CLOSED);
                         self.both(|| Event::Closed);
                     }
-                    Some(Err(failure)) => self.failed(shared, failure),
+                    Some(Err(mut failure)) => {
+                        failure.message += "{via_upstream}";
+                        self.failed(shared, failure);
+                    }
                     None => self.failed(shared, unknown("no gRPC status")),
                 }
                 false
             }
             Err(failure) => {
-                self.failed(shared, failure.into());
+                self.failed(shared, unreached(failure));
                 false
             }
         }
@@ -398,6 +406,24 @@ impl Inboxes {
     }
 }
 
+/// A call that got no status, in Envoy's words for it.
+fn unreached(failure: CallFailure) -> GrpcFailure {
+    let mut made = GrpcFailure::from(failure);
+    match failure {
+        CallFailure::NoEndpoint | CallFailure::Reset(ResetReason::NoPool) => {
+            made.message = "no healthy upstream{no_healthy_upstream}".to_owned();
+        }
+        CallFailure::Reset(reason) => {
+            made.message = format!(
+                "upstream connect error or disconnect/reset before headers. reset reason: {reason}\
+                 {{upstream_reset_before_response_started{{{reason}}}}}"
+            );
+        }
+        _ => {}
+    }
+    made
+}
+
 fn unknown(message: &str) -> GrpcFailure {
     GrpcFailure {
         code: 2,
@@ -438,7 +464,8 @@ impl Half {
         let message = ProcessingRequest {
             metadata_context: shared.context.borrow().clone(),
             observability_mode: shared.filter.observability,
-            protocol_config: first.then(|| protocol_config(shared.modes.get())),
+            protocol_config: (first && !shared.filter.observability)
+                .then(|| protocol_config(shared.modes.get())),
             request: Some(told),
             ..ProcessingRequest::default()
         };
@@ -514,7 +541,7 @@ impl Half {
 
 impl Shared {
     fn spurious(&self) -> Result<Option<Said>, LocalReply> {
-        let details = "ext_proc_error_spurious_message".to_owned();
+        let details = "spurious_message".to_owned();
         self.fail(self.filter.status_on_error, details)
     }
 
@@ -530,7 +557,12 @@ impl Shared {
                 self.counters.count(RECEIVED);
                 Err(self.immediate(answer))
             }
-            Some(Said::ImmediateResponse(_) | Said::StreamedImmediateResponse(_)) | None => {
+            Some(Said::ImmediateResponse(_)) => {
+                self.counters.count(SPURIOUS);
+                let details = "unhandled_immediate_response_due_to_config_disabled_it".to_owned();
+                self.fail(self.filter.status_on_error, details)
+            }
+            Some(Said::StreamedImmediateResponse(_)) | None => {
                 self.counters.count(SPURIOUS);
                 self.spurious()
             }
