@@ -122,6 +122,11 @@ impl ClientBody {
         self.read.as_mut()?.trailers.as_mut()
     }
 
+    /// Its length is no longer the declared one.
+    pub fn forget_length(&mut self) {
+        self.read.get_or_insert_default();
+    }
+
     /// Puts `data` in the place of all of it.
     pub fn replace_all(&mut self, data: Bytes) {
         self.rest = Source::Gone;
@@ -167,9 +172,11 @@ impl Body for ClientBody {
         let this = self.get_mut();
         if let Some(read) = &mut this.read {
             if let Some(data) = read.data.pop_front() {
+                read.replaced = false;
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             if read.whole {
+                read.replaced = false;
                 let trailers = read.trailers.take();
                 return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
             }
@@ -180,7 +187,8 @@ impl Body for ClientBody {
     fn is_end_stream(&self) -> bool {
         match &self.read {
             Some(read) if !read.data.is_empty() || read.trailers.is_some() => false,
-            Some(read) if read.whole => true,
+            // What was replaced by nothing is still a body.
+            Some(read) if read.whole => !read.replaced,
             _ => self.rest.is_end_stream(),
         }
     }

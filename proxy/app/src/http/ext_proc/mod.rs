@@ -133,6 +133,9 @@ impl RequestWay<'_> {
         } else if drops {
             self.parts.headers.remove(header::CONTENT_LENGTH);
         }
+        if drops && !empty {
+            self.body.forget_length();
+        }
         if empty || shared.is_done() {
             return Ok(());
         }
@@ -227,9 +230,10 @@ impl RequestWay<'_> {
         let how = Pipe {
             pieces: modes.request_body == BodyMode::Streamed,
             trailers: modes.request_trailers && self.has_trailers(),
+            late_end: shared.filter.observability && self.parts.version < Version::HTTP_2,
         };
         match modes.request_body {
-            BodyMode::Streamed if self.arrived().await && !shared.filter.observability => {
+            BodyMode::Streamed if !shared.filter.observability && self.arrived().await => {
                 // It goes no further before it was seen.
                 let (data, trailers) = (self.body.read(), self.body.read_trailers().is_some());
                 let said = half.body(data.clone(), !trailers).await?;
@@ -382,6 +386,9 @@ impl Processing {
     {
         let (mut parts, body) = response.into_parts();
         let empty = body.is_end_stream();
+        let observed = self.half.shared.filter.observability;
+        let modes = self.half.shared.modes.get();
+        let drops = self.half.shared.drops_length(modes.drops_response_length());
         let replaced = self
             .head(&mut parts.status, &mut parts.headers, empty)
             .await?;
@@ -396,11 +403,19 @@ impl Processing {
         let how = Pipe {
             pieces: modes.response_body == BodyMode::Streamed,
             trailers: modes.response_trailers && trailers,
+            late_end: observed && parts.version < Version::HTTP_2,
         };
         if empty
             || self.half.shared.is_done()
             || (modes.response_body == BodyMode::None && !how.trailers)
         {
+            let body = match drops && !empty {
+                true => AnswerBody::Own(Box::pin(Ahead {
+                    data: Bytes::new(),
+                    rest: body.into_own(),
+                })),
+                false => body,
+            };
             return Ok(Response::from_parts(parts, body));
         }
         let body = match modes.response_body {

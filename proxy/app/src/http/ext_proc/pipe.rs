@@ -26,6 +26,8 @@ pub(super) struct Pipe {
     pub(super) pieces: bool,
     /// Trailers are.
     pub(super) trailers: bool,
+    /// The end is told by itself, as HTTP/1 has it where nothing is held back.
+    pub(super) late_end: bool,
 }
 
 enum Piece {
@@ -78,8 +80,9 @@ where
         let (frame, last) = match frame.into_data() {
             Ok(data) => {
                 told_end = source.is_end_stream();
+                let late = told_end && how.late_end;
                 (
-                    half.piece(data, told_end, how.pieces)
+                    half.piece(data, told_end && !late, how.pieces)
                         .await
                         .map(Frame::data),
                     told_end,
@@ -94,6 +97,10 @@ where
                 (asked.map(|()| Frame::trailers(trailers)), true)
             }
         };
+        if last && how.late_end {
+            // An observer has nothing to say to it.
+            let _ = half.piece(Bytes::new(), true, how.pieces).await;
+        }
         let sent = match frame {
             Ok(frame) => sender.send(Piece::Frame(frame, last)).await.is_ok(),
             Err(reply) => return half.shared.interrupt(reply),
@@ -240,6 +247,8 @@ impl Body for Piped {
 pub(super) struct Whole {
     data: Option<Bytes>,
     trailers: Option<HeaderMap>,
+    /// Somebody has asked: nothing at all is still a body.
+    begun: bool,
 }
 
 impl Whole {
@@ -247,6 +256,7 @@ impl Whole {
         Self {
             data: (!data.is_empty()).then_some(data),
             trailers,
+            begun: false,
         }
     }
 }
@@ -259,13 +269,14 @@ impl Body for Whole {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResetReason>>> {
+        self.begun = true;
         let data = self.data.take().map(Frame::data);
         let frame = data.or_else(|| self.trailers.take().map(Frame::trailers));
         Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.data.is_none() && self.trailers.is_none()
+        self.begun && self.data.is_none() && self.trailers.is_none()
     }
 }
 
