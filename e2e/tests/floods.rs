@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lateen_e2e::hostile::{BIG, RawUpstream, Running};
+use lateen_e2e::hostile::{RawUpstream, Running};
 use lateen_e2e::workspace;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 

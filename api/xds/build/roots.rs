@@ -90,6 +90,9 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
     // Access logs.
     "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+    "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+    "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig",
+    "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog",
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
     "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",

@@ -56,6 +56,9 @@ pub(super) struct Case {
     /// How many requests the upstream must have seen before the case is over.
     #[serde(default)]
     pub(super) seen: usize,
+    /// Statistics that are compared after the case: an expression for names, encoded as in a query.
+    #[serde(default)]
+    pub(super) stats: Option<String>,
     /// Whether a last request finds out if the connection is still usable.
     #[serde(default = "yes")]
     pub(super) probe: bool,

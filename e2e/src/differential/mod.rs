@@ -4,6 +4,7 @@
 mod case;
 mod client;
 mod http2;
+mod log_service;
 mod observation;
 mod process;
 mod processor;
@@ -14,6 +15,7 @@ mod upstream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -155,7 +157,47 @@ fn one(
         Ok(seen) => seen,
         Err(error) => vec![error.to_string()],
     };
+    if let Some(filter) = &case.stats {
+        observation.upstream.extend(stats(proxy, filter)?);
+    }
     Ok((own_port, observation))
+}
+
+/// Statistics whose names match, once they do not change any more; ports have their names.
+fn stats(proxy: &Proxy, filter: &str) -> Result<Vec<String>> {
+    let admin = proxy.ports.iter().find(|(_, name)| *name == "admin admin");
+    let (admin, _) = admin.context("no admin")?;
+    let ask = || -> Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", *admin))?;
+        let head = format!(
+            "GET /stats?filter={filter} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        body.context("no answer")
+    };
+    let mut last = ask()?;
+    for _ in 0..30 {
+        thread::sleep(Duration::from_millis(200));
+        let now = ask()?;
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    // Sizes of chunks have no colon.
+    let lines = last.lines().filter(|line| line.contains(": "));
+    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+    for (port, name) in &proxy.ports {
+        let port = format!("_{port}.");
+        for line in &mut lines {
+            *line = line.replace(&port, &format!("_<{name}>."));
+        }
+    }
+    lines.sort();
+    Ok(lines)
 }
 
 /// Connects from a port that no case had before: lines of the log are told apart by it.

@@ -43,6 +43,9 @@ impl Script {
         if name.starts_with("proc") {
             return super::processor::serve(self.clone());
         }
+        if name.starts_with("als") {
+            return super::log_service::serve(self.clone());
+        }
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let port = listener.local_addr()?.port();
         let (script, name) = (self.clone(), name.to_owned());
@@ -128,6 +131,13 @@ impl Script {
                     self.note_alone(line);
                 }
                 { stream }.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")?;
+                continue;
+            }
+            if name.starts_with("logs") {
+                for line in super::log_service::exported_lines(&request.body) {
+                    self.note_alone(format!("{} {line}", request.path));
+                }
+                { stream }.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
                 continue;
             }
             let answer = if request.path == PROBE {

@@ -118,7 +118,7 @@ mod tests {
             "ANNOTATIONS": { "sidecar.istio.io/statsInclusionPrefixes": "tcp., cluster.outbound" },
         });
         let metadata = NodeMetadata::from_json(metadata).expect("metadata");
-        let config = config(&metadata, false);
+        let kept = config(&metadata, false);
         for name in [
             "server.uptime",
             "cluster.xds-grpc.upstream_cx_total",
@@ -129,18 +129,18 @@ mod tests {
             "cluster.b.upstream_cx_total",
             "cluster.b.upstream_rq_total",
         ] {
-            assert!(keeps(&config, name), "{name}");
+            assert!(keeps(&kept, name), "{name}");
         }
         for name in [
             "http.inbound.downstream_rq_active",
             "listener.0.0.0.0_80.downstream_cx_active",
         ] {
-            assert!(!keeps(&config, name), "{name}");
+            assert!(!keeps(&kept, name), "{name}");
         }
         assert!(keeps(
-            &super::config(&metadata, true),
+            &config(&metadata, true),
             "listener.0.0.0.0_80.downstream_cx_active"
         ));
-        assert!(!config.default_tags);
+        assert!(!kept.default_tags);
     }
 }

@@ -243,6 +243,12 @@ impl Stats {
         Some(if config.default_tags { "envoy_" } else { "" })
     }
 
+    /// Whether a statistic of this name is kept.
+    pub fn keeps(&self, scope: Scope<'_>, name: &str) -> bool {
+        let full = format!("{}.{}.{name}", scope.group, scope.value);
+        self.prefix_if_kept(&full).is_some()
+    }
+
     /// Forgets the statistics of objects that are gone: of those of this group, whose names `stays` denies.
     pub fn forget(&self, group: &str, tag: &str, stays: impl Fn(&str) -> bool) {
         let prefix = format!("{group}.");

@@ -44,13 +44,12 @@ pub(crate) struct ClusterCounters {
     scope: Box<str>,
     total: Option<Counter>,
     completed: Option<Counter>,
-    classes: [Option<Counter>; 5],
     retries: Option<Counter>,
     timeouts: Option<Counter>,
     overflow: Option<Counter>,
     none_healthy: Option<Counter>,
     time: Option<Distribution>,
-    /// By status; there are 500 of them at most.
+    /// By status and by its class, which come into being when they are first counted; there are 600 of them at most.
     codes: RefCell<HashMap<u16, Option<Counter>>>,
 }
 
@@ -195,7 +194,6 @@ impl ClusterCounters {
             scope: name.into(),
             total: counter("upstream_rq_total"),
             completed: counter("upstream_rq_completed"),
-            classes: classes(stats, scope, "upstream_rq_"),
             retries: counter("upstream_rq_retry"),
             timeouts: counter("upstream_rq_timeout"),
             overflow: counter("upstream_rq_pending_overflow"),
@@ -211,10 +209,11 @@ impl ClusterCounters {
             &made.overflow,
             &made.none_healthy,
         ];
-        let wanted = counters
-            .into_iter()
-            .chain(&made.classes)
-            .any(Option::is_some);
+        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+        let wanted = counters.into_iter().any(Option::is_some)
+            || classes
+                .iter()
+                .any(|class| stats.keeps(scope, &format!("upstream_rq_{class}")));
         (wanted || made.time.is_some()).then_some(made)
     }
 
@@ -242,8 +241,13 @@ impl ClusterCounters {
         if let Some(times) = self.time.as_ref().filter(|_| ended.attempts > 0) {
             times.observe(ended.time);
         }
-        class(&self.classes, ended.status);
         let mut codes = self.codes.borrow_mut();
+        let class = ended.status / 100;
+        let counter = codes.entry(class).or_insert_with(|| {
+            let class = u8::try_from(class).unwrap_or_default();
+            stats.class(scope(&self.scope), "upstream_rq_", class)
+        });
+        inc(counter);
         let code = codes
             .entry(ended.status)
             .or_insert_with(|| stats.code(scope(&self.scope), "upstream_rq_", ended.status));

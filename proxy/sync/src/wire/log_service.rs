@@ -278,8 +278,10 @@ fn extras(at: &At<'_>, tags: Vec<WireTag>, state: Vec<String>) -> Result<EntryEx
         let at = at.field("filter_state_objects_to_log");
         return Err(at.refuse(format!("more than {MAX_NAMES}")));
     }
+    let mut tags = tracing::tags(&at.field("custom_tags"), tags)?;
+    tags.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(EntryExtras {
-        tags: tracing::tags(&at.field("custom_tags"), tags)?,
+        tags,
         filter_state: state.into_iter().map(Into::into).collect(),
     })
 }

@@ -172,14 +172,20 @@ fn common(log: &GrpcLog, subject: &Subject<'_>) -> data::AccessLogCommon {
             .map(address),
         tls_properties: tls(subject),
         start_time: Some(timestamp(exchange.start)),
-        time_to_last_rx_byte: http.and_then(|it| it.request_duration).map(duration),
+        // A request without a body ended when it came.
+        time_to_last_rx_byte: http
+            .and_then(|it| match it.request_duration {
+                None if exchange.bytes_received == 0 => Some(Duration::ZERO),
+                time => time,
+            })
+            .map(duration),
         time_to_first_upstream_rx_byte: http.and_then(|it| it.response_duration).map(duration),
         time_to_last_downstream_tx_byte: (ended && http.is_some())
             .then(|| duration(exchange.duration)),
         upstream_remote_address: exchange.upstream_host.map(address),
         upstream_local_address: exchange.upstream_local.map(address),
         upstream_cluster: text(exchange.cluster_alt_name.or(exchange.cluster)),
-        response_flags: Some(flags(exchange.flags)),
+        response_flags: (!exchange.flags.is_empty()).then(|| flags(exchange.flags)),
         metadata: exchange
             .metadata
             .filter(|metadata| !metadata.is_empty())
@@ -200,7 +206,10 @@ fn common(log: &GrpcLog, subject: &Subject<'_>) -> data::AccessLogCommon {
             .map(|(name, value)| (name.to_owned(), value))
             .collect(),
         duration: ended.then(|| duration(exchange.duration)),
-        upstream_request_attempt_count: http.map_or(0, |http| http.attempts),
+        upstream_request_attempt_count: match http {
+            Some(http) => http.attempts,
+            None => u32::from(exchange.cluster.is_some()),
+        },
         connection_termination_details: text(exchange.termination_details),
         stream_id: http
             .and_then(|http| {
