@@ -8,6 +8,8 @@ use lateen_api::yaml;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::tls::client::ClientTls;
+
 /// One file of `e2e/differential/cases`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +34,9 @@ pub(super) struct Case {
     /// HTTP version that the client speaks: 1 or 2.
     #[serde(default = "one")]
     pub(super) http: u8,
+    /// TLS that the client begins with.
+    #[serde(default)]
+    pub(super) tls: Option<ClientTls>,
     /// The only step, in short: `GET /path`.
     #[serde(default)]
     request: Option<String>,

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,12 +9,13 @@ use anyhow::{Context, Result};
 use super::PROBE;
 use super::case::{Case, Step};
 use super::observation::{Observation, Reply};
+use super::tls::client::ClientStream;
 
 /// Longest wait for any one answer.
 const LIMIT: Duration = Duration::from_secs(8);
 
 /// Runs the steps of a case on one connection.
-pub(super) fn run(case: &Case, stream: TcpStream, seen: &mut Observation) -> Result<()> {
+pub(super) fn run(case: &Case, stream: ClientStream, seen: &mut Observation) -> Result<()> {
     let mut connection = Connection {
         stream,
         buffer: Vec::new(),
@@ -34,7 +34,7 @@ pub(super) fn run(case: &Case, stream: TcpStream, seen: &mut Observation) -> Res
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: ClientStream,
     buffer: Vec<u8>,
     ended: Option<&'static str>,
 }
@@ -71,7 +71,7 @@ impl Connection {
             seen.bytes.push_str(&String::from_utf8_lossy(&got));
         }
         if step.close {
-            let _ = self.stream.shutdown(Shutdown::Write);
+            let _ = self.stream.finish();
             let rest = self.rest()?;
             seen.bytes.push_str(&String::from_utf8_lossy(&rest));
         }
@@ -201,7 +201,7 @@ impl Connection {
             return Ok(false);
         }
         let began = Instant::now();
-        self.stream.set_read_timeout(Some(LIMIT))?;
+        self.stream.set_read_timeout(LIMIT)?;
         let mut part = [0; 65536];
         match self.stream.read(&mut part) {
             Ok(0) => self.ended = Some("closed"),

@@ -1,36 +1,60 @@
 //! The client of a case that speaks HTTP/2.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use h2::client::{self, SendRequest};
+use h2::client::SendRequest;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::PROBE;
 use super::case::{Case, Step};
 use super::observation::{Observation, Reply};
+use super::tls::certificates::Certificates;
+use super::tls::client;
 
 const LIMIT: Duration = Duration::from_secs(8);
 
 /// Runs the steps of a case as streams of one connection, one after the other.
-pub(super) fn run(case: &Case, stream: std::net::TcpStream, seen: &mut Observation) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(connection(case, stream, seen))
-}
-
-async fn connection(
+pub(super) fn run(
     case: &Case,
+    certificates: &Certificates,
     stream: std::net::TcpStream,
     seen: &mut Observation,
 ) -> Result<()> {
-    stream.set_nonblocking(true)?;
-    let stream = TcpStream::from_std(stream)?;
-    let (mut sender, connection) = client::handshake(stream).await?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        stream.set_nonblocking(true)?;
+        let stream = TcpStream::from_std(stream)?;
+        let Some(tls) = &case.tls else {
+            return connection(case, stream, seen).await;
+        };
+        let connector = TlsConnector::from(Arc::new(tls.config(certificates)?));
+        match timeout(LIMIT, connector.connect(tls.name()?, stream)).await? {
+            Ok(stream) => {
+                client::describe(stream.get_ref().1, certificates, seen);
+                connection(case, stream, seen).await
+            }
+            Err(error) => {
+                client::refused(&error, seen);
+                Ok(())
+            }
+        }
+    })
+}
+
+async fn connection<S>(case: &Case, stream: S, seen: &mut Observation) -> Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = h2::client::handshake(stream).await?;
     let driver = tokio::spawn(connection);
     for step in case.steps() {
         let reply = match timeout(LIMIT, exchange(&mut sender, &step)).await {

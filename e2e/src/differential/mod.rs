@@ -10,6 +10,7 @@ mod process;
 mod processor;
 mod rate_limiter;
 mod spans;
+mod tls;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ use socket2::{Domain, Socket, Type};
 use case::{Case, Difference};
 use observation::Observation;
 use process::{Binaries, Engine, Proxy};
+use tls::certificates::Certificates;
+use tls::client::ClientStream;
 
 /// Path of the request that finds out if a connection is still usable.
 const PROBE: &str = "/.probe";
@@ -48,7 +52,7 @@ pub struct Report {
 type Named<'a> = (String, &'a Case, &'a str);
 
 /// Parts of an observation by name.
-type Parts = [(&'static str, String); 8];
+type Parts = [(&'static str, String); 10];
 
 /// Runs the cases below `folder` whose name holds `only`.
 ///
@@ -71,12 +75,13 @@ pub fn run(folder: &Path, envoy: &Path, lateen: &Path, only: &str) -> Result<Rep
             }
         }
     }
+    let certificates = Arc::new(Certificates::make()?);
     let mut report = Report::default();
     let mut needed = BTreeSet::new();
     for (config, cases) in &by_config {
         let template = folder.join("configs").join(format!("{config}.yaml"));
-        let pairs =
-            compare(&binaries, &template, cases).with_context(|| format!("config {config}"))?;
+        let pairs = compare(&binaries, &template, cases, &certificates)
+            .with_context(|| format!("config {config}"))?;
         for ((name, ..), (wanted, got)) in cases.iter().zip(pairs) {
             judge(name, &wanted, &got, &allowed, &mut needed, &mut report);
         }
@@ -96,13 +101,15 @@ fn compare(
     binaries: &Binaries,
     template: &Path,
     cases: &[Named<'_>],
+    certificates: &Arc<Certificates>,
 ) -> Result<Vec<(Parts, Parts)>> {
     let text = fs::read_to_string(template).with_context(|| template.display().to_string())?;
     let folder = tempfile::tempdir()?;
     let side = |engine| -> Result<Vec<Parts>> {
         let text = text.replace("@DIR@", &folder.path().display().to_string());
+        let text = certificates.fill(&text);
         // Somebody else may take a port between its choice and its use.
-        let start = || Proxy::start(engine, binaries, &text, folder.path());
+        let start = || Proxy::start(engine, binaries, &text, (folder.path(), certificates));
         let proxy = start().or_else(|_| start()).or_else(|_| start())?;
         observe(proxy, cases).with_context(|| format!("{engine:?}"))
     };
@@ -150,8 +157,18 @@ fn one(
     proxy.script.begin(&case.upstream);
     let (stream, own_port) = connect(port, used)?;
     match case.http {
-        2 => http2::run(case, stream, &mut observation)?,
-        _ => client::run(case, stream, &mut observation)?,
+        2 => http2::run(case, &proxy.certificates, stream, &mut observation)?,
+        _ => {
+            let stream = match &case.tls {
+                None => Some(ClientStream::Plain(stream)),
+                Some(own) => {
+                    tls::client::connect(own, &proxy.certificates, stream, &mut observation)?
+                }
+            };
+            if let Some(stream) = stream {
+                client::run(case, stream, &mut observation)?;
+            }
+        }
     }
     observation.upstream = match proxy.script.seen(case.seen, Duration::from_secs(15)) {
         Ok(seen) => seen,

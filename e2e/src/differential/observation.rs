@@ -10,6 +10,10 @@ pub(super) struct Observation {
     pub(super) bytes: String,
     /// Whether the connection was kept or closed.
     pub(super) end: String,
+    /// What a TLS handshake agreed on.
+    pub(super) tls: String,
+    /// What ended a handshake that failed.
+    pub(super) alert: String,
     /// The requests that the upstreams saw.
     pub(super) upstream: Vec<String>,
     /// Lines of the access log.
@@ -60,7 +64,7 @@ impl Reply {
 
 impl Observation {
     /// The parts by name, without what differs in every run. `ports` are those of this proxy's run, with their names.
-    pub(super) fn parts(&self, ports: &BTreeMap<u16, String>) -> [(&'static str, String); 8] {
+    pub(super) fn parts(&self, ports: &BTreeMap<u16, String>) -> [(&'static str, String); 10] {
         let all = |part: fn(&Reply) -> String| {
             let texts: Vec<_> = self.replies.iter().map(part).collect();
             named(&texts.join("\n"), ports)
@@ -75,6 +79,8 @@ impl Observation {
             ("trailers", all(|reply| headers(&reply.trailers))),
             ("bytes", named(&self.bytes, ports)),
             ("end", self.end.clone()),
+            ("tls", self.tls.clone()),
+            ("alert", self.alert.clone()),
             (
                 "upstream",
                 named(&rounded(&stable(&traces(&self.upstream.join("\n")))), ports),

@@ -5,12 +5,14 @@ use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::tls::certificates::Certificates;
 use super::upstream::Script;
 use crate::eventually;
 
@@ -36,6 +38,7 @@ pub(super) struct Proxy {
     child: Child,
     folder: PathBuf,
     pub(super) script: Script,
+    pub(super) certificates: Arc<Certificates>,
     /// Ports of the listeners by name.
     pub(super) listeners: BTreeMap<String, u16>,
     /// What each port is.
@@ -50,7 +53,7 @@ impl Proxy {
         engine: Engine,
         binaries: &Binaries,
         template: &str,
-        folder: &Path,
+        (folder, certificates): (&Path, &Arc<Certificates>),
     ) -> Result<Self> {
         let folder = folder.join(format!("{engine:?}"));
         fs::create_dir_all(&folder)?;
@@ -61,7 +64,7 @@ impl Proxy {
             .replace("@LOG@", &log_path(&folder).display().to_string());
         let text = filled(&text, |kind, name| {
             let port = match kind {
-                "UPSTREAM" => script.serve(name)?,
+                "UPSTREAM" => script.serve(name, certificates)?,
                 _ => free_port()?,
             };
             if kind == "LISTEN" {
@@ -81,6 +84,7 @@ impl Proxy {
             child,
             folder,
             script,
+            certificates: Arc::clone(certificates),
             listeners,
             ports,
             used: BTreeSet::new(),
@@ -204,6 +208,14 @@ fn log_path(folder: &Path) -> PathBuf {
     folder.join("access.log")
 }
 
+/// A port that no other place of this run was given.
 fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.insert(port) {
+            return Ok(port);
+        }
+    }
 }

@@ -11,7 +11,8 @@ use socket2::SockRef;
 
 use super::PROBE;
 use super::case::{Answer, Then};
-use super::spans;
+use super::tls::certificates::Certificates;
+use super::{spans, tls};
 
 /// No body of a case is larger.
 const MOST: u64 = 4 << 20;
@@ -36,13 +37,21 @@ struct Received {
 
 impl Script {
     /// Starts a server and gives its port.
-    pub(super) fn serve(&self, name: &str) -> Result<u16> {
+    pub(super) fn serve(&self, name: &str, certificates: &Arc<Certificates>) -> Result<u16> {
         if name.starts_with("rls") {
             return super::rate_limiter::serve(self.clone());
         }
         if name.starts_with("proc") {
             return super::processor::serve(self.clone());
         }
+        let plain = self.serve_plain(name)?;
+        if !name.starts_with("tls.") {
+            return Ok(plain);
+        }
+        tls::upstream::serve(name, self.clone(), Arc::clone(certificates), plain)
+    }
+
+    fn serve_plain(&self, name: &str) -> Result<u16> {
         if name.starts_with("als") {
             return super::log_service::serve(self.clone());
         }
@@ -106,7 +115,8 @@ impl Script {
         self.0.1.notify_all();
     }
 
-    fn note(&self, text: String) -> Option<Answer> {
+    /// Notes a request, and takes its answer.
+    pub(super) fn note(&self, text: String) -> Option<Answer> {
         let mut state = self.lock();
         state.seen.push(text);
         let answer = state.answers.pop_front();
@@ -118,10 +128,23 @@ impl Script {
     fn connection(&self, name: &str, stream: &TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let mut reader = BufReader::new(stream);
+        match name {
+            // Speaks plainly to whoever wants TLS.
+            "bare" => return { stream }.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+            "mute" => return io::copy(&mut reader, &mut io::sink()).map(drop),
+            _ => {}
+        }
         if name.starts_with("echo") {
             return self.echo(name, reader, stream);
         }
-        while let Some(request) = request(name, &mut reader, stream)? {
+        // What stands before the first request: how TLS began, or whom a PROXY header names.
+        let before = match name.split_once('.') {
+            Some(("tls", _)) => line(&mut reader)?.map(|said| format!("\n  {said}")),
+            Some(("proxied", _)) => Some(format!("\n  {}", proxied(&mut reader)?)),
+            _ => None,
+        };
+        while let Some(mut request) = request(name, &mut reader, stream)? {
+            request.text.push_str(before.as_deref().unwrap_or_default());
             if name == "discard" {
                 { stream }.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
                 continue;
@@ -260,6 +283,34 @@ fn request(
         head: line.starts_with("HEAD "),
         body,
     }))
+}
+
+/// A PROXY header of version 1 or 2 as text.
+fn proxied(from: &mut impl BufRead) -> io::Result<String> {
+    if from.fill_buf()?.first() == Some(&b'P') {
+        let text = line(from)?.unwrap_or_default();
+        let words: Vec<_> = text.split(' ').collect();
+        return Ok(match words.as_slice() {
+            [_, family, source, target, port, to] => {
+                format!("v1 {family} {source}:{port} {target}:{to}")
+            }
+            _ => text,
+        });
+    }
+    let mut head = [0; 16];
+    from.read_exact(&mut head)?;
+    let mut rest = vec![0; usize::from(u16::from_be_bytes([head[14], head[15]]))];
+    from.read_exact(&mut rest)?;
+    let text = match rest.first_chunk::<12>() {
+        Some(&[a, b, c, d, e, f, g, h, i, j, k, l]) if head[13] == 0x11 => format!(
+            "{a}.{b}.{c}.{d}:{} {e}.{f}.{g}.{h}:{} and {:?}",
+            u16::from_be_bytes([i, j]),
+            u16::from_be_bytes([k, l]),
+            rest.get(12..).unwrap_or_default(),
+        ),
+        _ => format!("{rest:?}"),
+    };
+    Ok(format!("v2 {:02x} {:02x} {text}", head[12], head[13]))
 }
 
 /// The first address of this machine that others could reach it by, or nothing.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use lateen_proxy_detect::{Detected, HttpVersion, detect};
 use lateen_proxy_listen::{Downstream, Drain, Held, original_destination};
 use lateen_proxy_model::{
-    ClientAddr, Connection, ConnectionLimit, DynamicMetadata, FilterChain, Listener, LocalAddr,
-    NO_ADDRESS, NetworkFilter, OriginalDst,
+    ClientAddr, Connection, ConnectionLimit, DynamicMetadata, FilterChain, Handshake, Listener,
+    LocalAddr, NO_ADDRESS, NetworkFilter, OriginalDst,
 };
 use lateen_proxy_relay::http::{ConnectionFacts, KnownProtocol};
 use lateen_proxy_tls::{PeerCertificate, Rewind, ServerStream, accept};
@@ -89,7 +89,8 @@ pub(crate) async fn serve(
     destination = OriginalDst(proxied);
     let Some(chain) = choose(&listener, &detected, destination, (client, direct)) else {
         worker.count(&listener, "no_filter_chain_match");
-        return tcp::log_unmatched(&worker, &listener, destination, (client, direct));
+        let sni = detected.server_name();
+        return tcp::log_unmatched(&worker, &listener, destination, (client, direct), sni);
     };
     let drain = worker.drain_of(&listener, &chain);
     let held = drain.hold();
@@ -117,9 +118,9 @@ pub(crate) async fn serve(
         Some(tls) => {
             let timeout = plain.worker.handshake_time(&plain.chain, &plain.listener);
             match accept(&tls, plain.stream, timeout).await {
-                Ok((stream, peer)) => {
+                Ok((stream, peer, agreed)) => {
                     let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-                    let facts = secured(plain.facts, peer, alpn.as_deref());
+                    let facts = secured(plain.facts, (peer, agreed), alpn.as_deref());
                     filter(Accepted {
                         worker: plain.worker,
                         listener: plain.listener,
@@ -133,7 +134,13 @@ pub(crate) async fn serve(
                 }
                 Err(error) => {
                     plain.worker.count(&plain.listener, "ssl.connection_error");
-                    tracing::debug!(%client, listener = %plain.listener.name, %error, "handshake failed")
+                    tracing::debug!(%client, listener = %plain.listener.name, %error, "handshake failed");
+                    tcp::log_failed_handshake(
+                        &plain.worker,
+                        &plain.listener,
+                        &plain.facts,
+                        &error.reason(),
+                    );
                 }
             }
         }
@@ -146,10 +153,12 @@ where
     S: AsyncRead + AsyncWrite + RawTcp + Unpin + Send + 'static,
 {
     let chain = Arc::clone(&accepted.chain);
+    let told = tcp::ConnectionLog::begin(&accepted);
     match &chain.filter {
         NetworkFilter::Http(manager) => {
             let manager = Arc::clone(manager);
             spawn_local(async move {
+                let _told = told;
                 if let Some(_passed) = admitted(&accepted).await {
                     http::serve(accepted, &manager).await;
                 }
@@ -158,12 +167,14 @@ where
         NetworkFilter::Tcp(proxy) => {
             let proxy = Arc::clone(proxy);
             spawn_local(async move {
+                let _told = told;
                 if let Some(passed) = admitted(&accepted).await {
                     tcp::serve(accepted, &proxy, &passed).await;
                 }
             })
         }
         NetworkFilter::Echo => spawn_local(async move {
+            let _told = told;
             if let Some(_passed) = admitted(&accepted).await {
                 network::echo(accepted.stream).await;
             }
@@ -171,6 +182,7 @@ where
         NetworkFilter::DirectResponse(response) => {
             let response = response.clone();
             spawn_local(async move {
+                let _told = told;
                 if let Some(_passed) = admitted(&accepted).await {
                     network::direct_response(accepted.stream, &response).await;
                 }
@@ -241,6 +253,7 @@ fn facts(
         proxied: (!detected.metadata.is_empty()).then(|| proxied(&detected.metadata)),
         peer: None,
         tls: false,
+        handshake: None,
         sni: detected.server_name().map(Arc::from),
         protocol: detected.http.map(|version| match version {
             HttpVersion::Http2 => KnownProtocol::Http2,
@@ -262,7 +275,7 @@ fn proxied(tlvs: &[(Arc<str>, Arc<str>, Bytes)]) -> Arc<DynamicMetadata> {
 /// What the handshake adds: who the client is, and the protocol where ALPN says it.
 fn secured(
     facts: ConnectionFacts,
-    peer: Option<PeerCertificate>,
+    (peer, agreed): (Option<PeerCertificate>, Handshake),
     alpn: Option<&[u8]>,
 ) -> ConnectionFacts {
     let protocol = match alpn {
@@ -275,6 +288,7 @@ fn secured(
     ConnectionFacts {
         peer,
         tls: true,
+        handshake: Some(Arc::new(agreed)),
         protocol,
         ..facts
     }

@@ -29,8 +29,6 @@ pub(crate) struct DataPathConfig {
     pub(crate) router: bool,
     /// Node id and workload, told to peers; `None` tells nothing.
     pub(crate) own: Option<(String, PeerFields)>,
-    /// This workload's SPIFFE URI.
-    pub(crate) own_uri: Option<Arc<str>>,
     /// Who this proxy is, for spans and logs.
     pub(crate) identity: Node,
     /// Connections of a replaced chain end within this time.
@@ -110,7 +108,6 @@ impl DataPath {
                 .map(|(id, fields)| own_frame(id, fields))
                 .unwrap_or_default()
                 .into(),
-            own_uri: config.own_uri,
             identity: config.identity,
             drain_time: config.drain_time,
             drain_over: config.drain_over,

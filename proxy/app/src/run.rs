@@ -131,7 +131,6 @@ fn pod_data_path(config: &ProxyConfig) -> DataPathConfig {
             config.node.id.to_string(),
             local_peer(&config.node.metadata),
         )),
-        own_uri: Some(config.settings.spiffe_id().into()),
         identity: identity(
             &config.node.id.to_string(),
             &config.node.cluster,
@@ -182,7 +181,6 @@ fn bootstrap_data_path(
         workers: config.workers,
         router: false,
         own: None,
-        own_uri: None,
         identity,
         drain_time: config.drain,
         drain_over: config.drain_over(),

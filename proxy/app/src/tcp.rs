@@ -123,12 +123,79 @@ pub(crate) fn log_refused<S>(accepted: &Accepted<S>, refusal: Refusal) {
         .for_each(|log| log.tcp(&record));
 }
 
+/// Tells the listener's access log of a connection when it is over; bytes and protocol are told by its filter's own log.
+pub(crate) struct ConnectionLog {
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    facts: ConnectionFacts,
+    begin: (SystemTime, Instant),
+}
+
+impl ConnectionLog {
+    /// Nothing for listeners that log nothing.
+    pub(crate) fn begin<S>(accepted: &Accepted<S>) -> Option<Self> {
+        (!accepted.listener.access_log.is_empty()).then(|| Self {
+            worker: Rc::clone(&accepted.worker),
+            listener: Arc::clone(&accepted.listener),
+            facts: accepted.facts.clone(),
+            begin: (SystemTime::now(), Instant::now()),
+        })
+    }
+}
+
+impl Drop for ConnectionLog {
+    fn drop(&mut self) {
+        let exchange = Exchange {
+            side: self.worker.side(&self.listener),
+            start: self.begin.0,
+            duration: self.begin.1.elapsed(),
+            ..of_connection(&self.facts)
+        };
+        log_all(&self.worker, &self.listener, exchange);
+    }
+}
+
+/// Logs a connection whose handshake failed.
+pub(crate) fn log_failed_handshake(
+    worker: &Worker,
+    listener: &Listener,
+    facts: &ConnectionFacts,
+    failure: &str,
+) {
+    let exchange = Exchange {
+        side: worker.side(listener),
+        start: SystemTime::now(),
+        downstream_failure: Some(failure).filter(|text| !text.is_empty()),
+        ..of_connection(facts)
+    };
+    log_all(worker, listener, exchange);
+}
+
+fn of_connection(facts: &ConnectionFacts) -> Exchange<'_> {
+    Exchange {
+        downstream_local: Some(facts.destination.0),
+        downstream_remote: Some(facts.client.0),
+        downstream_direct_remote: Some(facts.direct),
+        sni: facts.sni.as_deref(),
+        certificate: facts.peer_view(),
+        downstream_tls: facts.handshake.as_deref(),
+        ..Exchange::default()
+    }
+}
+
+fn log_all(worker: &Worker, listener: &Listener, exchange: Exchange<'_>) {
+    let record = TcpRecord { exchange };
+    let logs = worker.access_logs(&listener.access_log);
+    logs.iter().for_each(|log| log.tcp(&record));
+}
+
 /// Logs a connection that no chain takes; it is closed.
 pub(crate) fn log_unmatched(
     worker: &Worker,
     listener: &Listener,
     destination: OriginalDst,
     (client, direct): (SocketAddr, SocketAddr),
+    sni: Option<&str>,
 ) {
     let exchange = Exchange {
         side: worker.side(listener),
@@ -138,6 +205,7 @@ pub(crate) fn log_unmatched(
         downstream_local: Some(destination.0),
         downstream_remote: Some(client),
         downstream_direct_remote: Some(direct),
+        sni,
         ..Exchange::default()
     };
     let record = TcpRecord { exchange };
@@ -287,7 +355,7 @@ impl Session {
             ResetReason::Overflow => Flags::UPSTREAM_OVERFLOW,
             _ => Flags::UPSTREAM_CONNECT_FAILURE,
         };
-        if last {
+        if last && self.flags != Flags::UPSTREAM_OVERFLOW {
             self.flags.insert(Flags::RETRIES_EXHAUSTED);
         }
         self.failure = failure.transport;
@@ -419,6 +487,9 @@ impl Session {
             downstream_remote: Some(self.facts.client.0),
             downstream_direct_remote: Some(self.facts.direct),
             sni: self.facts.sni.as_deref(),
+            certificate: self.facts.peer_view(),
+            downstream_tls: self.facts.handshake.as_deref(),
+            upstream_tls: upstream.and_then(|connection| connection.handshake.as_deref()),
             peer: self.peer.as_ref(),
             peer_principal: principal.map(|identity| &identity.0),
             service: self.cluster.as_ref().map(|known| &known.service),

@@ -54,7 +54,6 @@ pub(crate) struct Blueprint {
     pub(crate) own: Option<lateen_proxy_relay::http::OwnMetadata>,
     /// The frame of TCP metadata exchange.
     pub(crate) own_frame: Arc<[u8]>,
-    pub(crate) own_uri: Option<Arc<str>>,
     /// Who this proxy is, for spans and logs.
     pub(crate) identity: Node,
     /// Connections of a replaced chain end within this time.
@@ -155,14 +154,13 @@ impl Worker {
         let recorder = blueprint.metrics.recorder();
         let balancer = Rc::new(Balancer::system(blueprint.origin));
         let pools: Rc<Pools<RequestBody>> = Rc::default();
-        let own_uri = blueprint.own_uri.clone();
         let state = Arc::clone(&blueprint.state);
         let find = move |name: &str| {
             let slot = state.clusters().known(name)?;
             let there = slot.load().is_some();
             there.then_some(slot)
         };
-        let mut http = HttpWorker::new(recorder, blueprint.own.clone(), own_uri).finding(find);
+        let mut http = HttpWorker::new(recorder, blueprint.own.clone()).finding(find);
         http.service_cluster = Arc::clone(&blueprint.service_cluster);
         http.overload.clone_from(&blueprint.overload);
         http.node = blueprint.identity.clone();

@@ -31,6 +31,9 @@ static ISTIO_HTTP1: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 static ISTIO_HTTP2: LazyLock<Vec<Vec<u8>>> =
     LazyLock::new(|| ["istio-h2", "istio", "h2"].map(protocol).to_vec());
 
+static HTTP1: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| vec![protocol("http/1.1")]);
+static HTTP2: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| vec![protocol("h2")]);
+
 fn protocol(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
 }
@@ -129,7 +132,10 @@ enum ConnectError {
 
 impl ConnectError {
     fn text(&self) -> Arc<str> {
-        let text = self.to_string();
+        let text = match self {
+            Self::Tls(error) => error.reason(),
+            Self::Tcp(_) => self.to_string(),
+        };
         match text.rsplit_once(" (os error ") {
             Some((plain, _)) => plain.into(),
             None => text.into(),
@@ -150,6 +156,7 @@ async fn establish(plan: &Plan) -> Result<(UpstreamStream, UpstreamConnection), 
         remote,
         peer: None,
         tls: false,
+        handshake: None,
         alpn: None,
         version: plan.version.unwrap_or(Version::HTTP_11),
     };
@@ -157,13 +164,16 @@ async fn establish(plan: &Plan) -> Result<(UpstreamStream, UpstreamConnection), 
         return Ok((UpstreamStream::Plain(stream), connection));
     };
     let alpn = plan.alpn.as_deref().or_else(|| alpn_override(plan));
+    let alpn = alpn.or_else(|| by_protocol(plan, tls));
     let address = remote.ip();
     let host = match &plan.endpoint.hostname {
         Some(name) if tls.host_sni => Some(&**name),
         _ => plan.host.as_deref(),
     };
-    let (stream, peer) = lateen_proxy_tls::connect(tls, alpn, host, address, stream).await?;
+    let (stream, peer, agreed) =
+        lateen_proxy_tls::connect(tls, alpn, host, address, stream).await?;
     connection.tls = true;
+    connection.handshake = Some(Arc::new(agreed));
     connection.peer = peer.and_then(|peer| peer.identity);
     connection.alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
     Ok((UpstreamStream::Tls(Box::new(stream)), connection))
@@ -211,6 +221,17 @@ fn alpn_override(plan: &Plan) -> Option<&'static [Vec<u8>]> {
     plan.version.map(|version| match version {
         Version::HTTP_2 => &ISTIO_HTTP2[..],
         _ => &ISTIO_HTTP1[..],
+    })
+}
+
+/// What is offered where the settings name nothing: the protocol that will be spoken.
+fn by_protocol(plan: &Plan, tls: &ClientTls) -> Option<&'static [Vec<u8>]> {
+    if !tls.alpn.is_empty() {
+        return None;
+    }
+    plan.version.map(|version| match version {
+        Version::HTTP_2 => &HTTP2[..],
+        _ => &HTTP1[..],
     })
 }
 

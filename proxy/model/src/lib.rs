@@ -20,6 +20,7 @@ mod facts;
 mod filter;
 mod filter_stats;
 mod global_rate_limit;
+mod handshake;
 mod head;
 mod health_check;
 mod health_filter;
@@ -82,6 +83,7 @@ pub use filter_stats::{CounterTable, FilterStats};
 pub use global_rate_limit::{
     ConnectionRateLimit, GlobalRateLimit, GlobalRateLimitRoute, GrpcService, RequestOrigin,
 };
+pub use handshake::{CertificateChain, CertificateDetails, Handshake};
 pub use head::{
     ClientSource, Comparison, EscapedSlashes, HeadOptions, LocalReplies, ReplyFilter, ReplyMapper,
     RouterOptions, StripPort,

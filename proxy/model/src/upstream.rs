@@ -11,6 +11,7 @@ use http::Version;
 
 use crate::cluster::{Cluster, ClusterRef};
 use crate::endpoint::Endpoint;
+use crate::handshake::Handshake;
 use crate::peer::PeerIdentity;
 use crate::subset::SubsetCriteria;
 
@@ -113,6 +114,8 @@ pub struct UpstreamConnection {
     pub peer: Option<PeerIdentity>,
     /// The connection is TLS.
     pub tls: bool,
+    /// What its handshake agreed on.
+    pub handshake: Option<Arc<Handshake>>,
     /// ALPN protocol the endpoint chose.
     pub alpn: Option<Vec<u8>>,
     /// Protocol spoken.

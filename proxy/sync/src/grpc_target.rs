@@ -132,7 +132,7 @@ async fn channel(
             let offered = [b"h2".to_vec()];
             let alpn = tls.alpn.is_empty().then_some(&offered[..]);
             let done = lateen_proxy_tls::connect(&tls, alpn, Some(&host), address.ip(), tcp).await;
-            let (stream, _) = done.map_err(io::Error::other)?;
+            let (stream, ..) = done.map_err(io::Error::other)?;
             Ok(TokioIo::new(Box::new(stream) as Box<dyn Pipe>))
         }
     });

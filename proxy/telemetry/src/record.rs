@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use lateen_proxy_model::{DynamicMetadata, MetricOverrides, PeerView};
+use lateen_proxy_model::{DynamicMetadata, Handshake, MetricOverrides, PeerView};
 
 use crate::{Flags, Peer, Service};
 
@@ -155,6 +155,12 @@ pub struct Exchange<'a> {
     pub certificate: Option<PeerView<'a>>,
     /// The downstream speaks TLS with this proxy.
     pub tls: bool,
+    /// The downstream's handshake.
+    pub downstream_tls: Option<&'a Handshake>,
+    /// The upstream's handshake.
+    pub upstream_tls: Option<&'a Handshake>,
+    /// Why the downstream's TLS failed.
+    pub downstream_failure: Option<&'a str>,
     /// True if the mesh connection (downstream for inbound, upstream for outbound) is mutual TLS.
     pub mtls: bool,
 }
@@ -241,6 +247,9 @@ impl Default for Exchange<'_> {
             metadata: None,
             trace: None,
             certificate: None,
+            downstream_tls: None,
+            upstream_tls: None,
+            downstream_failure: None,
             mtls: false,
         }
     }

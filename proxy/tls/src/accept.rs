@@ -1,30 +1,34 @@
 //! The server's side of a handshake.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use lateen_proxy_model::ServerTls;
+use lateen_proxy_model::{CompiledServer, Handshake, ServerTls};
 use rustls::pki_types::UnixTime;
+use rustls::server::ClientHello;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
+use crate::details::{ShownChain, handshake};
 use crate::{PeerCertificate, ReadAhead, TlsError, compile};
 
 /// A downstream connection after its handshake.
 pub type ServerStream<S> = TlsStream<ReadAhead<S>>;
 
-/// Terminates TLS on `stream` with the settings of a filter chain; also gives the client's verified certificate.
+/// Terminates TLS on `stream` with the settings of a filter chain; also gives the client's verified certificate, and what
+/// the handshake agreed on.
 ///
 /// A client whose protocols do not overlap with ours goes on without ALPN.
 pub async fn accept<S>(
     tls: &ServerTls,
     stream: S,
     timeout: Option<Duration>,
-) -> Result<(ServerStream<S>, Option<PeerCertificate>), TlsError>
+) -> Result<(ServerStream<S>, Option<PeerCertificate>, Handshake), TlsError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let compiled = compile::server(tls)?;
-    let handshake = async {
+    let shaken = async {
         let start =
             LazyConfigAcceptor::new(rustls::server::Acceptor::default(), ReadAhead::new(stream))
                 .await
@@ -40,18 +44,18 @@ where
         } else {
             &compiled.config_without_alpn
         };
-        start
-            .into_stream(config.clone())
-            .await
-            .map_err(TlsError::Handshake)
+        let own = shown(&compiled, start.client_hello());
+        let stream = start.into_stream(config.clone()).await;
+        Ok((stream.map_err(TlsError::Handshake)?, own))
     };
-    let stream = match timeout {
-        Some(limit) => tokio::time::timeout(limit, handshake)
+    let (stream, own) = match timeout {
+        Some(limit) => tokio::time::timeout(limit, shaken)
             .await
             .map_err(|_| TlsError::TimedOut)?,
-        None => handshake.await,
+        None => shaken.await,
     }?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let theirs = (!chain.is_empty()).then(|| ShownChain::new(chain));
     let peer = chain.split_first().and_then(|(leaf, rest)| {
         if let Some(strict) = &compiled.strict {
             // Who was only let in is nobody.
@@ -59,7 +63,17 @@ where
                 .verify_client_cert(leaf, rest, UnixTime::now())
                 .ok()?;
         }
-        PeerCertificate::parse(leaf)
+        PeerCertificate::of(theirs.as_ref()?)
     });
-    Ok((stream, peer))
+    let agreed = handshake(stream.get_ref().1, theirs, own);
+    Ok((stream, peer, agreed))
+}
+
+/// The certificate that a client is shown.
+fn shown(compiled: &CompiledServer, hello: ClientHello<'_>) -> Option<Arc<ShownChain>> {
+    if let [only] = &*compiled.identities {
+        return Some(ShownChain::new(&only.chain));
+    }
+    let key = compiled.config.cert_resolver.resolve(hello)?;
+    Some(ShownChain::new(&key.cert))
 }

@@ -55,7 +55,14 @@ impl Certificates {
         };
         let fitting = self.by_name.get(name).or_else(wildcard);
         match fitting {
-            Some(places) => self.best(places, schemes),
+            Some(places) => {
+                let best = self.best(places, schemes);
+                let usable = best.is_some_and(|key| key.key.choose_scheme(schemes).is_some());
+                match usable || !self.full_scan {
+                    true => best,
+                    false => self.best(&self.all, schemes),
+                }
+            }
             None if self.full_scan => self.best(&self.all, schemes),
             None => self.keys.first(),
         }

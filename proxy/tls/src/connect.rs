@@ -2,17 +2,19 @@
 
 use std::net::IpAddr;
 
-use lateen_proxy_model::ClientTls;
+use lateen_proxy_model::{ClientTls, Handshake};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+use crate::details::{ShownChain, handshake};
 use crate::{PeerCertificate, ReadAhead, TlsError, compile};
 
 /// An upstream connection after its handshake.
 pub type ClientStream<S> = TlsStream<ReadAhead<S>>;
 
-/// Starts TLS on `stream` towards the endpoint at `address`; also gives the server's verified certificate.
+/// Starts TLS on `stream` towards the endpoint at `address`; also gives the server's verified certificate, and what the
+/// handshake agreed on.
 ///
 /// `alpn` replaces the protocols of the settings (the `istio.alpn` filter); `host` is the request's host, sent as server
 /// name where the settings ask for `auto_sni`. The caller sets the time limit, which spans TCP connect and TLS together.
@@ -22,7 +24,7 @@ pub async fn connect<S>(
     host: Option<&str>,
     address: IpAddr,
     stream: S,
-) -> Result<(ClientStream<S>, Option<PeerCertificate>), TlsError>
+) -> Result<(ClientStream<S>, Option<PeerCertificate>, Handshake), TlsError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -32,13 +34,13 @@ where
         .connect(name, ReadAhead::new(stream))
         .await
         .map_err(TlsError::Handshake)?;
-    let leaf = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| chain.first());
-    let peer = leaf.and_then(PeerCertificate::parse);
-    Ok((stream, peer))
+    let state = stream.get_ref().1;
+    let theirs = state.peer_certificates().map(ShownChain::new);
+    let peer = theirs.as_ref().and_then(PeerCertificate::of);
+    let own = tls.identity.as_ref().and_then(|slot| slot.load_full());
+    let own = own.map(|identity| ShownChain::new(&identity.chain));
+    let agreed = handshake(state, theirs, own);
+    Ok((stream, peer, agreed))
 }
 
 fn server_name(
@@ -47,8 +49,8 @@ fn server_name(
     address: IpAddr,
 ) -> Result<ServerName<'static>, TlsError> {
     let name = match (&tls.sni, host) {
+        (_, Some(host)) if tls.auto_sni => host_without_port(host),
         (Some(name), _) => &**name,
-        (None, Some(host)) if tls.auto_sni => host_without_port(host),
         _ => return Ok(ServerName::IpAddress(address.into())),
     };
     ServerName::try_from(name)

@@ -1,12 +1,14 @@
 //! What a verified certificate says of the peer.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use lateen_proxy_model::{PeerIdentity, SanKind};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::details::{ShownChain, hashed};
+use crate::subject;
 
 /// The leaf certificate of a verified peer, taken apart once a connection.
 #[derive(Clone, Debug)]
@@ -21,31 +23,33 @@ pub struct PeerCertificate {
     pub dns: Arc<[Box<str>]>,
     /// SHA-256 of the DER, in lower-case hex.
     pub sha256: Arc<str>,
-    /// The certificate itself.
-    pub der: CertificateDer<'static>,
+    /// All that was shown.
+    pub shown: Arc<ShownChain>,
 }
 
 impl PeerCertificate {
     /// Takes a leaf certificate apart; `None` when it is no X.509.
     pub fn parse(leaf: &CertificateDer<'_>) -> Option<Self> {
+        Self::of(&ShownChain::new(std::slice::from_ref(leaf)))
+    }
+
+    /// Takes the leaf of a chain apart; `None` when it is no X.509.
+    pub(crate) fn of(shown: &Arc<ShownChain>) -> Option<Self> {
+        let leaf = shown.leaf();
         let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
         let names = Names::of(&certificate);
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
-        let mut sha256 = String::with_capacity(64);
-        for byte in digest.as_ref() {
-            let _ = write!(sha256, "{byte:02x}");
-        }
+        let sha256 = hashed(&aws_lc_rs::digest::SHA256, leaf);
         Some(Self {
             identity: names
                 .uris
                 .iter()
                 .find(|uri| uri.starts_with("spiffe://"))
                 .map(|uri| PeerIdentity(Arc::from(&**uri))),
-            subject: certificate.subject().to_string().into(),
+            subject: subject::text(certificate.subject()).into(),
             uris: names.uris.into(),
             dns: names.dns.into(),
             sha256: sha256.into(),
-            der: leaf.clone().into_owned(),
+            shown: Arc::clone(shown),
         })
     }
 }
@@ -88,6 +92,21 @@ impl Names {
             }
         }
         names
+    }
+}
+
+impl Names {
+    /// All names, as failures tell them.
+    pub(crate) fn listed(&self) -> String {
+        let others = self.others.iter().map(|(_, name)| name);
+        let all: Vec<&str> = self
+            .uris
+            .iter()
+            .chain(&self.dns)
+            .chain(others)
+            .map(|name| &**name)
+            .collect();
+        all.join(", ")
     }
 }
 

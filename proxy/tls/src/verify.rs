@@ -16,6 +16,7 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::peer::Names;
+use crate::reason::unfit;
 
 /// Verifies a server's chain and names.
 #[derive(Debug)]
@@ -52,7 +53,8 @@ impl ServerCertVerifier for SanServerVerifier {
             algorithms,
         )?;
         if self.match_server_name {
-            verify_server_name(&certificate, server_name)?;
+            verify_server_name(&certificate, server_name)
+                .map_err(|_| unnamed(end_entity, server_name))?;
         }
         match_names(end_entity, &self.sans)?;
         Ok(ServerCertVerified::assertion())
@@ -140,8 +142,8 @@ impl SanClientVerifier {
         if let Some(chain) = &self.chain {
             let depth = intermediates.len();
             if (self.checks.max_depth).is_some_and(|most| depth > most as usize) {
-                return Err(Error::InvalidCertificate(
-                    CertificateError::ApplicationVerificationFailure,
+                return Err(unfit(
+                    "X509_verify_cert: certificate verification error at depth 1: unable to get local issuer certificate",
                 ));
             }
             match chain.verify_client_cert(leaf, intermediates, now) {
@@ -243,8 +245,17 @@ fn match_key(leaf: &CertificateDer<'_>, checks: &PeerChecks) -> Result<(), Error
     if checks.spki.iter().any(|hash| own.as_ref() == hash) {
         return Ok(());
     }
-    Err(Error::InvalidCertificate(
-        CertificateError::ApplicationVerificationFailure,
+    Err(unfit("cert hash and spki"))
+}
+
+/// The certificate is not for the server that was asked for.
+fn unnamed(leaf: &CertificateDer<'_>, wanted: &ServerName<'_>) -> Error {
+    let listed = X509Certificate::from_der(leaf)
+        .map(|(_, certificate)| Names::of(&certificate).listed())
+        .unwrap_or_default();
+    let wanted = wanted.to_str();
+    unfit(format!(
+        "verify SAN list, expected SANs: [{wanted}], certificate SANs: [{listed}]"
     ))
 }
 
@@ -263,8 +274,9 @@ fn match_names(leaf: &CertificateDer<'_>, sans: &[SanMatcher]) -> Result<(), Err
     if held {
         Ok(())
     } else {
-        Err(Error::InvalidCertificate(
-            CertificateError::ApplicationVerificationFailure,
-        ))
+        Err(unfit(format!(
+            "SAN matcher, certificate SANs are [{}]",
+            names.listed()
+        )))
     }
 }

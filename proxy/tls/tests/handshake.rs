@@ -96,8 +96,12 @@ async fn shake(client: &ClientTls, server: &ServerTls) -> (Outcome, Outcome) {
         accept(server, far, None)
     );
     (
-        client.map(|(stream, peer)| (stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec), peer)),
-        server.map(|(stream, peer)| (stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec), peer)),
+        client.map(|(stream, peer, _)| {
+            (stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec), peer)
+        }),
+        server.map(|(stream, peer, _)| {
+            (stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec), peer)
+        }),
     )
 }
 

@@ -124,8 +124,7 @@ impl Mesh {
             ..PeerFields::default()
         };
         let own = lateen_proxy_relay::http::OwnMetadata::new("me", &own);
-        let own_uri = Some("spiffe://cluster.local/ns/default/sa/own".into());
-        let mut worker = Worker::new(metrics.recorder(), own, own_uri);
+        let mut worker = Worker::new(metrics.recorder(), own);
         worker.overload = overload;
         let worker = Rc::new(worker);
         let log = tempfile::NamedTempFile::new().unwrap();
@@ -162,7 +161,7 @@ impl Mesh {
                         }
                         Some(tls) => {
                             // A client that refuses our certificate ends the handshake.
-                            let Ok((stream, peer)) =
+                            let Ok((stream, peer, handshake)) =
                                 lateen_proxy_tls::accept(&tls, stream, None).await
                             else {
                                 return;
@@ -171,6 +170,7 @@ impl Mesh {
                             assert!(agreed.is_some(), "the client offers what istio.alpn says");
                             facts.tls = true;
                             facts.peer = peer;
+                            facts.handshake = Some(Arc::new(handshake));
                             facts.sni = stream.get_ref().1.server_name().map(Into::into);
                             let connection = Rc::new(Connection::new(chain, facts));
                             serve_connection(stream, connection, phases, handle).await;
@@ -260,6 +260,7 @@ fn facts(client: SocketAddr, local: SocketAddr) -> ConnectionFacts {
         destination: OriginalDst(local),
         peer: None,
         tls: false,
+        handshake: None,
         sni: None,
         protocol: None,
     }

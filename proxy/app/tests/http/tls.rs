@@ -133,7 +133,7 @@ fn a_pair_of_proxies_proves_who_they_are() {
             }
             let xfcc = upstream.header(0, "x-forwarded-client-cert").unwrap();
             assert!(
-                xfcc.starts_with("By=spiffe://cluster.local/ns/default/sa/own;Hash="),
+                xfcc.starts_with("By=spiffe://cluster.local/ns/default/sa/server;Hash="),
                 "{xfcc}"
             );
             assert!(

@@ -16,8 +16,8 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lateen_proxy_model::{
-    ClientAddr, CodecType, DynamicMetadata, HeaderCase, HttpManager, LocalAddr, LocalLimiter,
-    OriginalDst, PeerView, RequestFacts, ScaledTime, ShedPoint,
+    ClientAddr, CodecType, DynamicMetadata, Handshake, HeaderCase, HttpManager, LocalAddr,
+    LocalLimiter, OriginalDst, PeerView, RequestFacts, ScaledTime, ShedPoint,
 };
 use lateen_proxy_tls::{PeerCertificate, Rewind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -76,6 +76,8 @@ pub struct ConnectionFacts {
     pub peer: Option<PeerCertificate>,
     /// The connection came in TLS.
     pub tls: bool,
+    /// What its handshake agreed on.
+    pub handshake: Option<Arc<Handshake>>,
     /// Server name asked for.
     pub sni: Option<Arc<str>>,
     /// Protocol by ALPN or inspection; `None` is found out by the first bytes.
@@ -89,7 +91,7 @@ impl ConnectionFacts {
             uris: &peer.uris,
             dns: &peer.dns,
             subject: &peer.subject,
-            der: &peer.der,
+            der: peer.shown.leaf(),
         })
     }
 }

@@ -497,6 +497,8 @@ impl Exchange {
                     .trace_context()
                     .map(|context| (context.trace_id, context.span_id)),
                 certificate: facts.peer_view(),
+                downstream_tls: facts.handshake.as_deref(),
+                upstream_tls: upstream.and_then(|it| it.handshake.as_deref()),
                 peer_principal: match inbound {
                     true => self.conn.principal.as_ref(),
                     false => upstream_peer.map(|peer| &peer.0),

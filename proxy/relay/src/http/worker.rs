@@ -27,8 +27,6 @@ pub struct Worker {
     pub recorder: Recorder,
     /// What this proxy tells its peers; `None` tells nothing.
     pub own: Option<OwnMetadata>,
-    /// This workload's SPIFFE URI, for `By=` of `x-forwarded-client-cert`.
-    pub own_uri: Option<Arc<str>>,
     /// The service cluster that this proxy belongs to, for rate limits.
     pub service_cluster: Arc<str>,
     /// How overloaded the process is, where somebody looks.
@@ -102,19 +100,16 @@ impl std::hash::Hasher for IdHasher {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker")
-            .field("own_uri", &self.own_uri)
-            .finish_non_exhaustive()
+        f.debug_struct("Worker").finish_non_exhaustive()
     }
 }
 
 impl Worker {
     /// A worker that knows nothing yet.
-    pub fn new(recorder: Recorder, own: Option<OwnMetadata>, own_uri: Option<Arc<str>>) -> Self {
+    pub fn new(recorder: Recorder, own: Option<OwnMetadata>) -> Self {
         Self {
             recorder,
             own,
-            own_uri,
             service_cluster: "".into(),
             overload: None,
             caller: RefCell::new(Rc::new(Nobody)),

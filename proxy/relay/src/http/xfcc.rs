@@ -1,11 +1,7 @@
 //! `x-forwarded-client-cert`: who the client of a mutual TLS connection is, for the application.
 
-use std::fmt::Write;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use lateen_proxy_model::ForwardClientCert;
+use lateen_proxy_model::{CertificateChain, ForwardClientCert};
 
 use super::connection::Connection;
 
@@ -61,18 +57,22 @@ fn element(conn: &Connection) -> Option<HeaderValue> {
 fn write(conn: &Connection) -> Option<String> {
     let peer = conn.facts.peer.as_ref()?;
     let details = conn.chain.manager.xfcc;
-    let mut parts = Vec::new();
-    if let Some(own) = &conn.chain.worker.own_uri {
-        parts.push(format!("By={own}"));
-    }
+    let own = conn.facts.handshake.as_ref().and_then(|it| it.own_leaf());
+    let mut parts: Vec<String> = own
+        .into_iter()
+        .flat_map(|leaf| &leaf.uris)
+        .map(|uri| format!("By={}", quoted(uri)))
+        .collect();
     parts.push(format!("Hash={}", peer.sha256));
-    if details.cert || details.chain {
-        let key = if details.cert { "Cert" } else { "Chain" };
-        parts.push(format!("{key}=\"{}\"", pem(&peer.der)));
+    if details.cert {
+        parts.push(format!("Cert=\"{}\"", peer.shown.pem(false)));
+    }
+    if details.chain {
+        parts.push(format!("Chain=\"{}\"", peer.shown.pem(true)));
     }
     if details.subject {
-        let subject = peer.subject.replace('\\', "\\\\").replace('"', "\\\"");
-        parts.push(format!("Subject=\"{subject}\""));
+        // Quotes and backslashes have been escaped as RFC 2253 says.
+        parts.push(format!("Subject=\"{}\"", peer.subject));
     }
     if details.uri {
         match peer.uris.is_empty() {
@@ -93,26 +93,4 @@ fn quoted(name: &str) -> String {
     } else {
         name.to_owned()
     }
-}
-
-/// PEM, URL-encoded.
-fn pem(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    for line in text.as_bytes().chunks(64) {
-        pem.push_str(&String::from_utf8_lossy(line));
-        pem.push('\n');
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    let mut out = String::with_capacity(pem.len() * 5 / 4);
-    for byte in pem.bytes() {
-        match byte {
-            b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            byte if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
-            byte => {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-    out
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderName;
+use lateen_proxy_model::Handshake;
 
 use super::time::TimeFormat;
 use crate::{Exchange, Flags, HeaderSource, HttpRecord};
@@ -265,7 +266,7 @@ impl Field {
             Self::ResponseFlagsLong => Value::Flags(exchange.flags, true),
             Self::ResponseCodeDetails => text(exchange.details),
             Self::TerminationDetails => text(exchange.termination_details),
-            Self::UpstreamFailure => text(exchange.upstream_failure),
+            Self::UpstreamFailure => unspaced(exchange.upstream_failure),
             Self::BytesReceived => Value::Number(exchange.bytes_received),
             Self::BytesSent => Value::Number(exchange.bytes_sent),
             Self::Duration => millis(Some(exchange.duration)),
@@ -279,15 +280,18 @@ impl Field {
             Self::UpstreamClusterRaw => text(exchange.cluster),
             Self::Sni => text(exchange.sni),
             Self::RouteName => text(exchange.route),
-            Self::UpstreamPeerUri => text(
-                exchange
-                    .peer_principal
-                    .filter(|_| !inbound)
-                    .map(|uri| &**uri),
-            ),
             Self::LocalReplyBody => http
                 .and_then(|http| http.local_reply_body)
                 .map_or(Value::Absent, Value::Bytes),
+            Self::UpstreamPeerUri => match exchange.upstream_tls.and_then(Handshake::peer_leaf) {
+                Some(leaf) if !leaf.uris.is_empty() => Value::Owned(leaf.uris.join(",")),
+                _ => text(
+                    exchange
+                        .peer_principal
+                        .filter(|_| !inbound)
+                        .map(|uri| &**uri),
+                ),
+            },
             Self::Attempts => http.map_or(Value::Absent, |http| {
                 Value::Number(u64::from(http.attempts))
             }),
@@ -396,6 +400,14 @@ fn text(value: Option<&str>) -> Value<'_> {
     value
         .filter(|text| !text.is_empty())
         .map_or(Value::Absent, |text| Value::Bytes(text.as_bytes()))
+}
+
+/// A reason as one word, so that it stays one field of a line.
+fn unspaced(value: Option<&str>) -> Value<'_> {
+    match value {
+        Some(reason) if reason.contains(' ') => Value::Owned(reason.replace(' ', "_")),
+        other => text(other),
+    }
 }
 
 fn millis<'a>(duration: Option<Duration>) -> Value<'a> {

@@ -1,5 +1,7 @@
 //! Commands that few formats have.
 
+mod tls;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -41,9 +43,7 @@ pub(in super::super) enum Extra {
         path: Vec<String>,
     },
     Cel(Arc<Expression>),
-    PeerSubject,
-    PeerDns,
-    PeerUri,
+    Tls(tls::TlsOperator),
 }
 
 /// Which path is meant.
@@ -80,9 +80,6 @@ impl Extra {
             ("ACCESS_LOG_TYPE", None) => Self::LogType,
             ("STREAM_ID", None) => Self::StreamId,
             ("UNIQUE_ID", None) => Self::UniqueId,
-            ("DOWNSTREAM_PEER_SUBJECT", None) => Self::PeerSubject,
-            ("DOWNSTREAM_PEER_DNS_SAN", None) => Self::PeerDns,
-            ("DOWNSTREAM_PEER_URI_SAN", None) => Self::PeerUri,
             ("QUERY_PARAMS", _) => Self::QueryParams,
             ("HOSTNAME", None) => Self::Constant(hostname()),
             ("ENVIRONMENT", _) => {
@@ -104,7 +101,7 @@ impl Extra {
                 let expression = Expression::compile(source).map_err(|error| error.to_string())?;
                 Self::Cel(Arc::new(expression))
             }
-            _ => return Ok(None),
+            _ => return Ok(tls::TlsOperator::parse(name, argument)?.map(Self::Tls)),
         }))
     }
 
@@ -176,9 +173,7 @@ impl Extra {
                 owned(found)
             }
             Self::Cel(expression) => owned(expression.text(&Facts::of(subject))),
-            Self::PeerSubject => bytes(exchange.certificate.map(|peer| peer.subject)),
-            Self::PeerDns => owned(exchange.certificate.map(|peer| peer.dns.join(","))),
-            Self::PeerUri => owned(exchange.certificate.map(|peer| peer.uris.join(","))),
+            Self::Tls(operator) => operator.value(exchange),
         }
     }
 }
