@@ -1,6 +1,10 @@
 //! What was seen of a case, in a form that can be compared.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
 
 /// What one proxy did in one case.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +78,10 @@ impl Observation {
             ("headers", all(|reply| headers(&reply.headers))),
             (
                 "body",
-                all(|reply| String::from_utf8_lossy(&reply.body).into_owned()),
+                all(|reply| {
+                    let coding = reply.value("content-encoding").unwrap_or_default();
+                    String::from_utf8_lossy(&decoded(coding, &reply.body)).into_owned()
+                }),
             ),
             ("trailers", all(|reply| headers(&reply.trailers))),
             ("bytes", named(&self.bytes, ports)),
@@ -98,6 +105,21 @@ impl Observation {
                 ),
             ),
         ]
+    }
+}
+
+/// A compressed body as text: two libraries compress alike in meaning, not in bytes.
+pub(super) fn decoded<'b>(coding: &str, body: &'b [u8]) -> Cow<'b, [u8]> {
+    let mut out = Vec::new();
+    let read = match coding {
+        "gzip" => MultiGzDecoder::new(body).read_to_end(&mut out),
+        "br" => brotli::Decompressor::new(body, 4096).read_to_end(&mut out),
+        "zstd" => zstd::Decoder::new(body).and_then(|mut decoder| decoder.read_to_end(&mut out)),
+        _ => return Cow::Borrowed(body),
+    };
+    match read {
+        Ok(_) => Cow::Owned([coding.as_bytes(), b": ", &out].concat()),
+        Err(_) => Cow::Borrowed(body),
     }
 }
 

@@ -11,6 +11,7 @@ use socket2::SockRef;
 
 use super::PROBE;
 use super::case::{Answer, Then};
+use super::observation::decoded;
 use super::tls::certificates::Certificates;
 use super::{spans, tls};
 
@@ -263,6 +264,7 @@ fn request(
         }
         (body, Vec::new())
     };
+    let coding = value("content-encoding");
     headers.sort();
     let own = own_address();
     for header in &mut headers {
@@ -273,7 +275,10 @@ fn request(
     }
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
     let mut text = format!("{name} {line}\n  {}\n", headers.join("\n  "));
-    text.push_str(&format!("  body {:?}", String::from_utf8_lossy(&body)));
+    text.push_str(&format!(
+        "  body {:?}",
+        String::from_utf8_lossy(&decoded(coding.as_deref().unwrap_or_default(), &body))
+    ));
     if !trailers.is_empty() {
         text.push_str(&format!(" trailers {trailers:?}"));
     }

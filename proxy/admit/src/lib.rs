@@ -5,18 +5,26 @@
 
 mod admission;
 mod admission_control;
+mod compression;
 mod descriptors;
 mod ext_authz;
 mod ext_proc;
 mod fault;
 mod global_rate_limit;
+mod grpc_web;
 mod health;
 mod jwt;
 mod local_rate_limit;
+mod pass;
 mod rbac;
+mod session;
 
 pub use admission::Admission;
 pub use admission_control::is_refused;
+pub use compression::{
+    CodingChoice, Decode, Encode, advertise, compress_answer, compress_request, decompress,
+    take_accept,
+};
 pub use descriptors::{DescriptorFacts, descriptors};
 pub use ext_authz::{
     AuthzAnswer, AuthzChanges, AuthzExtras, HeaderChange, check_request, grpc_answer, http_answer,
@@ -28,7 +36,10 @@ pub use ext_proc::{
 };
 pub use fault::{ActiveFault, Injected, inject};
 pub use global_rate_limit::{Limit, LimitAnswer, append_headers, ask_limit};
+pub use grpc_web::{FromBase64, GrpcWeb, ToGrpcWeb, grpc_web_request};
 pub use health::{HealthVerdict, health};
 pub use jwt::{JwtEffects, JwtStatus, KeysOf, authenticate, has_token, own_headers};
 pub use local_rate_limit::{LocalLimit, local_rate_limit, rate_limit_headers, retry_after};
+pub use pass::AsItIs;
 pub use rbac::{RbacOutcome, RbacVerdict, rbac};
+pub use session::{has_session, session_host, tell_session};

@@ -1,6 +1,7 @@
 //! HTTP connections: the chain's connection manager on this worker, and the rooms a request goes through.
 
 mod admission;
+mod bodies;
 mod ext_authz;
 mod ext_proc;
 mod filters;

@@ -326,6 +326,7 @@ impl Session {
             hash: hashed.then(|| source_hash(self.facts.client.0.ip())),
             subset,
             headers: None,
+            session: None,
         };
         let endpoint = balancer.choose(slot, cluster, &choice).ok_or(None)?;
         tried.push(endpoint.id);

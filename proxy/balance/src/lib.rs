@@ -101,8 +101,19 @@ impl Balance for Balancer {
                 &made
             }
         };
+        let by_address = || {
+            let made = || plan::by_address(cluster, (self.clock)());
+            plan.by_address.get_or_init(made)
+        };
+        if let Some(session) = &choice.session {
+            match by_address().get(&session.address) {
+                Some(endpoint) => return Some(Arc::clone(endpoint)),
+                None if session.strict => return None,
+                None => {}
+            }
+        }
         if let Some(named) = &cluster.balancing.named
-            && let Some(endpoint) = named::find(named, plan, choice)
+            && let Some(endpoint) = named::find(named, by_address(), choice)
         {
             return Some(endpoint);
         }

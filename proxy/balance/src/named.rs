@@ -1,10 +1,11 @@
 //! Endpoints that the request itself names by a header.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
-use lateen_proxy_model::{Choice, Endpoint, NamedEndpoint, Plan};
+use lateen_proxy_model::{Choice, Endpoint, NamedEndpoint};
 
 /// Endpoints that one request may name.
 const MOST: usize = 16;
@@ -12,10 +13,9 @@ const MOST: usize = 16;
 /// The first endpoint named that is usable and was not tried.
 pub(crate) fn find(
     named: &NamedEndpoint,
-    plan: &Plan,
+    by_address: &HashMap<SocketAddr, Arc<Endpoint>>,
     choice: &Choice<'_>,
 ) -> Option<Arc<Endpoint>> {
-    let by_address = plan.by_address.as_ref()?;
     let headers = choice.headers?;
     let text = named.headers.iter().find_map(|name| headers.get(name))?;
     let addresses = text.to_str().ok()?.split(',').take(MOST);

@@ -1,8 +1,9 @@
 //! Plans: which share of requests each priority, locality and endpoint gets. The numbers are those of Envoy.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use lateen_proxy_model::{
     ActiveHealth, Cluster, Endpoint, EndpointSet, HashTable, Health, LbPolicy, Locality,
@@ -89,16 +90,22 @@ fn make(cluster: &Cluster, set: &EndpointSet, now: u64) -> Plan {
             .as_ref()
             .map(|subsets| Box::new(subset::plans(cluster, subsets, set, now))),
         local: zone.and_then(|zone| zone::callers(zone)),
-        by_address: cluster.balancing.named.is_some().then(|| {
-            let usable = set.iter().filter(|one| {
-                !matches!(
-                    health(cluster, one, now),
-                    Health::Unhealthy | Health::Draining
-                )
-            });
-            usable.map(|one| (one.address, Arc::clone(one))).collect()
-        }),
+        by_address: OnceLock::new(),
     }
+}
+
+/// Endpoints that requests may name.
+pub(crate) fn by_address(cluster: &Cluster, now: u64) -> HashMap<SocketAddr, Arc<Endpoint>> {
+    let Some(set) = cluster.endpoints().and_then(|slot| slot.load_full()) else {
+        return HashMap::new();
+    };
+    let usable = set.iter().filter(|one| {
+        !matches!(
+            health(cluster, one, now),
+            Health::Unhealthy | Health::Draining
+        )
+    });
+    usable.map(|one| (one.address, Arc::clone(one))).collect()
 }
 
 /// Endpoints that checks have not seen wait for their first one.

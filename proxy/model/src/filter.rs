@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::admission_control::AdmissionControl;
+use crate::compression::{Compressor, CompressorRoute, Decompressor};
 use crate::ext_authz::{AuthzOverride, ExtAuthz};
 use crate::ext_proc::{ExtProc, ExtProcOverride};
 use crate::global_rate_limit::{GlobalRateLimit, GlobalRateLimitRoute};
@@ -13,6 +14,7 @@ use crate::listener::StatsFilter;
 use crate::local_rate_limit::LocalRateLimit;
 use crate::rbac::RbacFilter;
 use crate::route::{CorsPolicy, Fault};
+use crate::session::{MutationFilter, MutationLevels, StatefulSession};
 use crate::slot::Slot;
 
 /// One filter of a connection manager's chain, which runs in the order given.
@@ -66,9 +68,18 @@ pub enum HttpFilter {
     HealthCheck(Arc<HealthFilter>),
     /// A filter that comes by itself; none while its settings are missing, which ends requests with 500.
     Discovered(Arc<Slot<HttpFilter>>),
-    /// gRPC-Web, which gateways of the mesh always carry. It is not translated: such a request is answered 501 here
-    /// and never sent on as something it is not. All other requests pass.
+    /// gRPC-Web, which gateways of the mesh always carry, to gRPC and back.
     GrpcWeb,
+    /// Compresses bodies.
+    Compress(Arc<Compressor>),
+    /// Decompresses bodies.
+    Decompress(Arc<Decompressor>),
+    /// Waits for the whole request, of so many bytes at most.
+    Buffer(u32),
+    /// Changes headers.
+    Mutate(Arc<MutationFilter>),
+    /// Sessions that stay with one endpoint.
+    Session(Arc<StatefulSession>),
 }
 
 /// Settings of a filter for some routes, of the filter's own kind.
@@ -90,6 +101,14 @@ pub enum FilterOverride {
     ExtProc(ExtProcOverride),
     /// What is asked of a rate limit service in place of the filter's own.
     RateLimit(Arc<GlobalRateLimitRoute>),
+    /// What the route says of compression.
+    Compress(Arc<CompressorRoute>),
+    /// Most bytes of a request that is waited for; `None` does not wait.
+    Buffer(Option<u32>),
+    /// Changes of headers beside the filter's own.
+    Mutate(MutationLevels),
+    /// A session in place of the filter's own; `None` is none.
+    Session(Option<Arc<StatefulSession>>),
 }
 
 /// What a route says of one filter.
@@ -124,12 +143,14 @@ impl HttpFilter {
             | Self::HealthCheck(_)
             | Self::AdmissionControl(_)
             | Self::ExtProc(_)
+            | Self::GrpcWeb
+            | Self::Compress(_)
+            | Self::Decompress(_)
+            | Self::Buffer(_)
+            | Self::Mutate(_)
+            | Self::Session(_)
             | Self::Discovered(_) => true,
-            Self::GrpcStats
-            | Self::IstioAlpn
-            | Self::PeerMetadata { .. }
-            | Self::Stats(_)
-            | Self::GrpcWeb => false,
+            Self::GrpcStats | Self::IstioAlpn | Self::PeerMetadata { .. } | Self::Stats(_) => false,
         }
     }
 }
@@ -182,6 +203,8 @@ impl HttpFilter {
                 .map(|name| format!("admission_control.{name}"))
                 .to_vec(),
             Self::ExtProc(proc) => proc.counters(),
+            Self::Compress(compressor) => compressor.counters(),
+            Self::Decompress(decompressor) => decompressor.counters(),
             _ => Vec::new(),
         }
     }
@@ -216,6 +239,7 @@ impl FilterOverride {
             }
             (Self::ExtAuthz(own), Self::ExtAuthz(above)) => Self::ExtAuthz(own.over(above)),
             (Self::ExtProc(own), Self::ExtProc(above)) => Self::ExtProc(own.over(above)),
+            (Self::Mutate(own), Self::Mutate(above)) => Self::Mutate(own.over(above)),
             (own, _) => own.clone(),
         }
     }

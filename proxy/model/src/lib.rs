@@ -7,12 +7,14 @@
 
 mod address;
 mod admission_control;
+mod body;
 mod breakers;
 mod call;
 pub mod cel;
 mod chain;
 mod cluster;
 mod codec;
+mod compression;
 mod endpoint;
 mod ext_authz;
 mod ext_proc;
@@ -43,6 +45,7 @@ mod plan;
 mod rate_limit;
 mod rbac;
 mod route;
+mod session;
 mod slot;
 mod socket;
 mod subset;
@@ -53,6 +56,7 @@ mod wildcard;
 
 pub use address::{ClientAddr, LocalAddr, OriginalDst};
 pub use admission_control::{AdmissionControl, AdmissionCounts, AdmissionWindow};
+pub use body::{BodyChange, BodyFailure};
 pub use breakers::{
     ActiveRequest, Breakers, CircuitBreakers, ClusterShared, ConnectionStats, Gauge, RetryBudget,
 };
@@ -67,6 +71,10 @@ pub use cluster::{
 };
 pub use codec::{
     CodecType, FloodLimits, HeaderCase, Http1Options, Http2Options, Keepalive, UpstreamCodec,
+};
+pub use compression::{
+    BrotliMode, Coding, CompressDirection, Compressor, CompressorRoute, Decoding,
+    DecompressDirection, Decompressor,
 };
 pub use endpoint::{
     Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointStats, EndpointsRef, Health,
@@ -144,6 +152,7 @@ pub use route::{
     RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteForward, RouteMatch, RouteTable,
     RouteTableRef, TlsCondition, VirtualHost, WeightedCluster, WeightedDraw,
 };
+pub use session::{MutationFilter, MutationLevels, SessionHost, SessionState, StatefulSession};
 pub use slot::Slot;
 pub use socket::{BACKLOG, ListenSocket, Pipe, SocketOption};
 pub use subset::{

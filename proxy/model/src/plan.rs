@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -139,8 +139,8 @@ pub struct Plan {
     pub subsets: Option<Box<SubsetPlans>>,
     /// The callers by zone that were taken into account.
     pub local: Option<Arc<EndpointSet>>,
-    /// Endpoints by address, where requests may name them.
-    pub by_address: Option<HashMap<std::net::SocketAddr, Arc<Endpoint>>>,
+    /// Endpoints by address, made when the first request names one.
+    pub by_address: OnceLock<HashMap<std::net::SocketAddr, Arc<Endpoint>>>,
 }
 
 /// Shares within subsets.

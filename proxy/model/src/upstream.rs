@@ -13,6 +13,7 @@ use crate::cluster::{Cluster, ClusterRef};
 use crate::endpoint::Endpoint;
 use crate::handshake::Handshake;
 use crate::peer::PeerIdentity;
+use crate::session::SessionHost;
 use crate::subset::SubsetCriteria;
 
 /// What is asked of the balancer.
@@ -30,6 +31,8 @@ pub struct Choice<'a> {
     pub subset: Option<&'a SubsetCriteria>,
     /// Headers of the request, where the cluster may be told its endpoint by one.
     pub headers: Option<&'a http::HeaderMap>,
+    /// The endpoint that the request's session wants.
+    pub session: Option<SessionHost>,
 }
 
 /// How a request to an endpoint ended, for passive health checks.

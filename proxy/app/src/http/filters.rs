@@ -23,6 +23,7 @@ use lateen_proxy_telemetry::Flags;
 use serde_json::{Map, Value};
 
 use super::admission::{self, Sampled};
+use super::bodies::{self, AnswerHead, BodyStep};
 use super::ext_proc::{self, Processing};
 use super::request::{find_route, view};
 use super::{ext_authz, jwt, rate_limits};
@@ -51,6 +52,8 @@ enum Step<'t> {
     Changes(Vec<HeaderChange>),
     Sampled(Sampled),
     Processing(Box<Processing>),
+    /// A filter that needs the whole head, or changes the body.
+    Body(BodyStep),
 }
 
 /// Where a request goes, which a filter may have chosen anew.
@@ -179,13 +182,28 @@ where
                 })
             }
             HttpFilter::HealthCheck(own) => checked(exchange, parts, own, back),
+            HttpFilter::Buffer(most) => {
+                let most = match own {
+                    Some(FilterOverride::Buffer(own)) => *own,
+                    _ => Some(*most),
+                };
+                Box::pin(bodies::buffer(exchange, parts, body, most)).await
+            }
+            HttpFilter::GrpcWeb
+            | HttpFilter::Compress(_)
+            | HttpFilter::Decompress(_)
+            | HttpFilter::Mutate(_)
+            | HttpFilter::Session(_) => {
+                let step = bodies::on_request(exchange, filter, (parts, body), own);
+                back.steps.extend(step.map(Step::Body));
+                Ok(())
+            }
             // Not in the list: they do nothing here.
             HttpFilter::Discovered(_)
             | HttpFilter::GrpcStats
             | HttpFilter::IstioAlpn
             | HttpFilter::PeerMetadata { .. }
-            | HttpFilter::Stats(_)
-            | HttpFilter::GrpcWeb => Ok(()),
+            | HttpFilter::Stats(_) => Ok(()),
         };
         passed.inspect_err(|_| aim(exchange, &routed.found, parts, routed.random))?;
     }
@@ -377,7 +395,7 @@ fn cross_origin<'t>(
     }
 }
 
-impl WayBack<'_> {
+impl<'t> WayBack<'t> {
     /// Resolves when a filter ends the exchange while the request is under way; `None` when none can.
     pub(crate) fn interruption(&self) -> Option<impl Future<Output = LocalReply> + use<>> {
         let steps = self.steps.iter().filter_map(|step| match step {
@@ -397,6 +415,9 @@ impl WayBack<'_> {
     where
         U: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
     {
+        if self.steps.iter().any(|step| matches!(step, Step::Body(_))) {
+            return Box::pin(self.finish_bodies(exchange, outcome)).await;
+        }
         let mut outcome = outcome.map(|response| response.map(AnswerBody::Upstream));
         for step in self.steps.into_iter().rev() {
             outcome = match step {
@@ -414,6 +435,75 @@ impl WayBack<'_> {
             };
         }
         outcome
+    }
+
+    /// The same where a step looks at the whole head or changes the body: a reply made here gets its form first.
+    async fn finish_bodies<U>(
+        mut self,
+        exchange: &mut Exchange,
+        outcome: Result<Response<U>, LocalReply>,
+    ) -> Result<Response<AnswerBody<U>>, LocalReply>
+    where
+        U: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
+    {
+        let mut outcome = outcome.map(|response| response.map(AnswerBody::Upstream));
+        let (mut links, mut emptied) = (Vec::new(), false);
+        let mut made = match &outcome {
+            Ok(_) => None,
+            Err(reply) => Some(exchange.shown(reply)),
+        };
+        for place in (0..self.steps.len()).rev() {
+            outcome = match self.take_whole(place) {
+                Some(Step::Sampled(sampled)) => sampled.answered(exchange, outcome),
+                Some(Step::Processing(processing)) => {
+                    Box::pin(processing.finish(exchange, outcome)).await
+                }
+                _ => outcome,
+            };
+            let Some(step) = self.steps.get(place) else {
+                continue;
+            };
+            if let Step::Body(BodyStep::GrpcWeb(_)) = step {
+                emptied |= bodies::explain(outcome.as_mut().ok(), made.as_mut()).await;
+            }
+            let ended = emptied || exchange.is_upgrading();
+            let mut head = match (&mut outcome, &mut made) {
+                (Ok(response), _) => AnswerHead {
+                    ended: ended || response.body().is_end_stream(),
+                    status: response.status(),
+                    headers: response.headers_mut(),
+                    links: &mut links,
+                },
+                (Err(_), Some(made)) => AnswerHead {
+                    ended: ended || made.body().is_empty(),
+                    status: made.status(),
+                    headers: made.headers_mut(),
+                    links: &mut links,
+                },
+                (Err(_), None) => continue,
+            };
+            match step {
+                Step::Body(own) => own.apply(exchange, &mut head, self.bodies()),
+                other => other.apply(head.headers),
+            }
+        }
+        exchange.change_answer(links, made, emptied);
+        outcome
+    }
+
+    /// A step that takes the whole answer over.
+    fn take_whole(&mut self, place: usize) -> Option<Step<'t>> {
+        let step = self.steps.get_mut(place)?;
+        matches!(step, Step::Sampled(_) | Step::Processing(_))
+            .then(|| std::mem::replace(step, Step::Changes(Vec::new())))
+    }
+
+    /// The steps that change bodies, in the order of the chain.
+    fn bodies(&self) -> impl Iterator<Item = &BodyStep> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Body(step) => Some(step),
+            _ => None,
+        })
     }
 }
 
@@ -433,8 +523,8 @@ impl Step<'_> {
             }
             Self::Changes(changes) => ext_authz::finish(changes, headers),
             Self::Headers(added) => append_headers(headers, added),
-            // They need more than the head.
-            Self::Sampled(_) | Self::Processing(_) => {}
+            // They need more than the headers.
+            Self::Sampled(_) | Self::Processing(_) | Self::Body(_) => {}
         }
     }
 }

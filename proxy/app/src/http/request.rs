@@ -15,8 +15,8 @@ use lateen_proxy_model::{
 };
 use lateen_proxy_relay::http::{
     AnswerBody, ClientBody, Connection, DownstreamBody, Exchange, ForwardPlan, KnownTable,
-    LocalReply, RequestBody, Upstreams, append_forwarded_host, check, early, forward, path,
-    refuse_grpc_web, scheme, set_path, strip_hop, trust,
+    LocalReply, RequestBody, Upstreams, append_forwarded_host, check, early, forward, path, scheme,
+    set_path, strip_hop, trust,
 };
 use lateen_proxy_route::{
     Answer, BadPath, ByName, Decision, Found, HashAddresses, HashResult, NewHost, Target,
@@ -85,7 +85,6 @@ where
         found,
     };
     exchange.switch(&mut parts, routed.found.overrides(routed.random));
-    refuse_grpc_web(exchange, &parts)?;
     exchange.trace(&mut parts);
     exchange.log_start();
     let worker = Rc::clone(&exchange.connection().chain.worker);

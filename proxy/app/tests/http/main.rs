@@ -5,6 +5,8 @@
 
 #[path = "../../src/http/admission.rs"]
 mod admission;
+#[path = "../../src/http/bodies.rs"]
+mod bodies;
 #[path = "../../src/http/ext_authz.rs"]
 mod ext_authz;
 #[path = "../../src/http/ext_proc/mod.rs"]

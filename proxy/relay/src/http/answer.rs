@@ -15,6 +15,7 @@ use lateen_proxy_model::ResetReason;
 use lateen_proxy_telemetry::Flags;
 use tokio::time::Sleep;
 
+use super::changed::{Changed, Source};
 use super::exchange::Exchange;
 use super::grpc::MessageCounter;
 use super::reply::{LocalReply, reset_flags};
@@ -45,6 +46,8 @@ enum Kind<U> {
     Empty,
     Full(Bytes),
     Upstream(U),
+    /// Filters change it.
+    Changed(Box<Changed<U>>),
 }
 
 impl Exchange {
@@ -64,6 +67,13 @@ impl Exchange {
                 response.headers_mut().insert(header::CONNECTION, close);
             }
             return response.map(|body| {
+                if let Some(changes) = self.changes.take() {
+                    if changes.emptied {
+                        return DownstreamBody::new(Kind::Full(Bytes::new()), self);
+                    }
+                    let changed = Changed::new(Source::Upstream(body), changes.links);
+                    return DownstreamBody::new(Kind::Changed(Box::new(changed)), self);
+                }
                 let done = body.is_end_stream();
                 let mut body = DownstreamBody::new(Kind::Upstream(body), self);
                 body.done = done;
@@ -92,13 +102,10 @@ impl Exchange {
 
     /// A reply made here, as the client gets it.
     pub fn reply<U>(mut self: Box<Self>, mut reply: LocalReply) -> Response<DownstreamBody<U>> {
-        self.flags.insert(reply.flags);
-        self.details = Some(reply.details.clone());
-        self.transport.clone_from(&reply.transport);
-        let chain = Rc::clone(&self.conn.chain);
-        if let Some(rules) = &chain.manager.head.local_replies {
-            let request = self.kept_headers.take().unwrap_or_default();
-            local_reply::apply(rules, &mut self, &request, &mut reply);
+        let mut changes = self.changes.take();
+        let made = changes.as_mut().and_then(|changes| changes.made.take());
+        if made.is_none() {
+            self.shape(&mut reply);
         }
         let keep = self.conn.chain.manager.http1.keep_refused;
         let closes = (reply.closes() && !keep)
@@ -107,7 +114,7 @@ impl Exchange {
             || self.method == Method::CONNECT;
         self.upgrade = None;
         let delayed = reply.flags.contains(Flags::DELAY_INJECTED);
-        let mut response = reply.into_response(self.grpc);
+        let mut response = made.unwrap_or_else(|| reply.into_response(self.grpc));
         self.finish_head(&mut response);
         // What is still to come of the request would be read only to be thrown away.
         let complete = match &self.progress {
@@ -118,7 +125,33 @@ impl Exchange {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
-        response.map(|body| DownstreamBody::new(Kind::Full(body), self))
+        let links = changes.map(|changes| changes.links).unwrap_or_default();
+        if links.is_empty() {
+            return response.map(|body| DownstreamBody::new(Kind::Full(body), self));
+        }
+        response.map(|body| {
+            let changed = Changed::new(Source::Full(body), links);
+            DownstreamBody::new(Kind::Changed(Box::new(changed)), self)
+        })
+    }
+
+    /// A reply made here as filters see it on its way; [`Exchange::change_answer`] takes what they made of it.
+    pub fn shown(&mut self, reply: &LocalReply) -> Response<Bytes> {
+        let mut reply = reply.clone();
+        self.shape(&mut reply);
+        reply.into_response(self.grpc)
+    }
+
+    /// Notes the reply, and gives it the form that the connection manager wants.
+    fn shape(&mut self, reply: &mut LocalReply) {
+        self.flags.insert(reply.flags);
+        self.details = Some(reply.details.clone());
+        self.transport.clone_from(&reply.transport);
+        let chain = Rc::clone(&self.conn.chain);
+        if let Some(rules) = &chain.manager.head.local_replies {
+            let request = self.kept_headers.take().unwrap_or_default();
+            local_reply::apply(rules, self, &request, reply);
+        }
     }
 
     /// What every answer says of this hop.
@@ -351,9 +384,24 @@ where
                     return this.poll_limits(cx).map(|reason| Some(Err(reason)));
                 }
             },
+            Kind::Changed(body) => match body.poll(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    return this.poll_limits(cx).map(|reason| Some(Err(reason)));
+                }
+            },
         };
-        if let Kind::Upstream(body) = &this.kind {
-            this.done = body.is_end_stream();
+        match &mut this.kind {
+            Kind::Upstream(body) => this.done = body.is_end_stream(),
+            Kind::Changed(body) => {
+                this.done = body.is_done();
+                if let Some(trailers) = body.trailers()
+                    && let Some(exchange) = &mut this.exchange
+                {
+                    exchange.keep_trailers(&trailers);
+                }
+            }
+            Kind::Empty | Kind::Full(_) => {}
         }
         let dropped = (this.exchange.as_ref()).is_some_and(|exchange| exchange.drop_trailers);
         let frame =
@@ -387,6 +435,7 @@ where
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Upstream(body) => body.is_end_stream(),
+            Kind::Changed(body) => body.is_done(),
         }
     }
 
@@ -395,6 +444,7 @@ where
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Upstream(body) => body.size_hint(),
+            Kind::Changed(_) => SizeHint::default(),
         }
     }
 }
@@ -403,7 +453,7 @@ impl<U> Drop for DownstreamBody<U> {
     /// hyper drops a body without a last poll once it has what its length promised, and does not poll one that may not
     /// be sent at all.
     fn drop(&mut self) {
-        if self.done || !matches!(self.kind, Kind::Upstream(_)) {
+        if self.done || !matches!(self.kind, Kind::Upstream(_) | Kind::Changed(_)) {
             self.end();
         }
     }

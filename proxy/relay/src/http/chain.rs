@@ -61,6 +61,11 @@ pub struct ChainFilter {
 pub struct FilterCounters(Rc<[Counter]>);
 
 impl FilterCounters {
+    /// The counter at `place`.
+    pub fn counter(&self, place: usize) -> Option<&Counter> {
+        self.0.get(place)
+    }
+
     /// Counts one more of what stands at `place`.
     pub fn count(&self, place: usize) {
         if let Some(counter) = self.0.get(place) {
@@ -199,7 +204,6 @@ impl HttpChain {
             // Bits of `switches`, or run by the walk through `filters`.
             HttpFilter::GrpcStats
             | HttpFilter::IstioAlpn
-            | HttpFilter::GrpcWeb
             | HttpFilter::AdmissionControl(_)
             | HttpFilter::ExtProc(_)
             | HttpFilter::Fault(_)
@@ -210,6 +214,12 @@ impl HttpChain {
             | HttpFilter::LocalRateLimit(_)
             | HttpFilter::RateLimit(_)
             | HttpFilter::HealthCheck(_)
+            | HttpFilter::GrpcWeb
+            | HttpFilter::Compress(_)
+            | HttpFilter::Decompress(_)
+            | HttpFilter::Buffer(_)
+            | HttpFilter::Mutate(_)
+            | HttpFilter::Session(_)
             | HttpFilter::Discovered(_) => {}
         }
     }

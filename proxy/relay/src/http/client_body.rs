@@ -9,9 +9,10 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use lateen_proxy_model::ResetReason;
+use lateen_proxy_model::{BodyFailure, ResetReason};
 
 use super::answer_body::OwnBody;
+use super::changed::BodyLink;
 
 /// A request's body. What a filter read of it is kept and goes before the rest.
 pub struct ClientBody {
@@ -25,6 +26,8 @@ enum Source {
     Client(Incoming),
     /// A filter, which has the client's.
     Own(OwnBody),
+    /// A filter changes all of it.
+    Changed(Box<(ClientBody, BodyLink)>),
     /// Nowhere: it was replaced.
     Gone,
 }
@@ -38,6 +41,19 @@ pub enum ClientBodyError {
     /// A filter gave it up.
     #[error("{0}")]
     Own(ResetReason),
+    /// A filter cannot read it.
+    #[error(transparent)]
+    Unreadable(#[from] BodyFailure),
+}
+
+impl ClientBodyError {
+    /// What a filter said of it.
+    pub fn failure(&self) -> Option<BodyFailure> {
+        match self {
+            Self::Unreadable(failure) => Some(*failure),
+            _ => None,
+        }
+    }
 }
 
 /// What was read ahead.
@@ -149,6 +165,26 @@ impl ClientBody {
         self.rest = Source::Own(make(own));
     }
 
+    /// Has all of it, what was read ahead too, go through a change.
+    pub fn change(&mut self, link: BodyLink) {
+        let inner = Self {
+            rest: std::mem::replace(&mut self.rest, Source::Gone),
+            read: self.read.take(),
+        };
+        self.rest = Source::Changed(Box::new((inner, link)));
+    }
+
+    /// Bytes that the client sent so far of a body that filters change.
+    pub(crate) fn taken(&self) -> Option<u64> {
+        match &self.rest {
+            Source::Changed(changed) => {
+                let (inner, link) = &**changed;
+                inner.taken().or(Some(link.taken()))
+            }
+            _ => None,
+        }
+    }
+
     /// Puts `data` in the place of what was read ahead.
     pub fn replace(&mut self, data: Bytes) {
         let read = self.read.get_or_insert_default();
@@ -221,6 +257,10 @@ impl Body for Source {
                 let frame = std::task::ready!(body.as_mut().poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(ClientBodyError::Own)))
             }
+            Self::Changed(changed) => {
+                let (body, link) = &mut **changed;
+                link.poll(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
+            }
             Self::Gone => Poll::Ready(None),
         }
     }
@@ -230,6 +270,7 @@ impl Body for Source {
             Self::Client(body) => body.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
             Self::Gone => true,
+            Self::Changed(changed) => changed.1.is_done(),
         }
     }
 
@@ -238,6 +279,7 @@ impl Body for Source {
             Self::Client(body) => body.size_hint(),
             Self::Own(body) => body.size_hint(),
             Self::Gone => SizeHint::with_exact(0),
+            Self::Changed(_) => SizeHint::default(),
         }
     }
 }

@@ -9,22 +9,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, Version};
 use hyper::upgrade::OnUpgrade;
 use lateen_proxy_model::{
-    ActiveRequest, ClusterRef, DynamicMetadata, PeerView, RequestFacts, Route, UpstreamConnection,
+    ActiveRequest, ClusterRef, DynamicMetadata, PeerView, RequestFacts, Route, SessionHost,
+    UpstreamConnection,
 };
 use lateen_proxy_telemetry::{
     Exchange as ExchangeRecord, Flags, HttpRecord, LogType, Peer, Protocol, Side,
 };
 use serde_json::{Map, Value};
 
+use super::changed::{AnswerChanges, BodyLink};
 use super::connection::Connection;
 use super::counters::Ended;
 use super::grpc::MessageCounter;
 use super::peer::Exchanged;
+use super::reply::LocalReply;
 use super::request_body::{Progress, ReplayOwner};
 use super::switches::{On, Switch};
 use super::trace::MaybeTraced;
@@ -97,6 +101,10 @@ pub struct Exchange {
     pub(crate) complete: bool,
     health_check: bool,
     pub(crate) traced: MaybeTraced,
+    /// The endpoint that the request's session wants.
+    pub session: Option<Box<SessionHost>>,
+    /// What filters do to the answer's body.
+    pub(crate) changes: Option<Box<AnswerChanges>>,
     /// What filters found out, for later filters, matchers and logs.
     pub metadata: DynamicMetadata,
 }
@@ -196,6 +204,8 @@ impl Exchange {
             metadata: (conn.facts.proxied.as_deref()).cloned().unwrap_or_default(),
             health_check: false,
             traced: None,
+            session: None,
+            changes: None,
             conn,
         })
     }
@@ -276,6 +286,13 @@ impl Exchange {
     /// Counts of the body what arrives; a filter makes another of it.
     pub fn count_arrived(&mut self) -> Rc<Cell<u64>> {
         Rc::clone(self.arrived.get_or_insert_default())
+    }
+
+    /// Notes that a filter has read so many bytes of the body, and no more.
+    pub fn read_part(&mut self, bytes: usize) {
+        let progress = Progress::new(false);
+        progress.received.set(bytes as u64);
+        self.progress = Some(progress);
     }
 
     /// Leaves values for later filters, matchers and logs.
@@ -390,6 +407,39 @@ impl Exchange {
     /// The request's body broke the rules of its framing.
     pub(crate) fn is_malformed(&self) -> bool {
         (self.progress.as_ref()).is_some_and(|progress| progress.malformed.get())
+    }
+
+    /// What is answered when a filter could not read the request's body.
+    pub(crate) fn unreadable(&self) -> Option<LocalReply> {
+        let failure = self.progress.as_ref()?.unreadable.get()?;
+        Some(LocalReply::unreadable(failure))
+    }
+
+    /// Whether the answer may hand the connection over to another protocol.
+    pub fn is_upgrading(&self) -> bool {
+        self.upgrade.is_some()
+    }
+
+    /// The endpoint of the last try.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        self.upstream_host
+    }
+
+    /// Has the answer's body go through changes, in this order. `made` is an answer made here, as filters changed it;
+    /// with `emptied` nothing of the body is sent.
+    pub fn change_answer(
+        &mut self,
+        links: Vec<BodyLink>,
+        made: Option<Response<Bytes>>,
+        emptied: bool,
+    ) {
+        if !links.is_empty() || made.is_some() || emptied {
+            self.changes = Some(Box::new(AnswerChanges {
+                links,
+                made,
+                emptied,
+            }));
+        }
     }
 
     fn report(&mut self) {

@@ -212,6 +212,7 @@ where
     }
     let mut response = match outcome {
         Err(_) if exchange.is_malformed() => return Err(LocalReply::malformed()),
+        Err(reply) => return Err(exchange.unreadable().unwrap_or(reply)),
         outcome => outcome?,
     };
     let since = exchange.progress.as_ref().and_then(|it| it.ended.get());
@@ -405,7 +406,12 @@ where
         loop {
             let Some(endpoint) = self.choose(exchange, &parts) else {
                 exchange.attempts = exchange.attempts.max(1);
-                return Err(LocalReply::no_healthy_upstream());
+                let mut reply = LocalReply::no_healthy_upstream();
+                let session = exchange.session.as_deref().filter(|it| it.strict);
+                if let Some(status) = session.and_then(|session| session.status) {
+                    reply.status = status;
+                }
+                return Err(reply);
             };
             self.retries.note_tried(endpoint.id);
             exchange.attempts += 1;
@@ -503,6 +509,12 @@ where
             hash: self.plan.hash,
             subset: self.plan.subset,
             headers: Some(&parts.headers),
+            // A retry may go anywhere.
+            session: exchange
+                .session
+                .as_deref()
+                .copied()
+                .filter(|_| exchange.attempts == 0),
         };
         self.upstreams
             .balance

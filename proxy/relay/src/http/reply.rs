@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use lateen_proxy_model::{FaultAbort, ResetReason, SendFailure};
+use lateen_proxy_model::{BodyFailure, FaultAbort, ResetReason, SendFailure};
 use lateen_proxy_telemetry::Flags;
 
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -108,6 +108,11 @@ impl LocalReply {
     pub(crate) fn malformed() -> Self {
         let (status, flags) = (StatusCode::BAD_REQUEST, Flags::DOWNSTREAM_PROTOCOL);
         Self::new(status, "Bad Request", flags, "http1.codec_error")
+    }
+
+    /// A body that a filter cannot read.
+    pub fn unreadable(failure: BodyFailure) -> Self {
+        Self::new(failure.status, failure.text, Flags::NONE, failure.details)
     }
 
     /// No virtual host or route.
@@ -339,6 +344,14 @@ pub(crate) fn reset_flags(reason: ResetReason) -> Flags {
         ResetReason::RemoteReset | ResetReason::RemoteRefused => Flags::UPSTREAM_RESET,
         ResetReason::ProtocolError => Flags::UPSTREAM_PROTOCOL,
         ResetReason::LocalReset => Flags::LOCAL_RESET,
+    }
+}
+
+/// Says in `headers` what an answer that is no gRPC means to a gRPC client.
+pub fn explain_to_grpc(status: StatusCode, text: &[u8], headers: &mut HeaderMap) {
+    headers.insert(&GRPC_STATUS, HeaderValue::from(grpc_status(status)));
+    if let Ok(message) = HeaderValue::try_from(percent_encode(text)) {
+        headers.insert(&GRPC_MESSAGE, message);
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use lateen_proxy_model::ResetReason;
+use lateen_proxy_model::{BodyFailure, ResetReason};
 use tokio::sync::mpsc;
 
 use super::client_body::{ClientBody, ClientBodyError};
@@ -55,6 +55,8 @@ pub(crate) struct Progress {
     pub(crate) failed: Cell<bool>,
     /// It is not framed as it says.
     pub(crate) malformed: Cell<bool>,
+    /// A filter could not read it.
+    pub(crate) unreadable: Cell<Option<BodyFailure>>,
     /// Trailers are not passed on.
     pub(crate) drop_trailers: Cell<bool>,
     /// gRPC messages, where they are counted.
@@ -89,6 +91,7 @@ impl Progress {
             active: Cell::new(Instant::now()),
             failed: Cell::new(false),
             malformed: Cell::new(false),
+            unreadable: Cell::new(None),
             drop_trailers: Cell::new(false),
             messages: Cell::new(messages.then(MessageCounter::default)),
             waiting: RefCell::default(),
@@ -135,8 +138,16 @@ impl Progress {
             Some(Err(error)) => {
                 self.failed.set(true);
                 self.malformed.set(is_malformed(error));
+                self.unreadable.set(error.failure());
             }
             None => self.end(now),
+        }
+    }
+
+    /// What counts is what the client sent, not what filters made of it.
+    fn correct(&self, taken: Option<u64>) {
+        if let Some(taken) = taken {
+            self.received.set(taken);
         }
     }
 
@@ -250,6 +261,7 @@ impl Replay {
         let mut source = self.source.borrow_mut();
         let frame = std::task::ready!(Pin::new(&mut *source).poll_frame(cx));
         self.progress.note(&frame, source.is_end_stream());
+        self.progress.correct(source.taken());
         let frame = self.keep(without_trailers(frame, self.progress.drop_trailers.get()));
         if matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
             *trailers_sent = true;
@@ -360,6 +372,7 @@ impl Body for RequestBody {
             Kind::Once(body, progress) => {
                 let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
                 progress.note(&frame, body.is_end_stream());
+                progress.correct(body.taken());
                 let frame = without_trailers(frame, progress.drop_trailers.get());
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| ResetReason::LocalReset)))
             }

@@ -4,15 +4,13 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, StatusCode, Uri, Version};
+use http::{Method, Uri, Version};
 use hyper::ext::Protocol;
 use lateen_proxy_model::{HttpManager, StripPort};
-use lateen_proxy_telemetry::Flags;
 
 use super::connection::Connection;
 use super::exchange::Exchange;
 use super::reply::LocalReply;
-use super::switches::Switch;
 use super::{origin, request_id, xfcc};
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -89,28 +87,6 @@ fn upgrade_of_http2(exchange: &mut Exchange, parts: &mut Parts, protocol: &Proto
         parts.headers.insert(header::UPGRADE, name);
         parts.headers.insert(header::CONNECTION, upgrade);
     }
-}
-
-/// Refuses what would have to be translated, where a filter says so.
-///
-/// # Errors
-/// gRPC-Web requests.
-pub fn refuse_grpc_web(exchange: &Exchange, parts: &Parts) -> Result<(), LocalReply> {
-    if !exchange.has(Switch::GrpcWeb) || !is_grpc_web(&parts.headers) {
-        return Ok(());
-    }
-    Err(LocalReply::new(
-        StatusCode::NOT_IMPLEMENTED,
-        "gRPC-Web is not supported by this proxy",
-        Flags::NONE,
-        "grpc_web_not_supported",
-    ))
-}
-
-fn is_grpc_web(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc-web"))
 }
 
 /// Takes away the headers of one hop, and with them those that `Connection` names (RFC 9110, section 7.6.1). An

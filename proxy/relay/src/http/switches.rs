@@ -17,7 +17,6 @@ pub(crate) enum Switch {
     IstioAlpn = 2,
     PeerMetadata = 4,
     Stats = 8,
-    GrpcWeb = 16,
 }
 
 /// Those that are on.
@@ -46,7 +45,6 @@ impl Switches {
                 HttpFilter::IstioAlpn => Switch::IstioAlpn,
                 HttpFilter::PeerMetadata { .. } => Switch::PeerMetadata,
                 HttpFilter::Stats(_) => Switch::Stats,
-                HttpFilter::GrpcWeb => Switch::GrpcWeb,
                 _ => return None,
             };
             Some((Arc::clone(&entry.name), switch, entry.disabled))
@@ -127,11 +125,7 @@ mod tests {
     fn routes_turn_switches_on_and_off() {
         let mut off = FilterEntry::new("off", HttpFilter::GrpcStats);
         off.disabled = true;
-        let switches = Switches::new(&[
-            off,
-            FilterEntry::new("alpn", HttpFilter::IstioAlpn),
-            FilterEntry::new("web", HttpFilter::GrpcWeb),
-        ]);
+        let switches = Switches::new(&[off, FilterEntry::new("alpn", HttpFilter::IstioAlpn)]);
         assert!(switches.on().has(Switch::IstioAlpn) && !switches.on().has(Switch::GrpcStats));
         let said = |name: &str, disabled| {
             let setting = FilterSetting {
@@ -142,6 +136,6 @@ mod tests {
         };
         let route = Overrides::new(vec![said("off", false), said("alpn", true)]);
         let on = switches.under(&route);
-        assert!(on.has(Switch::GrpcStats) && on.has(Switch::GrpcWeb) && !on.has(Switch::IstioAlpn));
+        assert!(on.has(Switch::GrpcStats) && !on.has(Switch::IstioAlpn));
     }
 }

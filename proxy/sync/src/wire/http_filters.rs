@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::extensions::filters::http::admission_control::v3::AdmissionControl;
 use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::ExternalProcessor;
+use envoy_types::pb::envoy::extensions::filters::http::buffer::v3::Buffer;
+use envoy_types::pb::envoy::extensions::filters::http::compressor::v3::Compressor;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
+use envoy_types::pb::envoy::extensions::filters::http::decompressor::v3::Decompressor;
+use envoy_types::pb::envoy::extensions::filters::http::header_mutation::v3::HeaderMutation;
+use envoy_types::pb::envoy::extensions::filters::http::stateful_session::v3::StatefulSession;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthz;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3::FilterConfig as GrpcStats;
@@ -27,8 +32,9 @@ use super::at::{At, Refused, nothing_left};
 use super::common::{must_be_off, unpack};
 use super::context::Context;
 use super::{
-    admission_control, ext_authz, ext_proc, extension, global_rate_limit, health_filter, ignored,
-    jwt, local_rate_limit, metadata_exchange, per_filter, rbac, stats,
+    admission_control, compression, ext_authz, ext_proc, extension, global_rate_limit,
+    health_filter, ignored, jwt, local_rate_limit, metadata_exchange, per_filter, rbac, sessions,
+    stats,
 };
 
 /// The filters before the router, which must come last.
@@ -182,6 +188,26 @@ fn one(context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refuse
     }
     if any::holds::<GrpcWeb>(packed) {
         return Ok(Known::Filter(HttpFilter::GrpcWeb));
+    }
+    if any::holds::<Compressor>(packed) {
+        let filter = compression::compressor(at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::Compress(Arc::new(filter))));
+    }
+    if any::holds::<Decompressor>(packed) {
+        let filter = compression::decompressor(at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::Decompress(Arc::new(filter))));
+    }
+    if any::holds::<Buffer>(packed) {
+        let most = sessions::buffer(at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::Buffer(most)));
+    }
+    if any::holds::<HeaderMutation>(packed) {
+        let filter = sessions::mutations(at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::Mutate(Arc::new(filter))));
+    }
+    if any::holds::<StatefulSession>(packed) {
+        let filter = sessions::session(at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::Session(Arc::new(filter))));
     }
     if any::holds::<Alpn>(packed) {
         alpn(at, unpack(at, packed)?)?;

@@ -5,6 +5,9 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
 use envoy_types::pb::envoy::config::listener::v3 as listener;
 use envoy_types::pb::envoy::config::route::v3 as route;
+use envoy_types::pb::envoy::extensions::compression::brotli::compressor::v3 as brotli;
+use envoy_types::pb::envoy::extensions::compression::gzip::compressor::v3 as gzip;
+use envoy_types::pb::envoy::extensions::compression::zstd::compressor::v3 as zstd;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3 as router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
@@ -135,6 +138,24 @@ pub(super) fn router(message: &mut router::Router) {
     // Statistics.
     message.dynamic_stats = None;
     message.suppress_grpc_request_failure_code_stats = false;
+}
+
+pub(super) fn gzip(message: &mut gzip::Gzip) {
+    // Memory of the library, and what it tries first: the result can be read all the same.
+    message.memory_level = None;
+    message.compression_strategy = 0;
+    message.chunk_size = None;
+}
+
+pub(super) fn brotli(message: &mut brotli::Brotli) {
+    // Memory of the library.
+    message.chunk_size = None;
+}
+
+pub(super) fn zstd(message: &mut zstd::Zstd) {
+    // What the library tries first, and its memory: the result can be read all the same.
+    message.strategy = 0;
+    message.chunk_size = None;
 }
 
 pub(super) fn grpc_stats(message: &mut grpc_stats::FilterConfig) {

@@ -9,15 +9,19 @@ use envoy_types::pb::envoy::config::route::v3::cors_policy::EnabledSpecifier;
 use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as common_fault;
 use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelaySecifier;
 use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_rate_limit::LimitType;
+use envoy_types::pb::envoy::extensions::filters::http::buffer::v3::BufferPerRoute;
+use envoy_types::pb::envoy::extensions::filters::http::compressor::v3::CompressorPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as cors;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthzPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::ExtProcPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::fault_abort::ErrorType;
+use envoy_types::pb::envoy::extensions::filters::http::header_mutation::v3::HeaderMutationPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3 as jwt_wire;
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
 use envoy_types::pb::envoy::extensions::filters::http::ratelimit::v3::RateLimitPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::RbacPerRoute;
+use envoy_types::pb::envoy::extensions::filters::http::stateful_session::v3::StatefulSessionPerRoute;
 use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use envoy_types::pb::google::protobuf::Any;
@@ -32,7 +36,9 @@ use super::at::{At, Refused, nothing_left};
 use super::common::{duration, fraction, number, runtime_fraction, unpack};
 use super::context::Context;
 use super::matcher::{headers, string};
-use super::{ext_authz, ext_proc, global_rate_limit, jwt, local_rate_limit, rbac};
+use super::{
+    compression, ext_authz, ext_proc, global_rate_limit, jwt, local_rate_limit, rbac, sessions,
+};
 
 /// Reads the map of filter name to settings of one level. The names are those of the connection manager's filters.
 pub(super) fn read(
@@ -124,6 +130,22 @@ fn config(
     if any::holds::<RbacPerRoute>(packed) {
         let rules = rbac::per_route(at, unpack(at, packed)?)?;
         return Ok(Some(FilterOverride::Rbac(rules.map(Arc::new))));
+    }
+    if any::holds::<CompressorPerRoute>(packed) {
+        let route = compression::per_route(at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::Compress(Arc::new(route))));
+    }
+    if any::holds::<BufferPerRoute>(packed) {
+        let most = sessions::buffer_per_route(at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::Buffer(most)));
+    }
+    if any::holds::<HeaderMutationPerRoute>(packed) {
+        let levels = sessions::mutations_per_route(at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::Mutate(levels)));
+    }
+    if any::holds::<StatefulSessionPerRoute>(packed) {
+        let session = sessions::session_per_route(at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::Session(session)));
     }
     if any::holds::<RateLimitPerRoute>(packed) {
         let route = global_rate_limit::per_route(at, unpack(at, packed)?)?;
