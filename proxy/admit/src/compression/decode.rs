@@ -74,10 +74,11 @@ impl BodyChange for Decode {
     }
 
     fn take(&mut self) -> Result<Option<Bytes>, BodyFailure> {
-        if matches!(self.engine, Engine::Done) && self.input.first() == Some(&GZIP) {
-            if let gzip @ Decoding::Gzip { .. } = self.decoding {
-                self.engine = Engine::new(gzip).ok_or(FAILED)?;
-            }
+        if matches!(self.engine, Engine::Done)
+            && self.input.first() == Some(&GZIP)
+            && let gzip @ Decoding::Gzip { .. } = self.decoding
+        {
+            self.engine = Engine::new(gzip).ok_or(FAILED)?;
         }
         while self.more || !self.input.is_empty() {
             let mut room = vec![0; PIECE];

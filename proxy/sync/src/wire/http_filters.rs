@@ -125,6 +125,7 @@ enum Known {
     Other,
 }
 
+#[expect(clippy::too_many_lines, reason = "a filter a line")]
 fn one(context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refused> {
     if any::holds::<Router>(packed) {
         let mut router: Router = unpack(at, packed)?;
