@@ -208,14 +208,20 @@ fn log_path(folder: &Path) -> PathBuf {
     folder.join("access.log")
 }
 
-/// A port that no other place of this run was given.
+/// A port that no other place of this run was given, and below those that the system gives to connections: one of them
+/// could take it before its proxy has bound it.
 fn free_port() -> Result<u16> {
+    const FIRST: u16 = 12_000;
+    const LAST: u16 = 32_000;
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if given.insert(port) {
+    let mut port = FIRST + u16::try_from(std::process::id() % 20_000).unwrap_or_default();
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in FIRST..LAST {
+        port = if port + 1 < LAST { port + 1 } else { FIRST };
+        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.insert(port);
             return Ok(port);
         }
     }
+    bail!("no port is free")
 }
