@@ -44,6 +44,7 @@ mod permit;
 mod plan;
 mod rate_limit;
 mod rbac;
+mod retry;
 mod route;
 mod session;
 mod slot;
@@ -145,12 +146,13 @@ pub use rate_limit::{
     RateLimitAction, RateLimits, RouteRateLimits, VirtualHostLimits,
 };
 pub use rbac::{Condition, NetworkRbac, Rbac, RbacAction, RbacFilter, RbacPolicy};
+pub use retry::{Backoff, RateLimitedBackoff, ResetHeader, RetryOn, RetryPolicy};
 pub use route::{
-    Backoff, BodyFormat, ClusterChoice, CorsPolicy, DirectResponse, Fault, FaultAbort, FaultRate,
+    BodyFormat, ClusterChoice, CorsPolicy, DirectResponse, Fault, FaultAbort, FaultRate,
     GrpcStream, HashPolicy, HashSubject, HeaderShare, HostRewrite, Mirror, NamedCluster,
-    PathMatcher, PathRewrite, Percentage, RateLimitedBackoff, Redirect, RequireTls, ResetHeader,
-    RetryOn, RetryPolicy, Rewrite, Route, RouteAction, RouteForward, RouteMatch, RouteTable,
-    RouteTableRef, TlsCondition, VirtualHost, WeightedCluster, WeightedDraw,
+    PathMatcher, PathRewrite, Percentage, Redirect, RequireTls, Rewrite, Route, RouteAction,
+    RouteForward, RouteMatch, RouteTable, RouteTableRef, TlsCondition, VirtualHost,
+    WeightedCluster, WeightedDraw,
 };
 pub use session::{MutationFilter, MutationLevels, SessionHost, SessionState, StatefulSession};
 pub use slot::Slot;
