@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::admission_control::AdmissionControl;
 use crate::compression::{Compressor, CompressorRoute, Decompressor};
+use crate::cors::CorsPolicy;
 use crate::ext_authz::{AuthzOverride, ExtAuthz};
 use crate::ext_proc::{ExtProc, ExtProcOverride};
 use crate::global_rate_limit::{GlobalRateLimit, GlobalRateLimitRoute};
@@ -13,7 +14,7 @@ use crate::jwt::{JwtFilter, JwtOverride};
 use crate::listener::StatsFilter;
 use crate::local_rate_limit::LocalRateLimit;
 use crate::rbac::RbacFilter;
-use crate::route::{CorsPolicy, Fault};
+use crate::route::Fault;
 use crate::session::{MutationFilter, MutationLevels, StatefulSession};
 use crate::slot::Slot;
 

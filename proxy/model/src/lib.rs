@@ -15,6 +15,7 @@ mod chain;
 mod cluster;
 mod codec;
 mod compression;
+mod cors;
 mod endpoint;
 mod ext_authz;
 mod ext_proc;
@@ -77,6 +78,7 @@ pub use compression::{
     BrotliMode, Coding, CompressDirection, Compressor, CompressorRoute, Decoding,
     DecompressDirection, Decompressor,
 };
+pub use cors::CorsPolicy;
 pub use endpoint::{
     Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointStats, EndpointsRef, Health,
     Locality, LocalityEndpoints,
@@ -148,11 +150,11 @@ pub use rate_limit::{
 pub use rbac::{Condition, NetworkRbac, Rbac, RbacAction, RbacFilter, RbacPolicy};
 pub use retry::{Backoff, RateLimitedBackoff, ResetHeader, RetryOn, RetryPolicy};
 pub use route::{
-    BodyFormat, ClusterChoice, CorsPolicy, DirectResponse, Fault, FaultAbort, FaultRate,
-    GrpcStream, HashPolicy, HashSubject, HeaderShare, HostRewrite, Mirror, NamedCluster,
-    PathMatcher, PathRewrite, Percentage, Redirect, RequireTls, Rewrite, Route, RouteAction,
-    RouteForward, RouteMatch, RouteTable, RouteTableRef, TlsCondition, VirtualHost,
-    WeightedCluster, WeightedDraw,
+    BodyFormat, ClusterChoice, DirectResponse, Fault, FaultAbort, FaultRate, GrpcStream,
+    HashPolicy, HashSubject, HeaderShare, HostRewrite, Mirror, NamedCluster, PathMatcher,
+    PathRewrite, Percentage, Redirect, RequireTls, Rewrite, Route, RouteAction, RouteForward,
+    RouteMatch, RouteTable, RouteTableRef, TlsCondition, VirtualHost, WeightedCluster,
+    WeightedDraw,
 };
 pub use session::{MutationFilter, MutationLevels, SessionHost, SessionState, StatefulSession};
 pub use slot::Slot;
