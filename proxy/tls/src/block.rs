@@ -11,7 +11,7 @@ pub const BLOCK: usize = 16 * 1024;
 
 /// Bytes of a buffer of a stream that filled the one before: each system call wakes whoever waits at its other end, and
 /// that costs more than the processor's caches save with small pieces.
-const LARGE: usize = 512 * 1024;
+const LARGE: usize = 256 * 1024;
 
 /// Small buffers that a thread keeps for the next stream; more than that are given back to the system.
 const SPARE: usize = 16;
