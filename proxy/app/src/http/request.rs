@@ -1,5 +1,6 @@
 //! The life of a request, in travel order.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -103,13 +104,16 @@ where
         let hashed = hashed(exchange, &target, &parts);
         let plan = plan(exchange, &target, &parts, (auto_host, hashed.hash));
         let request = (parts, body);
-        let sent = forward(exchange, upstreams, plan, request, upgrade.as_deref());
-        let mut outcome = match back.interruption() {
-            None => sent.await,
-            Some(interrupted) => tokio::select! {
-                reply = interrupted => Err(reply),
-                outcome = sent => outcome,
-            },
+        let mut outcome = {
+            let sent = forward(exchange, upstreams, plan, request, upgrade.as_deref());
+            let sent = pin!(sent);
+            match back.interruption() {
+                None => sent.await,
+                Some(interrupted) => tokio::select! {
+                    reply = interrupted => Err(reply),
+                    outcome = sent => outcome,
+                },
+            }
         };
         exchange.note_status(match &outcome {
             Ok(response) => response.status(),
@@ -128,7 +132,11 @@ where
         target.finish_response(headers, &expander);
         outcome
     };
-    let outcome = outcome.await;
+    let outcome = {
+        // Awaited by value, kilobytes of it would be moved once more.
+        let outcome = pin!(outcome);
+        outcome.await
+    };
     back.finish(exchange, outcome).await
 }
 
