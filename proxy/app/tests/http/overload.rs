@@ -66,8 +66,8 @@ fn request() -> Request<Full<Bytes>> {
     request.body(Full::from("hello")).unwrap()
 }
 
-async fn upstream() -> Upstream {
-    Upstream::start(false, |request, _| {
+async fn upstream(http2: bool) -> Upstream {
+    Upstream::start(http2, |request, _| {
         Box::pin(async move { http::Response::new(boxed(request.into_body())) })
     })
     .await
@@ -76,7 +76,8 @@ async fn upstream() -> Upstream {
 #[test]
 fn shedding_goes_on_while_streams_are_reset() {
     run(|| async {
-        let upstream = Upstream::statuses(&[200]).await;
+        // The cluster speaks what the client speaks.
+        let upstream = upstream(true).await;
         let (process, shedding) = Process::new(OverloadAction::StopRequests);
         let routes = vec![route(to(slot(upstream.cluster())))];
         let overload = (None, Some(shedding));
@@ -97,8 +98,9 @@ fn shedding_goes_on_while_streams_are_reset() {
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(collect(refused).await.body(), "envoy overloaded");
         process.press(0.0);
-        let served = mesh.get("/", &[]).await.status();
-        assert_eq!(served, StatusCode::OK);
+        let served = sender.send_request(request()).await.unwrap();
+        assert_eq!(served.status(), StatusCode::OK);
+        assert_eq!(collect(served).await.body(), "hello");
         let counted = plain(&mesh)
             .lines()
             .any(|line| line.contains("downstream_rq_overload_close") && !line.ends_with(": 0"));
@@ -115,7 +117,7 @@ fn plain(mesh: &Mesh) -> String {
 #[test]
 fn connections_end_with_their_answer_and_idle_ones_at_once() {
     run(|| async {
-        let upstream = upstream().await;
+        let upstream = upstream(false).await;
         let (process, shedding) = Process::new(OverloadAction::DisableKeepalive);
         let routes = vec![route(to(slot(upstream.cluster())))];
         let overload = (None, Some(shedding));
@@ -129,7 +131,7 @@ fn connections_end_with_their_answer_and_idle_ones_at_once() {
         assert_eq!(last.headers()["connection"], "close");
     });
     run(|| async {
-        let upstream = upstream().await;
+        let upstream = upstream(false).await;
         let (process, shedding) = Process::new(OverloadAction::ReduceTimeouts);
         let routes = vec![route(to(slot(upstream.cluster())))];
         let overload = (None, Some(shedding));
