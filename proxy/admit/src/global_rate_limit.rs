@@ -104,7 +104,7 @@ impl LimitAnswer {
         }
     }
 
-    fn read(message: RateLimitResponse) -> Self {
+    pub(crate) fn read(message: RateLimitResponse) -> Self {
         let limit = match message.overall_code() {
             Code::OverLimit => Limit::Over,
             Code::Ok => Limit::Ok,

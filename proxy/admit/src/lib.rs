@@ -10,6 +10,8 @@ mod descriptors;
 mod ext_authz;
 mod ext_proc;
 mod fault;
+#[doc(hidden)]
+pub mod fuzzing;
 mod global_rate_limit;
 mod grpc_web;
 mod health;

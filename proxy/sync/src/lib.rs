@@ -13,6 +13,8 @@ mod connect;
 mod delta;
 mod dns;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc_target;
 mod query;
 mod session;

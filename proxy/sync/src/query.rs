@@ -112,7 +112,7 @@ async fn over_tcp(server: SocketAddr, question: &[u8]) -> io::Result<Message> {
 }
 
 /// Aliases are followed by the server: every address in the answer is the name's.
-fn read(message: &Message) -> Answer {
+pub(crate) fn read(message: &Message) -> Answer {
     let mut least = Duration::MAX;
     let mut addresses = Vec::new();
     for record in &message.answers {

@@ -31,9 +31,9 @@ pub(crate) struct Taken {
 
 /// Every kind of resource has its name in the first field.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Named {
+pub(crate) struct Named {
     #[prost(string, tag = "1")]
-    name: String,
+    pub(crate) name: String,
 }
 
 /// Takes an answer apart. One that names a resource twice is refused whole, since it does not say which is meant.

@@ -100,7 +100,7 @@ const LISTS: [(&str, &str, &str, &[&str]); 15] = [
 ];
 
 /// What is asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Part {
     /// One list.
     pub(super) resource: Option<String>,
@@ -139,7 +139,10 @@ impl Part {
         if let Some(pattern) = &self.name_regex {
             let whole = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| Refusal {
                 status: 400,
-                reason: format!("Error while parsing name_regex from {pattern}: {error}\n"),
+                reason: format!(
+                    "INVALID_ARGUMENT: Error while parsing name_regex from {pattern}: {}",
+                    error.to_string().lines().last().unwrap_or_default()
+                ),
             })?;
             configs
                 .iter_mut()
@@ -161,13 +164,13 @@ impl Part {
                 Refusal {
                     status: 400,
                     reason: format!(
-                        "{resource} is not a repeated field. Use ?mask={resource} to get only this field\n"
+                        "{resource} is not a repeated field. Use ?mask={resource} to get only this field"
                     ),
                 }
             } else {
                 Refusal {
                     status: 404,
-                    reason: format!("{resource} not found in config dump\n"),
+                    reason: format!("{resource} not found in config dump"),
                 }
             });
         };
@@ -213,9 +216,12 @@ fn masked(mask: &str, configs: Vec<Value>) -> Result<Vec<Value>, Refusal> {
     let mut found = Vec::new();
     for config in configs {
         let message = config["@type"].as_str().unwrap_or_default();
-        let fits = paths
-            .iter()
-            .all(|path| path.first().is_some_and(|first| has_field(message, first)));
+        let fits = paths.iter().all(|path| match path.as_slice() {
+            // Without its name a list has no fields to choose.
+            [list, _, ..] if is_list(list) => false,
+            [first, ..] => has_field(message, first),
+            [] => false,
+        });
         if fits {
             found.push(trimmed(&config, &paths));
         }
@@ -223,7 +229,7 @@ fn masked(mask: &str, configs: Vec<Value>) -> Result<Vec<Value>, Refusal> {
     if found.is_empty() {
         return Err(Refusal {
             status: 400,
-            reason: format!("FieldMask {mask} could not be successfully applied to any configs.\n"),
+            reason: format!("FieldMask {mask} could not be successfully applied to any configs."),
         });
     }
     Ok(found)
@@ -242,6 +248,10 @@ fn has_field(message: &str, field: &str) -> bool {
         "ClustersConfigDump" | "ListenersConfigDump" => field == "version_info",
         _ => false,
     }
+}
+
+fn is_list(field: &str) -> bool {
+    LISTS.iter().any(|(name, ..)| *name == field)
 }
 
 fn paths(mask: &str) -> Vec<Vec<&str>> {
@@ -327,6 +337,7 @@ mod tests {
         assert_eq!(status(part("nope", "", "")), Err(404));
         assert_eq!(status(part("bootstrap", "", "")), Err(400));
         assert_eq!(status(part("", "zzz", "")), Err(400));
+        assert_eq!(status(part("", "static_clusters.cluster", "")), Err(400));
         assert_eq!(status(part("", "", "(")), Err(400));
     }
 }

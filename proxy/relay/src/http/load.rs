@@ -49,6 +49,13 @@ fn take(report: &mut LoadReport, name: &str, value: f64) {
     }
 }
 
+/// What a fuzzer gives the header that upstreams tell their load in.
+pub fn fuzz(value: &[u8]) -> Option<LoadReport> {
+    let mut headers = HeaderMap::new();
+    headers.insert(&METRICS, http::HeaderValue::from_bytes(value).ok()?);
+    read(&headers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -69,7 +69,9 @@ pub use worker::{KnownCluster, KnownTable, Worker};
 #[doc(hidden)]
 pub mod fuzzing {
     pub use super::frames::fuzz as frames;
-    pub use super::http1::fuzz as head;
+    pub use super::http1::{fuzz as head, fuzz_stream as stream};
+    pub use super::load::fuzz as load_report;
     pub use super::peer::fuzz as peer;
     pub use super::sanitize::fuzz as forwarded;
+    pub use super::xfcc::fuzz as xfcc_value;
 }

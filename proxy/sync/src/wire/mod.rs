@@ -20,6 +20,7 @@ pub(crate) mod endpoint;
 mod ext_authz;
 mod ext_proc;
 pub(crate) mod extension;
+pub(crate) mod fuzzing;
 mod global_rate_limit;
 mod head;
 mod health_check;

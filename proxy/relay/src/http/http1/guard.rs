@@ -109,6 +109,16 @@ impl<I> Guard<I> {
         }
     }
 
+    /// Heads handed on.
+    pub(super) fn given(&self) -> u32 {
+        self.given
+    }
+
+    /// Whether the last message has been handed on to its end.
+    pub(super) fn is_between(&self) -> bool {
+        matches!(self.at, At::Head) && self.clear == 0
+    }
+
     /// Whether a request is under way, so that the next head must wait.
     fn is_busy(&self) -> bool {
         self.unflushed || self.given != self.signals.ended()

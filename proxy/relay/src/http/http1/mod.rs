@@ -6,6 +6,7 @@
 //! cannot be read, so that it is answered and logged as any other ([`refusal`]).
 
 mod chunked;
+mod fuzzing;
 mod guard;
 mod head;
 mod refusal;
@@ -19,23 +20,4 @@ pub(crate) use signals::Signals;
 #[cfg(test)]
 mod tests;
 
-/// What a fuzzer reads heads with: bytes of the first head, or why there is none.
-pub fn fuzz(bytes: &[u8]) -> Option<(usize, Option<usize>)> {
-    let rules = HeadRules::default();
-    let head::Head::Whole { length, framing } = head::read(bytes, &rules) else {
-        return None;
-    };
-    let rest = bytes.get(length..).unwrap_or_default();
-    let body = match framing {
-        head::Framing::None => Some(0),
-        head::Framing::Length(length) => usize::try_from(length).ok(),
-        head::Framing::Chunked => {
-            let mut chunks = chunked::Chunks::default();
-            match chunks.feed(rest) {
-                (used, chunked::Fed::Done) => Some(used),
-                _ => None,
-            }
-        }
-    };
-    Some((length, body))
-}
+pub use fuzzing::{head as fuzz, stream as fuzz_stream};
