@@ -227,7 +227,7 @@ pub(super) fn read_differences(path: &Path) -> Result<Vec<Difference>> {
     Ok(entries)
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let place = || path.display().to_string();
     let documents = yaml::parse(&text)

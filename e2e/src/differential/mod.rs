@@ -1,6 +1,7 @@
 //! The differential suite: Envoy and `lateen-proxy` start from the same bootstrap and get the same requests; what they
 //! answer, what their upstreams see and what they log must be the same.
 
+mod admin;
 mod case;
 mod client;
 mod http2;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use socket2::{Domain, Socket, Type};
 
+pub use admin::admin_shapes;
 use case::{Case, Difference};
 use observation::Observation;
 use process::{Binaries, Engine, Proxy};

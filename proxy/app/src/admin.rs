@@ -3,6 +3,7 @@
 pub(crate) mod cluster_stats;
 mod clusters;
 mod dump;
+mod dump_fixed;
 mod dump_part;
 mod guard;
 mod listeners;
@@ -99,12 +100,12 @@ impl Admin {
         if page.changes && !post {
             return text(
                 StatusCode::METHOD_NOT_ALLOWED,
-                format!("Method {method} not allowed, POST required.\n"),
+                format!("Method {method} not allowed, POST required."),
             );
         }
         match path {
             "config_dump" => self.config_dump(&query).await,
-            "logging" => self.logging(&query, post),
+            "logging" => self.logging(&query),
             "stats" | "stats/prometheus" => self.stats(path, &query),
             "drain_listeners" => self.drain_listeners(&query),
             "quitquitquit" => self.end(),
@@ -172,7 +173,7 @@ impl Admin {
             Ok(Ok(Err(refusal))) => {
                 let status = StatusCode::from_u16(refusal.status);
                 let status = status.unwrap_or(StatusCode::BAD_REQUEST);
-                text(status, refusal.reason)
+                typed(status, "text/plain", refusal.reason)
             }
             Ok(Err(error)) => text(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -185,13 +186,7 @@ impl Admin {
         }
     }
 
-    fn logging(&self, query: &Query, post: bool) -> Answer {
-        if !query.is_empty() && !post {
-            return text(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "POST is required to change log levels.\n",
-            );
-        }
+    fn logging(&self, query: &Query) -> Answer {
         for (name, value) in &query.0 {
             let changes: Vec<(Option<&str>, &str)> = match name.as_str() {
                 "level" => vec![(None, value)],

@@ -9,7 +9,7 @@ use prost::Message;
 use serde_json::{Value, json};
 
 use crate::child;
-use crate::config::{EnvoyConfig, Mode, VERSION};
+use crate::config::{EnvoyConfig, Mode};
 
 /// The bootstrap as a message, and as JSON for the admin pages.
 ///
@@ -125,7 +125,6 @@ pub(crate) fn options(config: &EnvoyConfig) -> Value {
             Mode::Validate => "Validate",
         },
         "disable_hot_restart": true,
-        "version": VERSION,
     })
 }
 

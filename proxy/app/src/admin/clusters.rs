@@ -18,6 +18,17 @@ pub(super) fn as_text(state: &State, now: u64) -> String {
     let mut out = String::new();
     for (name, cluster) in state.clusters().values() {
         let _ = writeln!(out, "{name}::observability_name::{name}");
+        if cluster.outlier.is_some() {
+            // Averages are worked out when endpoints are judged, and not kept.
+            for fact in [
+                "success_rate_average",
+                "success_rate_ejection_threshold",
+                "local_origin_success_rate_average",
+                "local_origin_success_rate_ejection_threshold",
+            ] {
+                let _ = writeln!(out, "{name}::outlier::{fact}::-1");
+            }
+        }
         for (priority, high) in [("default_priority", false), ("high_priority", true)] {
             for (fact, value) in limits(cluster.limits_of(high)) {
                 let _ = writeln!(out, "{name}::{priority}::{fact}::{value}");

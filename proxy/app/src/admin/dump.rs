@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::child;
 
 use super::dump_part::{Part, Refusal};
-use super::{Admin, secrets, timestamp};
+use super::{Admin, dump_fixed, secrets, server, timestamp};
 
 const PREFIX: &str = "type.googleapis.com/";
 
@@ -48,21 +48,35 @@ impl Snapshot {
     pub(super) fn take(admin: &Admin, include_eds: bool, part: Part) -> Self {
         let resources = admin.state.resources();
         let waiting = admin.state.readiness().waiting().into_iter();
+        // Secrets have keys in their bytes: those of control planes are shown from the store, never from here.
+        let fixed: Named = resources
+            .all(ResourceKind::Secret)
+            .into_iter()
+            .filter(|(_, secret)| secret.is_static)
+            .filter_map(|(name, secret)| {
+                let body = dump_fixed::redacted(&secret.body)?;
+                let shown = Resource {
+                    body,
+                    ..(*secret).clone()
+                };
+                Some((name, Arc::new(shown)))
+            })
+            .collect();
+        let mut bootstrap = json!({ "node": dump_fixed::said(server::build()) });
+        server::over(&mut bootstrap, &admin.bootstrap);
         Self {
-            bootstrap: json!({ "bootstrap": admin.bootstrap, "last_updated": timestamp(admin.started.1) }),
-            secrets: secrets::dump(admin.state.secrets()),
+            bootstrap: json!({ "bootstrap": bootstrap, "last_updated": timestamp(admin.started.1) }),
+            secrets: secrets::dump(admin.state.secrets(), |name| {
+                fixed.iter().any(|(known, _)| **known == *name)
+            }),
             include_eds,
             part,
             waiting: waiting
                 .map(|(kind, name)| (kind, name.to_string()))
                 .collect(),
-            // Secrets have keys in their bytes: they are shown from the store, never from here.
-            accepted: ResourceKind::ALL.map(|kind| {
-                if kind == ResourceKind::Secret {
-                    Vec::new()
-                } else {
-                    resources.all(kind)
-                }
+            accepted: ResourceKind::ALL.map(|kind| match kind {
+                ResourceKind::Secret => fixed.clone(),
+                _ => resources.all(kind),
             }),
             rejected: ResourceKind::ALL.map(|kind| resources.rejections(kind)),
         }
@@ -83,10 +97,13 @@ impl Snapshot {
     fn render(&self) -> Result<Vec<u8>, DumpError> {
         let codec = Codec::new()?;
         let mut configs = vec![part("BootstrapConfigDump", self.bootstrap.clone())];
-        configs.push(part("ClustersConfigDump", self.clusters(&codec)?));
-        if self.include_eds {
-            configs.push(part("EndpointsConfigDump", self.endpoints(&codec)?));
-        }
+        let clusters = self.clusters(&codec)?;
+        let endpoints = match self.include_eds {
+            true => Some(self.endpoints(&codec, &clusters)?),
+            false => None,
+        };
+        configs.push(part("ClustersConfigDump", clusters));
+        configs.extend(endpoints.map(|shown| part("EndpointsConfigDump", shown)));
         let filters = self.filters(&codec)?;
         if !filters.is_empty() {
             configs.push(part("EcdsConfigDump", json!({ "ecds_filters": filters })));
@@ -96,10 +113,15 @@ impl Snapshot {
         configs.push(part("ListenersConfigDump", listeners));
         configs.push(part("ScopedRoutesConfigDump", json!({})));
         configs.push(part("RoutesConfigDump", self.routes(&codec, inline)?));
-        configs.push(part("SecretsConfigDump", self.secrets.clone()));
+        let mut secrets = self.secrets.clone();
+        secrets["static_secrets"] = self.fixed_secrets(&codec)?.into();
+        configs.push(part("SecretsConfigDump", secrets));
         let page = match self.part.of(configs) {
             Ok(configs) if configs.is_empty() => json!({}),
-            Ok(configs) => json!({ "configs": configs }),
+            Ok(configs) => {
+                let configs = configs.into_iter().map(dump_fixed::without_empty_lists);
+                json!({ "configs": configs.collect::<Vec<_>>() })
+            }
             Err(refusal) => {
                 let text = format!("!{}{}", refusal.status, refusal.reason);
                 return Ok(text.into_bytes());
@@ -213,8 +235,18 @@ impl Snapshot {
         Ok(shown)
     }
 
-    fn endpoints(&self, codec: &Codec) -> Result<Value, JsonError> {
-        let (fixed, dynamic) = self.split(ResourceKind::Endpoint);
+    fn fixed_secrets(&self, codec: &Codec) -> Result<Vec<Value>, JsonError> {
+        let (fixed, _) = self.split(ResourceKind::Secret);
+        let kind = ("envoy.extensions.transport_sockets.tls.v3.Secret", "secret");
+        let mut shown = entries(codec, kind, &fixed)?;
+        for (entry, (name, _)) in shown.iter_mut().zip(&fixed) {
+            *entry = json!({ "name": plain(name), "secret": entry["secret"] });
+        }
+        Ok(shown)
+    }
+
+    fn endpoints(&self, codec: &Codec, clusters: &Value) -> Result<Value, JsonError> {
+        let (_, dynamic) = self.split(ResourceKind::Endpoint);
         let kind = (
             "envoy.config.endpoint.v3.ClusterLoadAssignment",
             "endpoint_config",
@@ -226,8 +258,12 @@ impl Snapshot {
             self.failures(ResourceKind::Endpoint),
             "endpoint_config",
         );
+        for entry in &mut active {
+            dump_fixed::complete(&mut entry["endpoint_config"]);
+        }
+        active.extend(dump_fixed::held(&clusters["dynamic_active_clusters"]));
         Ok(json!({
-            "static_endpoint_configs": entries(codec, kind, &fixed)?,
+            "static_endpoint_configs": dump_fixed::held(&clusters["static_clusters"]),
             "dynamic_endpoint_configs": active,
         }))
     }

@@ -86,9 +86,9 @@ const PAGES: [Page; 26] = [
         &[("mask", "listener or cluster")],
     ),
     with("listeners", "listeners and their addresses", &[FORMAT]),
-    with(
+    change(
         "logging",
-        "levels of the log; POST changes them",
+        "levels of the log, and changes of them",
         &[
             ("level", "of everything"),
             ("paths", "logger:level pairs, separated by commas"),

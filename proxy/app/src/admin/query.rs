@@ -14,10 +14,6 @@ impl Query {
         )
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         self.0
             .iter()

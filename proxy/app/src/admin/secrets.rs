@@ -15,10 +15,13 @@ const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls
 /// `[redacted]` in base64, which takes the place of keys.
 const REDACTED: &str = "W3JlZGFjdGVkXQ==";
 
-/// Body of `SecretsConfigDump`.
-pub(super) fn dump(secrets: &SecretStore) -> Value {
+/// Body of `SecretsConfigDump`, without those that are shown elsewhere.
+pub(super) fn dump(secrets: &SecretStore, elsewhere: impl Fn(&str) -> bool) -> Value {
     let mut active = Vec::new();
     for (name, identity) in secrets.identities() {
+        if elsewhere(&name) {
+            continue;
+        }
         let content = json!({
             "certificate_chain": { "inline_bytes": inline(&identity.chain) },
             "private_key": { "inline_bytes": REDACTED },
@@ -31,6 +34,9 @@ pub(super) fn dump(secrets: &SecretStore) -> Value {
         ));
     }
     for (name, trust) in secrets.trusts() {
+        if elsewhere(&name) {
+            continue;
+        }
         let content = json!({ "trusted_ca": { "inline_bytes": inline(&trust.roots) } });
         active.push(entry(
             plain(&name),

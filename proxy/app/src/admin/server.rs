@@ -25,15 +25,113 @@ impl Admin {
     /// `envoy.admin.v3.ServerInfo`.
     pub(super) fn server_info(&self) -> Value {
         let uptime = format!("{}s", self.started.0.elapsed().as_secs());
+        let mut options = no_options();
+        over(&mut options, &self.options);
+        let mut node = build();
+        if let Some(own) = self.bootstrap.get("node") {
+            over(&mut node, own);
+        }
         json!({
             "version": format!("{VERSION}/lateen-proxy"),
             "state": self.stage(),
             "uptime_current_epoch": uptime,
             "uptime_all_epochs": uptime,
             "hot_restart_version": "disabled",
-            "command_line_options": self.options,
-            "node": self.bootstrap.get("node").cloned().unwrap_or_else(|| json!({})),
+            "hot_restart_initializing": false,
+            "command_line_options": options,
+            "node": node,
         })
+    }
+}
+
+/// What a bootstrap does not say of its node: who it is that runs.
+pub(super) fn build() -> Value {
+    let mut parts = VERSION.split(['.', '-', '+']);
+    let mut number = || {
+        parts
+            .next()
+            .and_then(|part| part.parse::<u32>().ok())
+            .unwrap_or_default()
+    };
+    let version = json!({ "major_number": number(), "minor_number": number(), "patch": number() });
+    json!({
+        "id": "",
+        "cluster": "",
+        "user_agent_name": "envoy",
+        "user_agent_build_version": {
+            "version": version,
+            "metadata": {
+                "build.type": if cfg!(debug_assertions) { "DEBUG" } else { "RELEASE" },
+                "revision.sha": "unknown",
+                "revision.status": "unknown",
+                "ssl.version": "aws-lc-rs",
+            },
+        },
+        "extensions": [],
+        "client_features": [],
+        "listening_addresses": [],
+        "dynamic_parameters": {},
+        "locality": { "region": "", "zone": "", "sub_zone": "" },
+    })
+}
+
+/// Options of Envoy's command line as they are when nobody gives them: tools read this page for all of them.
+fn no_options() -> Value {
+    json!({
+        "base_id": "0",
+        "use_dynamic_base_id": false,
+        "skip_hot_restart_on_no_parent": false,
+        "skip_hot_restart_parent_stats": false,
+        "base_id_path": "",
+        "concurrency": 0,
+        "config_path": "",
+        "config_yaml": "",
+        "allow_unknown_static_fields": false,
+        "reject_unknown_dynamic_fields": false,
+        "ignore_unknown_dynamic_fields": false,
+        "skip_deprecated_logs": false,
+        "admin_address_path": "",
+        "local_address_ip_version": "v4",
+        "log_level": "info",
+        "component_log_level": "",
+        "log_format": "",
+        "log_format_escaped": false,
+        "log_path": "",
+        "service_cluster": "",
+        "service_node": "",
+        "service_zone": "",
+        "drain_strategy": "Gradual",
+        "mode": "Serve",
+        "disable_hot_restart": true,
+        "enable_mutex_tracing": false,
+        "restart_epoch": 0,
+        "cpuset_threads": false,
+        "disabled_extensions": [],
+        "enable_fine_grain_logging": false,
+        "socket_path": "",
+        "socket_mode": 0,
+        "enable_core_dump": false,
+        "stats_tag": [],
+        "log_stacktrace_single_entry": false,
+        "file_flush_interval": "1s",
+        "file_flush_min_size": 0,
+        "drain_time": "0s",
+        "parent_shutdown_time": "0s",
+    })
+}
+
+/// Sets what `more` has in `value`, and leaves the rest.
+pub(super) fn over(value: &mut Value, more: &Value) {
+    match (value, more) {
+        (Value::Object(fields), Value::Object(more)) => {
+            for (name, member) in more {
+                match fields.get_mut(name) {
+                    Some(known) => over(known, member),
+                    None => drop(fields.insert(name.clone(), member.clone())),
+                }
+            }
+        }
+        (value, more) => *value = more.clone(),
     }
 }
 

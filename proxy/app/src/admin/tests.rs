@@ -237,6 +237,7 @@ async fn what_changes_something_needs_post() {
     for path in [
         "/healthcheck/fail",
         "/drain_listeners?graceful",
+        "/logging",
         "/logging?level=debug",
         "/quitquitquit",
     ] {

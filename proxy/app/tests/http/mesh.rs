@@ -159,21 +159,25 @@ impl Mesh {
                             let connection = Rc::new(Connection::new(chain, facts));
                             serve_connection(stream, connection, phases, handle).await;
                         }
+                        // On the heap: connections without TLS keep no room for it.
                         Some(tls) => {
-                            // A client that refuses our certificate ends the handshake.
-                            let Ok((stream, peer, handshake)) =
-                                lateen_proxy_tls::accept(&tls, stream, None).await
-                            else {
-                                return;
-                            };
-                            let agreed = stream.get_ref().1.alpn_protocol();
-                            assert!(agreed.is_some(), "the client offers what istio.alpn says");
-                            facts.tls = true;
-                            facts.peer = peer;
-                            facts.handshake = Some(Arc::new(handshake));
-                            facts.sni = stream.get_ref().1.server_name().map(Into::into);
-                            let connection = Rc::new(Connection::new(chain, facts));
-                            serve_connection(stream, connection, phases, handle).await;
+                            Box::pin(async move {
+                                // A client that refuses our certificate ends the handshake.
+                                let Ok((stream, peer, handshake)) =
+                                    lateen_proxy_tls::accept(&tls, stream, None).await
+                                else {
+                                    return;
+                                };
+                                let agreed = stream.get_ref().1.alpn_protocol();
+                                assert!(agreed.is_some(), "the client offers what istio.alpn says");
+                                facts.tls = true;
+                                facts.peer = peer;
+                                facts.handshake = Some(Arc::new(handshake));
+                                facts.sni = stream.get_ref().1.server_name().map(Into::into);
+                                let connection = Rc::new(Connection::new(chain, facts));
+                                serve_connection(stream, connection, phases, handle).await;
+                            })
+                            .await
                         }
                     }
                     ended.set(ended.get() + 1);
