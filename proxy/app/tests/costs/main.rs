@@ -97,7 +97,7 @@ static UNFIT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn hold(what: &str, cost: f64, most: f64) {
     let text = format!("{what}: {cost:.1} of {most}");
-    println!("{text}");
+    eprintln!("{text}");
     // A cap much larger than needed holds nothing.
     if cost > most || cost * 2.0 < most {
         UNFIT.lock().unwrap().push(text);

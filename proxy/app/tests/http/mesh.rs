@@ -113,12 +113,7 @@ impl Mesh {
     ) -> Self {
         let mut manager = manager(table(routes));
         change(&mut manager);
-        let metrics = Metrics::new(MetricsConfig {
-            local: Arc::new(Peer::new(PeerFields::default())),
-            principal: None,
-            version: "test".into(),
-            max_series: 100,
-        });
+        let metrics = metrics();
         let own = PeerFields {
             workload: "proxy-v1".into(),
             ..PeerFields::default()
@@ -253,6 +248,15 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, task: F) {
         tokio::task::spawn_local(task);
     }
+}
+
+fn metrics() -> Arc<Metrics> {
+    Metrics::new(MetricsConfig {
+        local: Arc::new(Peer::new(PeerFields::default())),
+        principal: None,
+        version: "test".into(),
+        max_series: 100,
+    })
 }
 
 fn facts(client: SocketAddr, local: SocketAddr) -> ConnectionFacts {

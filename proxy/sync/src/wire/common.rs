@@ -181,6 +181,19 @@ pub(crate) fn host_port_of(
 /// Largest file that is read for a data source, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
+/// The bytes of a regular file: devices and pipes may have no end, or nothing to say.
+pub(crate) fn file(path: &str) -> std::io::Result<Vec<u8>> {
+    let facts = fs::metadata(path)?;
+    if !facts.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    if facts.len() > MAX_FILE {
+        let text = format!("larger than {MAX_FILE} bytes");
+        return Err(std::io::Error::other(text));
+    }
+    fs::read(path)
+}
+
 /// The bytes of a data source; files are read now.
 pub(crate) fn data(at: &At<'_>, source: &core::DataSource) -> Result<Vec<u8>, Refused> {
     match &source.specifier {
@@ -188,11 +201,7 @@ pub(crate) fn data(at: &At<'_>, source: &core::DataSource) -> Result<Vec<u8>, Re
         Some(Specifier::InlineString(text)) => Ok(text.clone().into_bytes()),
         Some(Specifier::Filename(path)) => {
             let at = at.field("filename");
-            let size = fs::metadata(path).map(|facts| facts.len());
-            if size.is_ok_and(|size| size > MAX_FILE) {
-                return Err(at.refuse(format!("{path} is larger than {MAX_FILE} bytes")));
-            }
-            fs::read(path).map_err(|error| at.refuse(format!("{path}: {error}")))
+            file(path).map_err(|error| at.refuse(format!("{path}: {error}")))
         }
         Some(Specifier::EnvironmentVariable(name)) => std::env::var(name)
             .map(String::into_bytes)
@@ -210,4 +219,21 @@ pub(crate) fn texts(fields: &wkt::Struct) -> impl Iterator<Item = (&str, &str)> 
             Some(wkt::value::Kind::StringValue(text)) => Some((&**key, &**text)),
             _ => None,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file;
+
+    #[test]
+    fn devices_and_folders_are_no_files() {
+        for path in ["/dev/zero", "/dev", "/nothing/there"] {
+            assert!(file(path).is_err(), "{path}");
+        }
+        let own = tempfile::NamedTempFile::new().expect("a file");
+        assert_eq!(
+            file(own.path().to_str().expect("text")).ok(),
+            Some(Vec::new())
+        );
+    }
 }

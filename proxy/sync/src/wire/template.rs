@@ -10,9 +10,6 @@ use super::access_log;
 use super::at::{At, Refused};
 use super::context::AccessLogFormat;
 
-/// Largest file that a data source may name.
-const MAX_FILE: u64 = 1 << 20;
-
 /// A text for headers, paths and hosts: operators without value give nothing.
 pub(super) fn text(at: &At<'_>, text: &str) -> Result<HeaderText, Refused> {
     let format = compile(at, text)?;
@@ -74,13 +71,8 @@ pub(super) fn data(at: &At<'_>, source: core::DataSource) -> Result<Bytes, Refus
         Some(Specifier::InlineBytes(bytes)) => Ok(bytes.into()),
         Some(Specifier::Filename(path)) => {
             let at = at.field("filename");
-            let size = std::fs::metadata(&path).map_err(|error| at.refuse(error.to_string()))?;
-            if size.len() > MAX_FILE {
-                return Err(at.refuse("the file is too large"));
-            }
-            let read = std::fs::read(&path);
-            read.map(Bytes::from)
-                .map_err(|error| at.refuse(error.to_string()))
+            let read = super::common::file(&path).map(Bytes::from);
+            read.map_err(|error| at.refuse(error.to_string()))
         }
         Some(Specifier::EnvironmentVariable(name)) => {
             let at = at.field("environment_variable");
