@@ -150,6 +150,24 @@ impl Default for Answer {
 }
 
 impl Case {
+    /// The case with `@KIND:name@` made ports in what is sent.
+    pub(super) fn with_ports(&self, ports: &BTreeMap<u16, String>) -> Self {
+        let mut made = self.clone();
+        made.steps = self.steps();
+        for step in &mut made.steps {
+            let texts = [&mut step.request, &mut step.body, &mut step.raw];
+            let texts = texts.into_iter().flatten().chain(&mut step.headers);
+            for text in texts.filter(|text| text.contains('@')) {
+                for (port, name) in ports {
+                    let (kind, name) = name.split_once(' ').unwrap_or_default();
+                    let place = format!("@{}:{name}@", kind.to_uppercase());
+                    *text = text.replace(&place, &port.to_string());
+                }
+            }
+        }
+        made
+    }
+
     /// The steps, also where the file gives a single one in short.
     pub(super) fn steps(&self) -> Vec<Step> {
         if !self.steps.is_empty() {

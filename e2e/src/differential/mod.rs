@@ -6,6 +6,7 @@ mod case;
 mod client;
 mod http2;
 mod log_service;
+mod names;
 mod observation;
 mod process;
 mod processor;
@@ -152,6 +153,7 @@ fn one(
     } else {
         &case.listener
     };
+    let case = &case.with_ports(&proxy.ports);
     thread::sleep(Duration::from_millis(case.wait_ms));
     let port = proxy.listeners.get(listener);
     let port = *port.with_context(|| format!("no listener {listener}"))?;

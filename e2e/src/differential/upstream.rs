@@ -45,6 +45,9 @@ impl Script {
         if name.starts_with("proc") {
             return super::processor::serve(self.clone());
         }
+        if name == "names" {
+            return super::names::serve();
+        }
         let plain = self.serve_plain(name)?;
         if !name.starts_with("tls.") {
             return Ok(plain);

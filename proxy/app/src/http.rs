@@ -5,6 +5,7 @@ mod bodies;
 mod ext_authz;
 mod ext_proc;
 mod filters;
+mod forward_proxy;
 mod jwt;
 mod rate_limits;
 mod request;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use lateen_proxy_admit::{Limit, ask_limit, rbac};
 use lateen_proxy_model::{
-    ClusterRef, ConnectionFilter, ConnectionPermit, ConnectionRateLimit, Descriptor, FilterChain,
-    NetworkRbac, RequestView,
+    CacheFull, ClusterRef, ConnectionFilter, ConnectionPermit, ConnectionRateLimit, Descriptor,
+    FilterChain, NetworkRbac, RequestView, SniForwardProxy,
 };
 use lateen_proxy_relay::cells::Cells;
 use lateen_proxy_relay::http::{ConnectionFacts, ServiceCalls, Upstreams};
@@ -22,6 +22,8 @@ use crate::worker::Worker;
 pub(crate) struct Passed {
     /// The cluster to take in place of the configured one; `Some(None)` is one that does not exist.
     pub(crate) cluster: Option<Option<ClusterRef>>,
+    /// The port that goes with the server name, for clusters that forward to it.
+    pub(crate) port: Option<u16>,
     /// Held while the connection lives.
     permits: Vec<ConnectionPermit>,
 }
@@ -68,6 +70,12 @@ pub(crate) async fn admit(
                     return Err(Refusal::default());
                 }
             }
+            ConnectionFilter::ForwardProxy(proxy) => {
+                if let Some(name) = &facts.sni {
+                    looked_up(proxy, name).await?;
+                    passed.port = Some(proxy.port);
+                }
+            }
             ConnectionFilter::SniCluster => {
                 if let Some(name) = &facts.sni {
                     passed.cluster = Some(worker.blueprint.state.clusters().known(name));
@@ -76,6 +84,18 @@ pub(crate) async fn admit(
         }
     }
     Ok(passed)
+}
+
+/// Waits until a server name is looked up; a name that resolves to nothing has no endpoint later.
+async fn looked_up(proxy: &SniForwardProxy, name: &str) -> Result<(), Refusal> {
+    let _pending = proxy.cache.enter().ok_or_else(Refusal::default)?;
+    match proxy.cache.load(name, proxy.port) {
+        Ok(host) => {
+            host.resolved().await;
+            Ok(())
+        }
+        Err(CacheFull) => Err(Refusal::default()),
+    }
 }
 
 /// Asks the rules of a network filter.

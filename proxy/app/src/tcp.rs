@@ -1,12 +1,14 @@
 //! A TCP chain: exchange metadata, choose a cluster and an endpoint, connect, copy, report.
 
+mod tunnel;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::Version;
-use lateen_proxy_dial::{TcpUpstream, UpstreamStream, connect_tcp};
+use lateen_proxy_dial::{TcpUpstream, UpstreamStream};
 use lateen_proxy_listen::Drain;
 use lateen_proxy_model::{
     Balance, Choice, Cluster, ClusterRef, FilterChain, Listener, NetworkFilter, OriginalDst,
@@ -28,6 +30,7 @@ use crate::connection::{Accepted, RawTcp};
 use crate::listener_stats::TcpCounters;
 use crate::network::{Passed, Refusal};
 use crate::worker::Worker;
+use tunnel::Upstream;
 
 /// One connection as metrics and access logs will tell it.
 struct Session {
@@ -90,7 +93,7 @@ where
     }
     if session.greet_downstream(&mut stream).await
         && let Some(mut upstream) = session.connect(proxy, passed).await
-        && session.greet_upstream(&mut upstream).await
+        && session.greet(&mut upstream).await
     {
         session.relay(&mut stream, upstream, proxy, drain).await;
     }
@@ -259,8 +262,16 @@ impl Session {
         }
     }
 
+    /// The same through a tunnel, which exchanges nothing.
+    async fn greet(&mut self, upstream: &mut Upstream) -> bool {
+        match upstream {
+            Upstream::Direct(upstream) => self.greet_upstream(upstream).await,
+            Upstream::Tunnel(..) => true,
+        }
+    }
+
     /// An upstream connection, after as many tries as the filter allows.
-    async fn connect(&mut self, proxy: &TcpProxy, passed: &Passed) -> Option<TcpUpstream> {
+    async fn connect(&mut self, proxy: &TcpProxy, passed: &Passed) -> Option<Upstream> {
         let chosen = match &passed.cluster {
             Some(named) => named.as_ref().map(|slot| (slot, None)),
             None => match choose_cluster(&proxy.cluster, fastrand::u64(..)) {
@@ -287,12 +298,12 @@ impl Session {
                 .try_once(
                     (slot, &known.cluster),
                     &mut tried,
-                    (proxy.hash_source, subset),
+                    (proxy, subset, passed.port),
                 )
                 .await
             {
                 Ok(upstream) => {
-                    self.upstream = Some(Arc::clone(&upstream.connection));
+                    self.upstream = Some(Arc::clone(upstream.connection()));
                     return Some(upstream);
                 }
                 Err(None) => {
@@ -315,17 +326,20 @@ impl Session {
         &self,
         (slot, cluster): (&ClusterRef, &Arc<Cluster>),
         tried: &mut Vec<u64>,
-        (hashed, subset): (bool, Option<&SubsetCriteria>),
-    ) -> Result<TcpUpstream, Option<SendFailure>> {
+        (proxy, subset, port): (&TcpProxy, Option<&SubsetCriteria>, Option<u16>),
+    ) -> Result<Upstream, Option<SendFailure>> {
         let destination = self.facts.destination.0;
         let balancer = &self.worker.balancer;
         let choice = Choice {
             original_dst: Some(destination),
             tried,
             selection_attempts: 3,
-            hash: hashed.then(|| source_hash(self.facts.client.0.ip())),
+            hash: proxy
+                .hash_source
+                .then(|| source_hash(self.facts.client.0.ip())),
             subset,
             headers: None,
+            server_name: self.facts.sni.as_deref().map(|name| (name, port)),
             session: None,
         };
         let endpoint = balancer.choose(slot, cluster, &choice).ok_or(None)?;
@@ -341,7 +355,7 @@ impl Session {
             high: false,
             connection: 0,
         };
-        let connected = connect_tcp(target).await;
+        let connected = self.reach(target, proxy.tunnel.as_deref()).await;
         let outcome = if connected.is_ok() {
             Outcome::Success
         } else {
@@ -366,7 +380,7 @@ impl Session {
     async fn relay<S>(
         &mut self,
         stream: &mut S,
-        mut upstream: TcpUpstream,
+        mut upstream: Upstream,
         proxy: &TcpProxy,
         mut drain: Drain,
     ) where
@@ -510,15 +524,21 @@ impl Session {
 /// Copies between the two connections, within the kernel where no TLS stands between.
 async fn copied<S>(
     stream: &mut S,
-    upstream: &mut TcpUpstream,
+    upstream: &mut Upstream,
     idle: Option<Duration>,
     counts: &Transferred,
 ) -> TcpEnd
 where
     S: AsyncRead + AsyncWrite + RawTcp + Unpin,
 {
-    let UpstreamStream::Plain(plain) = &mut upstream.stream else {
-        return copy(stream, &mut upstream.stream, idle, counts).await;
+    let plain = match upstream {
+        Upstream::Tunnel(tunnel, _) => {
+            return copy(stream, &mut tunnel.stream, idle, counts).await;
+        }
+        Upstream::Direct(upstream) => match &mut upstream.stream {
+            UpstreamStream::Plain(plain) => plain,
+            tls => return copy(stream, tls, idle, counts).await,
+        },
     };
     match stream.raw_tcp() {
         Some((head, raw)) => splice((&head, raw), plain, idle, counts).await,

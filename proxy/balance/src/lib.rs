@@ -91,6 +91,9 @@ impl Balance for Balancer {
             }
             return Some(self.state.borrow_mut().original(slot.id(), address));
         }
+        if let ClusterKind::Forward { cache, port } = &cluster.kind {
+            return named::looked_up(cache, *port, choice);
+        }
         let known = cluster.plan.load();
         let made;
         let plan: &Plan = match known.as_deref() {

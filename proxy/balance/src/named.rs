@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
-use lateen_proxy_model::{Choice, Endpoint, NamedEndpoint};
+use http::{HeaderMap, HeaderName, header};
+use lateen_proxy_model::{Choice, DnsCache, Endpoint, NamedEndpoint, host_and_port};
 
 /// Endpoints that one request may name.
 const MOST: usize = 16;
@@ -29,4 +29,13 @@ pub(crate) fn find(
 /// The address in a header in place of the connection's destination.
 pub(crate) fn original(headers: &HeaderMap, name: &HeaderName) -> Option<SocketAddr> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// The request's host, or the server name of a connection, as it was looked up. `port` is that of hosts without one.
+pub(crate) fn looked_up(cache: &DnsCache, port: u16, choice: &Choice<'_>) -> Option<Arc<Endpoint>> {
+    let (host, own) = match (choice.headers, choice.server_name) {
+        (Some(headers), _) => host_and_port(headers.get(header::HOST)?.to_str().ok()?)?,
+        (None, named) => named?,
+    };
+    cache.known(host, own.unwrap_or(port))?.endpoint()
 }

@@ -14,11 +14,17 @@ use crate::guard::RequestGuard;
 use crate::http1::Http1;
 use crate::http2::Stream;
 use crate::pool::Pool;
+use crate::raw::RawBody;
 
 /// The body of an upstream's answer. Dropped before its end, it resets the stream or closes the connection.
 pub struct ResponseBody<B: 'static> {
-    inner: Incoming,
+    inner: Inner,
     lease: Option<Lease<B>>,
+}
+
+enum Inner {
+    Http(Incoming),
+    Raw(Box<RawBody>),
 }
 
 /// What a body holds until its end.
@@ -50,13 +56,21 @@ impl<B> Lease<B> {
 
 impl<B: 'static> ResponseBody<B> {
     pub(crate) fn new(inner: Incoming, lease: Option<Lease<B>>) -> Self {
+        let inner = Inner::Http(inner);
         let mut body = Self { inner, lease };
         body.release_at_end();
         body
     }
 
+    pub(crate) fn raw(body: RawBody) -> Self {
+        Self {
+            inner: Inner::Raw(Box::new(body)),
+            lease: None,
+        }
+    }
+
     fn release_at_end(&mut self) {
-        if self.inner.is_end_stream() {
+        if self.is_end_stream() {
             self.release();
         }
     }
@@ -81,7 +95,13 @@ impl<B: 'static> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResetReason>>> {
         let body = self.get_mut();
-        let frame = std::task::ready!(Pin::new(&mut body.inner).poll_frame(cx));
+        let frame = match &mut body.inner {
+            Inner::Http(inner) => std::task::ready!(Pin::new(inner).poll_frame(cx)),
+            Inner::Raw(raw) => {
+                let next = raw.poll(cx);
+                return next.map(|next| next.map(|bytes| bytes.map(Frame::data)));
+            }
+        };
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
                 body.release_at_end();
@@ -99,11 +119,17 @@ impl<B: 'static> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.inner {
+            Inner::Http(inner) => inner.is_end_stream(),
+            Inner::Raw(raw) => raw.is_end(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.inner {
+            Inner::Http(inner) => inner.size_hint(),
+            Inner::Raw(_) => SizeHint::default(),
+        }
     }
 }
 

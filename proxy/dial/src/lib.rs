@@ -14,6 +14,7 @@ mod http1;
 mod http2;
 mod pool;
 mod proxy_protocol;
+mod raw;
 mod stream;
 mod sweep;
 mod tcp;

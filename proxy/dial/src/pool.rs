@@ -23,6 +23,7 @@ use crate::body::ResponseBody;
 use crate::guard::{PoolGuard, RequestGuard};
 use crate::http1::{self, Http1};
 use crate::http2::{self, Http2};
+use crate::raw;
 use crate::sweep;
 
 /// The upstream connections of one worker. `B` is the body of requests.
@@ -111,6 +112,10 @@ where
         target: Target<'_>,
         request: Request<B>,
     ) -> Result<(Response<ResponseBody<B>>, Arc<UpstreamConnection>), SendFailure> {
+        if let Some(raw) = request.extensions().get().copied() {
+            note_use(&target);
+            return Box::pin(raw::send(target, request, raw)).await;
+        }
         let Ok(counted) = RequestGuard::enter(target.cluster, target.high) else {
             return Err(overflow());
         };

@@ -4,6 +4,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lateen_proxy_model::ClusterKind;
+
 use crate::pool::{Inner, Pool};
 
 /// Time between two looks; nothing runs while no pool exists.
@@ -53,6 +55,9 @@ impl<B> Pool<B> {
         };
         if !Arc::ptr_eq(cluster, &self.cluster.borrow()) {
             return false;
+        }
+        if let ClusterKind::Forward { cache, .. } = &cluster.kind {
+            return cache.has(&self.endpoint);
         }
         let Some(slot) = cluster.endpoints() else {
             return true;

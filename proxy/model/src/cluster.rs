@@ -8,6 +8,7 @@ use http::HeaderName;
 
 use crate::breakers::{CircuitBreakers, ClusterShared};
 use crate::codec::UpstreamCodec;
+use crate::dns_cache::DnsCache;
 use crate::endpoint::{EndpointMetadata, EndpointsRef, Locality};
 use crate::health_check::{EndpointCheck, HealthCheck};
 use crate::outlier::OutlierDetection;
@@ -41,6 +42,13 @@ pub enum ClusterKind {
         port_override: Option<u16>,
         /// Request header that names the endpoint before the connection does.
         header: Option<HeaderName>,
+    },
+    /// The request's host is the endpoint, once a filter has had it looked up.
+    Forward {
+        /// Where it is looked up.
+        cache: Arc<DnsCache>,
+        /// Port of hosts that name none.
+        port: u16,
     },
 }
 
@@ -153,7 +161,7 @@ pub enum LbPolicy {
         /// Entries.
         size: u32,
     },
-    /// By the cluster's kind ([`ClusterKind::OriginalDst`]).
+    /// By the cluster's kind ([`ClusterKind::OriginalDst`] and others that have no list of endpoints).
     ClusterProvided,
 }
 
@@ -371,7 +379,7 @@ impl Cluster {
             | ClusterKind::Dns {
                 endpoints: slot, ..
             } => Some(slot),
-            ClusterKind::OriginalDst { .. } => None,
+            ClusterKind::OriginalDst { .. } | ClusterKind::Forward { .. } => None,
         }
     }
 

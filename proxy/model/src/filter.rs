@@ -8,6 +8,7 @@ use crate::compression::{Compressor, CompressorRoute, Decompressor};
 use crate::cors::CorsPolicy;
 use crate::ext_authz::{AuthzOverride, ExtAuthz};
 use crate::ext_proc::{ExtProc, ExtProcOverride};
+use crate::forward_proxy::{ForwardHost, ForwardProxy};
 use crate::global_rate_limit::{GlobalRateLimit, GlobalRateLimitRoute};
 use crate::health_filter::HealthFilter;
 use crate::jwt::{JwtFilter, JwtOverride};
@@ -81,6 +82,8 @@ pub enum HttpFilter {
     Mutate(Arc<MutationFilter>),
     /// Sessions that stay with one endpoint.
     Session(Arc<StatefulSession>),
+    /// Has the request's host looked up for clusters that forward to it.
+    ForwardProxy(Arc<ForwardProxy>),
 }
 
 /// Settings of a filter for some routes, of the filter's own kind.
@@ -110,6 +113,8 @@ pub enum FilterOverride {
     Mutate(MutationLevels),
     /// A session in place of the filter's own; `None` is none.
     Session(Option<Arc<StatefulSession>>),
+    /// The host that is looked up.
+    ForwardProxy(ForwardHost),
 }
 
 /// What a route says of one filter.
@@ -150,6 +155,7 @@ impl HttpFilter {
             | Self::Buffer(_)
             | Self::Mutate(_)
             | Self::Session(_)
+            | Self::ForwardProxy(_)
             | Self::Discovered(_) => true,
             Self::GrpcStats | Self::IstioAlpn | Self::PeerMetadata { .. } | Self::Stats(_) => false,
         }

@@ -16,12 +16,14 @@ mod cluster;
 mod codec;
 mod compression;
 mod cors;
+mod dns_cache;
 mod endpoint;
 mod ext_authz;
 mod ext_proc;
 mod facts;
 mod filter;
 mod filter_stats;
+mod forward_proxy;
 mod global_rate_limit;
 mod handshake;
 mod head;
@@ -79,6 +81,10 @@ pub use compression::{
     DecompressDirection, Decompressor,
 };
 pub use cors::CorsPolicy;
+pub use dns_cache::{
+    AddressFilter, CacheFull, CachedHost, DnsCache, DnsCacheSettings, DnsCacheStats, PendingLookup,
+    Resolution, host_and_port,
+};
 pub use endpoint::{
     Ejection, Endpoint, EndpointMetadata, EndpointSet, EndpointStats, EndpointsRef, Health,
     Locality, LocalityEndpoints,
@@ -91,6 +97,7 @@ pub use ext_proc::{
 pub use facts::{DynamicMetadata, NoFacts, PeerView, RequestFacts};
 pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, Overrides};
 pub use filter_stats::{CounterTable, FilterStats};
+pub use forward_proxy::{ForwardHost, ForwardProxy, SniForwardProxy};
 pub use global_rate_limit::{
     ConnectionRateLimit, GlobalRateLimit, GlobalRateLimitRoute, GrpcService, RequestOrigin,
 };
@@ -112,7 +119,7 @@ pub use jwt::{
 pub use listener::{
     AccessLogRef, ChainTable, Exemptions, FilterChain, ForwardClientCert, HttpManager, Listener,
     ListenerBind, LogMoments, NetworkFilter, PathNormalization, Reporter, RouteSource, StatsFilter,
-    TcpProxy, TrafficDirection, XfccDetails,
+    TcpProxy, TcpTunnel, TrafficDirection, XfccDetails,
 };
 pub use listener_filters::{
     ConnectionRate, ListenerFilter, ListenerFilterEntry, ListenerFilters, ListenerPredicate,
@@ -150,11 +157,11 @@ pub use rate_limit::{
 pub use rbac::{Condition, NetworkRbac, Rbac, RbacAction, RbacFilter, RbacPolicy};
 pub use retry::{Backoff, RateLimitedBackoff, ResetHeader, RetryOn, RetryPolicy};
 pub use route::{
-    BodyFormat, ClusterChoice, DirectResponse, Fault, FaultAbort, FaultRate, GrpcStream,
-    HashPolicy, HashSubject, HeaderShare, HostRewrite, Mirror, NamedCluster, PathMatcher,
-    PathRewrite, Percentage, Redirect, RequireTls, Rewrite, Route, RouteAction, RouteForward,
-    RouteMatch, RouteTable, RouteTableRef, TlsCondition, VirtualHost, WeightedCluster,
-    WeightedDraw,
+    BodyFormat, ClusterChoice, ConnectEnd, DirectResponse, Fault, FaultAbort, FaultRate,
+    GrpcStream, HashPolicy, HashSubject, HeaderShare, HostRewrite, Mirror, NamedCluster,
+    PathMatcher, PathRewrite, Percentage, Redirect, RequireTls, Rewrite, Route, RouteAction,
+    RouteForward, RouteMatch, RouteTable, RouteTableRef, TlsCondition, VirtualHost,
+    WeightedCluster, WeightedDraw,
 };
 pub use session::{MutationFilter, MutationLevels, SessionHost, SessionState, StatefulSession};
 pub use slot::Slot;
@@ -172,7 +179,7 @@ pub use tracing::{
     ServiceTarget, Share, TagSource, TraceKind, TraceProvider,
 };
 pub use upstream::{
-    Balance, Choice, Dial, LoadReport, Outcome, ResetReason, SendFailure, Target,
+    Balance, Choice, Dial, LoadReport, Outcome, RawUpstream, ResetReason, SendFailure, Target,
     UpstreamConnection,
 };
 pub use wildcard::Wildcards;

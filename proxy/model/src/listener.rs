@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
+
 use crate::chain::{ChainLookup, ChainMatch, Connection, Overlap};
 use crate::cluster::ClusterRef;
 use crate::codec::{CodecType, Http1Options, Http2Options};
@@ -11,6 +13,7 @@ use crate::filter::FilterEntry;
 use crate::head::{HeadOptions, RouterOptions};
 use crate::listener_filters::ListenerFilters;
 use crate::metric::MetricOverrides;
+use crate::mutation::{HeaderMutations, HeaderText};
 use crate::network::{ConnectionLimit, NetworkFilterEntry};
 use crate::route::{ClusterChoice, RouteTable, RouteTableRef};
 use crate::socket::ListenSocket;
@@ -178,6 +181,19 @@ pub struct TcpProxy {
     pub subset: Option<SubsetRef>,
     /// Clusters that balance by hash get that of the client's address.
     pub hash_source: bool,
+    /// Bytes go through HTTP proxies.
+    pub tunnel: Option<Box<TcpTunnel>>,
+}
+
+/// A tunnel through an HTTP proxy.
+#[derive(Clone, Debug)]
+pub struct TcpTunnel {
+    /// Where the tunnel leads, as host and port.
+    pub host: HeaderText,
+    /// Path of a POST request that is sent in place of CONNECT.
+    pub post: Option<PathAndQuery>,
+    /// Headers of the request.
+    pub headers: HeaderMutations,
 }
 
 /// When a connection is logged beside its end.

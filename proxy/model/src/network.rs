@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::forward_proxy::SniForwardProxy;
 use crate::global_rate_limit::ConnectionRateLimit;
 use crate::local_rate_limit::LocalConnectionLimit;
 
@@ -25,6 +26,8 @@ pub enum ConnectionFilter {
     Rbac(Arc<crate::rbac::NetworkRbac>),
     /// The server name of the ClientHello is the name of the cluster.
     SniCluster,
+    /// The server name of the ClientHello is looked up for clusters that forward to it.
+    ForwardProxy(SniForwardProxy),
     /// Connections take tokens from a bucket.
     LocalRateLimit(Arc<LocalConnectionLimit>),
     /// A rate limit service is asked.

@@ -23,6 +23,7 @@ use crate::retry::RetryPolicy;
 use crate::slot::Slot;
 use crate::subset::SubsetRef;
 use crate::tracing::RouteTracing;
+use crate::upstream::RawUpstream;
 use crate::wildcard::Wildcards;
 
 /// The slot of a route table, filled by RDS or inline.
@@ -237,6 +238,17 @@ pub struct RouteForward {
     pub high: bool,
     /// Upgrades that this route allows or forbids, lower case; others are as the connection manager says.
     pub upgrades: Vec<(Box<str>, bool)>,
+    /// CONNECT ends here: its bytes go on as they are.
+    pub connect: Option<ConnectEnd>,
+}
+
+/// What ends at this proxy and goes on as bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectEnd {
+    /// How the connection begins.
+    pub upstream: RawUpstream,
+    /// The bodies of POST requests too.
+    pub post: bool,
 }
 
 /// How `grpc-timeout` limits the life of a stream.
@@ -516,6 +528,7 @@ impl RouteForward {
             subset: None,
             high: false,
             upgrades: Vec::new(),
+            connect: None,
         }
     }
 }

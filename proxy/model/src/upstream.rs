@@ -31,6 +31,8 @@ pub struct Choice<'a> {
     pub subset: Option<&'a SubsetCriteria>,
     /// Headers of the request, where the cluster may be told its endpoint by one.
     pub headers: Option<&'a http::HeaderMap>,
+    /// Server name of the connection's ClientHello, and the port that goes with it, for clusters that forward to it.
+    pub server_name: Option<(&'a str, Option<u16>)>,
     /// The endpoint that the request's session wants.
     pub session: Option<SessionHost>,
 }
@@ -189,6 +191,14 @@ pub struct SendFailure {
     pub started: bool,
     /// The connection, when there was one.
     pub connection: Option<Arc<UpstreamConnection>>,
+}
+
+/// In the extensions of a request: its body goes to the endpoint as it is, over a connection of its own, and what comes
+/// back is the body of a plain success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawUpstream {
+    /// Version of the PROXY protocol's header that is sent first.
+    pub proxy_protocol: Option<u8>,
 }
 
 /// Sends requests over pooled connections.

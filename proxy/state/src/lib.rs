@@ -3,6 +3,7 @@
 //! Readers on the request path hold [slots](lateen_proxy_model::Slot) and the [`ListenerSet`]; they never look names up
 //! here. The raw resources are kept for configuration dumps and for the copy on disk that a restarted proxy serves from.
 
+mod dns_caches;
 mod endpoints;
 mod last_good;
 mod listeners;
@@ -13,6 +14,7 @@ mod secrets;
 mod state;
 mod table;
 
+pub use dns_caches::{DnsCaches, OtherSettings};
 pub use last_good::{LastGood, LastGoodError};
 pub use listeners::{ListenerChanges, ListenerSet, ListenerWatch};
 pub use ready::{ControlPlaneFacts, Readiness, ReadyFacts, Update, UpdateCounts};

@@ -10,6 +10,7 @@ use lateen_proxy_model::{
 };
 use tokio::sync::{Notify, watch};
 
+use crate::dns_caches::DnsCaches;
 use crate::endpoints::{keep_healthy, merge, without_left};
 use crate::listeners::{ListenerSet, ListenerWatch};
 use crate::lock;
@@ -28,6 +29,7 @@ pub struct State {
     routes: Table<RouteTable>,
     secrets: SecretStore,
     extensions: Table<HttpFilter>,
+    dns_caches: DnsCaches,
     own_cluster: OnceLock<Box<str>>,
     listeners: ArcSwap<ListenerSet>,
     listener_changes: watch::Sender<Arc<ListenerSet>>,
@@ -55,6 +57,7 @@ impl Default for State {
             routes: Table::default(),
             secrets: SecretStore::default(),
             extensions: Table::default(),
+            dns_caches: DnsCaches::default(),
             own_cluster: OnceLock::new(),
             listeners: ArcSwap::new(Arc::clone(&none)),
             listener_changes: watch::Sender::new(none),
@@ -103,6 +106,11 @@ impl State {
     /// HTTP filters that come by themselves, by what they are known by.
     pub fn extensions(&self) -> &Table<HttpFilter> {
         &self.extensions
+    }
+
+    /// Caches of names that requests bring along.
+    pub fn dns_caches(&self) -> &DnsCaches {
+        &self.dns_caches
     }
 
     /// The cluster that this proxy says it is of; empty where it says none.

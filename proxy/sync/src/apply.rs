@@ -21,6 +21,7 @@ use lateen_proxy_state::{Rejection, Resource, ResourceKind, State, Update};
 use prost::Message;
 
 use crate::dns::Resolvers;
+use crate::dns_cache;
 use crate::source::{Sources, parts};
 use crate::wire::at::{At, Refused};
 use crate::wire::context::{AccessLogs, Context, NodeFacts, Uses, Wait};
@@ -360,6 +361,7 @@ impl Applier {
             self.state.set_endpoints(&name, endpoints);
         }
         self.resolvers.follow(&self.state, &built.cluster);
+        dns_cache::serve(&self.state);
         let wait = match &built.eds {
             Some((_, wait)) => *wait,
             None if is_dns => Some(FIRST_LOOKUP),
@@ -406,6 +408,7 @@ impl Applier {
         named(one, &message.name)?;
         let context = self.context();
         let built = wire::listener::listener(&context, message)?;
+        dns_cache::serve(&self.state);
         let waits = context.take_waits();
         self.wait_for(waits, now);
         self.wanted_changed = true;

@@ -103,7 +103,7 @@ async fn run(job: Job, state: Arc<State>, changed: Arc<Notify>) {
             }
             None => {
                 failures = failures.saturating_add(1);
-                failed(&job.dns, failures)
+                wait_after(&job.dns, failures, true)
             }
         };
         if first {
@@ -116,11 +116,14 @@ async fn run(job: Job, state: Arc<State>, changed: Arc<Notify>) {
     }
 }
 
-/// The wait after so many failures: as the cluster says, or growing up to its usual time.
-fn failed(dns: &DnsSettings, failures: u32) -> Duration {
+/// The wait after so many failures: as the settings say, or growing up to the usual time; `at_once` begins small.
+pub(crate) fn wait_after(dns: &DnsSettings, failures: u32, at_once: bool) -> Duration {
     if let Some((base, most)) = dns.failure {
         let factor = (1u32 << failures.min(16)).saturating_sub(1);
         return part_of(base.saturating_mul(factor)).clamp(Duration::from_millis(1), most);
+    }
+    if !at_once {
+        return dns.refresh;
     }
     let grown = RETRY.0.saturating_mul(1 << failures.min(5));
     let wait = grown.min(RETRY.1).min(dns.refresh.max(RETRY.0));
@@ -137,7 +140,7 @@ async fn look_up(job: &Job) -> Option<(Vec<LocalityEndpoints>, Duration)> {
     let mut localities: Vec<LocalityEndpoints> = Vec::new();
     let mut least = Duration::MAX;
     for host in &*job.hosts {
-        let (addresses, ttl) = addresses(host, &job.dns).await?;
+        let (addresses, ttl) = addresses_of((&host.host, host.port), &job.dns).await.ok()?;
         least = least.min(ttl);
         let used = if job.strict { addresses.len() } else { 1 };
         let others: Arc<[SocketAddr]> = addresses.iter().skip(used).copied().collect();
@@ -155,44 +158,53 @@ async fn look_up(job: &Job) -> Option<(Vec<LocalityEndpoints>, Duration)> {
     Some((localities, least))
 }
 
-async fn addresses(host: &DnsHost, dns: &DnsSettings) -> Option<(Vec<SocketAddr>, Duration)> {
+/// Why a look-up gave nothing, as Envoy's resolvers word it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DnsFailure(pub(crate) String);
+
+/// Addresses of a host, and the answer's time to live; [`Duration::MAX`] where none is known.
+pub(crate) async fn addresses_of(
+    (host, port): (&str, u16),
+    dns: &DnsSettings,
+) -> Result<(Vec<SocketAddr>, Duration), DnsFailure> {
     let families = (
         dns.family != DnsFamily::V6Only,
         dns.family != DnsFamily::V4Only,
     );
     if dns.servers.is_empty() {
-        let found = system_addresses(host).await?;
+        let found = system_addresses(host, port).await?;
         let found = of_family(found, dns.family);
-        let ttl = match dns.respect_ttl {
+        let ttl = match dns.respect_ttl && host.parse::<std::net::IpAddr>().is_err() {
             true => system_ttl(host, families).await,
             false => Duration::MAX,
         };
-        return Some((found, ttl));
+        return Ok((found, ttl));
     }
-    let (found, ttl) = query::ask(&dns.servers, &host.host, families).await?;
-    let found = found.into_iter().map(|ip| SocketAddr::new(ip, host.port));
-    Some((of_family(found.collect(), dns.family), ttl))
+    let asked = query::ask(&dns.servers, host, families).await;
+    let (found, ttl) = asked.map_err(|why| DnsFailure(format!("cares_failure:{why}")))?;
+    let found = found.into_iter().map(|ip| SocketAddr::new(ip, port));
+    Ok((of_family(found.collect(), dns.family), ttl))
 }
 
 /// The time to live that the system's servers tell; its resolver knows files and search lists, but tells none.
-async fn system_ttl(host: &DnsHost, families: (bool, bool)) -> Duration {
+async fn system_ttl(host: &str, families: (bool, bool)) -> Duration {
     let servers = query::system();
-    let asked = query::ask(&servers, &host.host, families);
+    let asked = query::ask(&servers, host, families);
     match tokio::time::timeout(TTL_WAIT, asked).await {
-        Ok(Some((_, ttl))) => ttl,
-        Ok(None) | Err(_) => Duration::MAX,
+        Ok(Ok((_, ttl))) => ttl,
+        Ok(Err(_)) | Err(_) => Duration::MAX,
     }
 }
 
-async fn system_addresses(host: &DnsHost) -> Option<Vec<SocketAddr>> {
-    let lookup = tokio::net::lookup_host((&*host.host, host.port));
+async fn system_addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, DnsFailure> {
+    let lookup = tokio::net::lookup_host((host, port));
     match tokio::time::timeout(LOOKUP, lookup).await {
-        Ok(Ok(found)) => Some(found.collect()),
+        Ok(Ok(found)) => Ok(found.collect()),
         Ok(Err(error)) => {
-            tracing::debug!("looking up {}: {error}", host.host);
-            None
+            tracing::debug!("looking up {host}: {error}");
+            Err(DnsFailure(error.to_string()))
         }
-        Err(_) => None,
+        Err(_) => Err(DnsFailure("no answer".into())),
     }
 }
 

@@ -12,6 +12,7 @@ mod client;
 mod connect;
 mod delta;
 mod dns;
+mod dns_cache;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;

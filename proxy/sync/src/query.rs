@@ -20,16 +20,34 @@ const MAX_UDP: usize = 4096;
 /// Addresses of a name, and the least time to live of the answer.
 pub(crate) type Answer = (Vec<IpAddr>, Duration);
 
-/// Asks the servers in turn for both families; `None` when none answers.
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    /// The name cannot be one.
+    #[error("Misformatted domain name")]
+    NoName,
+    /// Every server refuses or fails.
+    #[error("DNS server returned general failure")]
+    Refused,
+    /// No server answers in time.
+    #[error("Timeout while contacting DNS servers")]
+    Silence,
+}
+
+/// Asks the servers in turn for both families.
 pub(crate) async fn ask(
     servers: &[SocketAddr],
     host: &str,
     families: (bool, bool),
-) -> Option<Answer> {
+) -> Result<Answer, NoAnswer> {
     if let Ok(address) = host.parse::<IpAddr>() {
-        return Some((vec![address], Duration::MAX));
+        return Ok((vec![address], Duration::MAX));
     }
-    let mut name = Name::from_utf8(host).ok()?;
+    // Names of hosts on the internet have no underscores; those in clusters may.
+    let mut name = Name::from_ascii(host).map_err(|_| NoAnswer::NoName)?;
+    if name.is_root() {
+        return Err(NoAnswer::NoName);
+    }
     name.set_fqdn(true);
     let mut addresses = Vec::new();
     let mut least = Duration::MAX;
@@ -40,7 +58,7 @@ pub(crate) async fn ask(
             least = least.min(ttl);
         }
     }
-    Some((addresses, least))
+    Ok((addresses, least))
 }
 
 /// The servers that the system asks.
@@ -57,19 +75,23 @@ pub(crate) fn system() -> Vec<SocketAddr> {
     found
 }
 
-async fn one_of(servers: &[SocketAddr], name: &Name, kind: RecordType) -> Option<Answer> {
+async fn one_of(servers: &[SocketAddr], name: &Name, kind: RecordType) -> Result<Answer, NoAnswer> {
+    let mut why = NoAnswer::Silence;
     for server in servers.iter().cycle().take(servers.len() * ROUNDS) {
         let asked = tokio::time::timeout(PATIENCE, question(*server, name, kind));
         match asked.await {
             Ok(Ok(message)) => match message.metadata.response_code {
-                ResponseCode::NoError | ResponseCode::NXDomain => return Some(read(&message)),
-                code => tracing::debug!(%server, %name, %code, "a name server refuses"),
+                ResponseCode::NoError | ResponseCode::NXDomain => return Ok(read(&message)),
+                code => {
+                    why = NoAnswer::Refused;
+                    tracing::debug!(%server, %name, %code, "a name server refuses");
+                }
             },
             Ok(Err(error)) => tracing::debug!(%server, %name, %error, "asking a name server"),
             Err(_) => tracing::debug!(%server, %name, "a name server does not answer"),
         }
     }
-    None
+    Err(why)
 }
 
 async fn question(server: SocketAddr, name: &Name, kind: RecordType) -> io::Result<Message> {

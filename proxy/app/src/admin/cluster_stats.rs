@@ -19,6 +19,7 @@ const GAUGES: [&str; 6] = [
 
 /// Brings the statistics of clusters up to date, as far as they are kept; `now` is the balancer's clock.
 pub(crate) fn refresh(state: &State, stats: &Stats, now: u64) {
+    dns_caches(state, stats);
     let clusters = state.clusters().values();
     stats.forget("cluster", "cluster_name", |gone| {
         let known = clusters.binary_search_by(|(name, _)| (**name).cmp(gone));
@@ -59,6 +60,44 @@ pub(crate) fn refresh(state: &State, stats: &Stats, now: u64) {
         line("upstream_rq_retry_overflow", refused(|it| &it.retries));
         members(&cluster, now, &mut line);
         checks(&cluster, &mut line);
+    }
+}
+
+/// Statistics of the caches of names.
+fn dns_caches(state: &State, stats: &Stats) {
+    for cache in state.dns_caches().all() {
+        let prefix = format!("dns_cache.{}", cache.settings.name);
+        let own = &cache.stats;
+        for (name, value) in [
+            // Nothing is kept beyond the process.
+            ("cache_load", &Default::default()),
+            ("dns_query_attempt", &own.attempt),
+            ("dns_query_success", &own.success),
+            ("dns_query_failure", &own.failure),
+            ("dns_query_timeout", &own.timeout),
+            ("dns_address_filter_out", &own.filtered),
+            ("host_address_changed", &own.address_changed),
+            ("host_added", &own.added),
+            ("host_removed", &own.removed),
+            ("host_overflow", &own.overflow),
+            ("dns_rq_pending_overflow", &own.pending_overflow),
+        ] {
+            stats
+                .counter(&format!("{prefix}.{name}"))
+                .follow(value.load(Relaxed));
+        }
+        let left = cache.pending_left();
+        let most = cache.settings.max_pending;
+        for (name, value) in [
+            ("num_hosts", cache.hosts()),
+            (
+                "circuit_breakers.rq_pending_open",
+                u64::from(left == 0 && most > 0),
+            ),
+            ("circuit_breakers.rq_pending_remaining", left.into()),
+        ] {
+            stats.gauge(&format!("{prefix}.{name}")).set(value);
+        }
     }
 }
 

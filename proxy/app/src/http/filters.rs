@@ -12,8 +12,8 @@ use lateen_proxy_admit::{
     rbac,
 };
 use lateen_proxy_model::{
-    Balance, BucketView, CorsPolicy, Dial, Fault, FilterOverride, HealthFilter, HttpFilter, Permit,
-    RbacFilter, ResetReason, RouteAction, RouteTable,
+    Balance, BucketView, ClusterRef, CorsPolicy, Dial, Fault, FilterOverride, HealthFilter,
+    HttpFilter, Permit, RbacFilter, ResetReason, RouteAction, RouteTable,
 };
 use lateen_proxy_relay::http::{
     AnswerBody, ChainFilter, ClientBody, Exchange, LocalReply, RequestBody, ServiceCalls, Upstreams,
@@ -26,7 +26,7 @@ use super::admission::{self, Sampled};
 use super::bodies::{self, AnswerHead, BodyStep};
 use super::ext_proc::{self, Processing};
 use super::request::{find_route, view};
-use super::{ext_authz, jwt, rate_limits};
+use super::{ext_authz, forward_proxy, jwt, rate_limits};
 
 /// Namespaces of what filters note.
 const RBAC: &str = "envoy.filters.http.rbac";
@@ -181,6 +181,10 @@ where
                     }
                 })
             }
+            HttpFilter::ForwardProxy(proxy) => {
+                let place = (&routed.found, routed.random);
+                Box::pin(forward_proxy::run(exchange, place, parts, (proxy, own))).await
+            }
             HttpFilter::HealthCheck(own) => checked(exchange, parts, own, back),
             HttpFilter::Buffer(most) => {
                 let most = match own {
@@ -222,17 +226,27 @@ impl Routed<'_> {
 
 /// Notes the cluster that a request would have gone to.
 fn aim(exchange: &mut Exchange, found: &Found<'_>, parts: &Parts, random: u64) {
-    if let Some(RouteAction::Forward(forward)) = found.route.map(|route| &route.action)
-        && let Some((chosen, _)) = choose_cluster(&forward.cluster, random)
-    {
-        match chosen {
-            Chosen::Slot(slot) => exchange.meant_for(slot),
-            Chosen::Header(name) => {
-                let value = parts.headers.get(name).and_then(|it| it.to_str().ok());
-                let worker = &exchange.connection().chain.worker;
-                let slot = worker.named_cluster(value.unwrap_or_default());
-                exchange.meant_for(&slot);
-            }
+    if let Some(slot) = chosen_cluster(exchange, found, parts, random) {
+        exchange.meant_for(&slot);
+    }
+}
+
+/// The cluster that a request would go to.
+pub(super) fn chosen_cluster(
+    exchange: &Exchange,
+    found: &Found<'_>,
+    parts: &Parts,
+    random: u64,
+) -> Option<ClusterRef> {
+    let RouteAction::Forward(forward) = &found.route?.action else {
+        return None;
+    };
+    match choose_cluster(&forward.cluster, random)? {
+        (Chosen::Slot(slot), _) => Some(slot.clone()),
+        (Chosen::Header(name), _) => {
+            let value = parts.headers.get(name).and_then(|it| it.to_str().ok());
+            let worker = &exchange.connection().chain.worker;
+            Some(worker.named_cluster(value.unwrap_or_default()))
         }
     }
 }

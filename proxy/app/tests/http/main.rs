@@ -13,6 +13,8 @@ mod ext_authz;
 mod ext_proc;
 #[path = "../../src/http/filters.rs"]
 mod filters;
+#[path = "../../src/http/forward_proxy.rs"]
+mod forward_proxy;
 #[allow(dead_code, reason = "what only listeners start")]
 #[path = "../../src/http/jwt.rs"]
 mod jwt;

@@ -18,6 +18,7 @@ use tokio::time::Sleep;
 use super::changed::{Changed, Source};
 use super::exchange::Exchange;
 use super::grpc::MessageCounter;
+use super::pipe::BodyStream;
 use super::reply::{LocalReply, reset_flags};
 use super::sanitize::append_via;
 use super::switches::Switch;
@@ -54,7 +55,7 @@ impl Exchange {
     /// The answer as the client gets it.
     pub fn answer<U>(mut self: Box<Self>, mut response: Response<U>) -> Response<DownstreamBody<U>>
     where
-        U: Body<Data = Bytes, Error = ResetReason>,
+        U: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
     {
         let switched = self.is_switched(response.status());
         let protocol = switched.then(|| response.headers().get(header::UPGRADE).cloned());
@@ -93,9 +94,13 @@ impl Exchange {
         if let Some(signals) = self.conn.signals.get() {
             signals.upgrade();
         }
-        let (parts, _) = response.into_parts();
-        if let Some(downstream) = self.upgrade.take() {
-            upgrade::splice(self, downstream, upstream);
+        let (parts, body) = response.into_parts();
+        match (self.upgrade.take(), self.connect_end.take()) {
+            (Some(downstream), Some(writer)) => {
+                upgrade::bridge(self, downstream, BodyStream::new(body, writer));
+            }
+            (Some(downstream), None) => upgrade::splice(self, downstream, upstream),
+            (None, _) => {}
         }
         Response::from_parts(parts, DownstreamBody::nothing())
     }

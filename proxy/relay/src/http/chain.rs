@@ -220,6 +220,7 @@ impl HttpChain {
             | HttpFilter::Buffer(_)
             | HttpFilter::Mutate(_)
             | HttpFilter::Session(_)
+            | HttpFilter::ForwardProxy(_)
             | HttpFilter::Discovered(_) => {}
         }
     }

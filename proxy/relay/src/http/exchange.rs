@@ -28,6 +28,7 @@ use super::connection::Connection;
 use super::counters::Ended;
 use super::grpc::MessageCounter;
 use super::peer::Exchanged;
+use super::pipe::PipeWriter;
 use super::reply::LocalReply;
 use super::request_body::{Progress, ReplayOwner};
 use super::switches::{On, Switch};
@@ -93,6 +94,8 @@ pub struct Exchange {
     pub(crate) kept_headers: Option<HeaderMap>,
     /// The client's end of an upgrade that was asked for.
     pub(crate) upgrade: Option<OnUpgrade>,
+    /// Where the bytes of a CONNECT that ends here are written.
+    pub(crate) connect_end: Option<PipeWriter>,
     /// Trailers end here.
     pub(crate) drop_trailers: bool,
     /// HTTP/1.0 without `keep-alive`: the answer is the connection's last.
@@ -198,6 +201,7 @@ impl Exchange {
             request_id: None,
             kept_headers: None,
             upgrade: None,
+            connect_end: None,
             drop_trailers: false,
             last: parts.version < Version::HTTP_11 && !keeps_alive(&parts.headers),
             complete: false,

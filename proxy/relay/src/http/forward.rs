@@ -14,9 +14,9 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use lateen_proxy_model::{
-    ActiveHealth, ActiveRequest, Balance, Choice, ClusterRef, Dial, Endpoint, HeaderCase,
-    HttpProtocol, Outcome, ResetReason, RetryPolicy, RouteForward, ScaledTime, SendFailure,
-    SubsetCriteria, Target, UpstreamConnection,
+    ActiveHealth, ActiveRequest, Balance, Choice, ClusterKind, ClusterRef, Dial, Endpoint,
+    HeaderCase, HttpProtocol, Outcome, RawUpstream, ResetReason, RetryPolicy, RouteForward,
+    ScaledTime, SendFailure, SubsetCriteria, Target, UpstreamConnection,
 };
 
 use super::client_body::ClientBody;
@@ -24,9 +24,11 @@ use super::exchange::Exchange;
 use super::interim;
 use super::limits::{Expired, Limits};
 use super::load;
+use super::look_up::look_up;
 use super::mirror;
 use super::number::number;
 use super::peer::Exchanged;
+use super::pipe::pipe;
 use super::reply::LocalReply;
 use super::request_body::{Progress, REPLAY_LIMIT, Replay, ReplayOwner, RequestBody};
 use super::retry::{Retries, Verdict};
@@ -126,6 +128,7 @@ pub fn append_forwarded_host(headers: &mut HeaderMap, host: &str) {
 enum Payload {
     Empty,
     Once(Option<(ClientBody, Rc<Progress>)>),
+    Piped(Option<RequestBody>),
     Replay(Rc<Replay>),
 }
 
@@ -136,6 +139,8 @@ struct Tries<'a, L, D> {
     cluster: &'a Rc<KnownCluster>,
     retries: Retries<'a>,
     payload: Payload,
+    /// The body goes on as bytes.
+    raw: Option<RawUpstream>,
 }
 
 /// How one try failed.
@@ -167,7 +172,7 @@ where
     };
     exchange.cluster = Some(Rc::clone(&cluster));
     if let Some(protocol) = upgrade {
-        allow_upgrade(exchange, &plan, &cluster, protocol, &mut parts)?;
+        allow_upgrade(exchange, &plan, protocol, &mut parts)?;
     }
     finish_head(exchange, &plan, &cluster, &mut parts);
     let high = plan.forward.high;
@@ -188,7 +193,14 @@ where
     exchange.drop_trailers = drops_trailers(exchange, &cluster, http2);
     let keep = retries.may_come() || !plan.forward.mirrors.is_empty();
     let limit = plan.forward.buffer_limit.unwrap_or(REPLAY_LIMIT);
-    let payload = Payload::new(exchange, body, keep.then_some(limit));
+    let end = plan.forward.connect.filter(|end| match &parts.method {
+        &Method::CONNECT => upgrade.is_some(),
+        method => end.post && method == Method::POST,
+    });
+    let payload = match end {
+        Some(_) if upgrade.is_some() => Payload::piped(exchange),
+        _ => Payload::new(exchange, body, keep.then_some(limit)),
+    };
     mirror::send_all(exchange, upstreams, &plan, &parts, payload.replay());
     if !http2 && upgrade.is_none() {
         frame_body(&mut parts, matches!(payload, Payload::Empty));
@@ -200,6 +212,7 @@ where
         cluster: &cluster,
         retries,
         payload,
+        raw: end.map(|end| end.upstream),
     };
     let outcome = limits.guard(pin!(tries.run(exchange, parts))).await;
     let mut outcome = outcome.map_err(LocalReply::from).flatten();
@@ -253,7 +266,6 @@ fn limits(exchange: &mut Exchange, plan: &ForwardPlan<'_>) -> Limits {
 fn allow_upgrade(
     exchange: &mut Exchange,
     plan: &ForwardPlan<'_>,
-    cluster: &KnownCluster,
     protocol: &str,
     parts: &mut Parts,
 ) -> Result<(), LocalReply> {
@@ -263,8 +275,7 @@ fn allow_upgrade(
         Some((_, allowed)) => *allowed,
         None => manager.upgrades.iter().any(|name| &**name == protocol),
     };
-    let tunnel = protocol == "connect" && cluster.cluster.http == HttpProtocol::Http2;
-    if tunnel || !allowed {
+    if !allowed {
         return Err(LocalReply::upgrade_refused());
     }
     if protocol != "connect"
@@ -349,17 +360,24 @@ impl Payload {
         Self::Replay(replay)
     }
 
+    /// What the client sends once its CONNECT is answered.
+    fn piped(exchange: &mut Exchange) -> Self {
+        let (writer, body) = pipe();
+        exchange.connect_end = Some(writer);
+        Self::Piped(Some(RequestBody::piped(body)))
+    }
+
     fn replay(&self) -> Option<&Rc<Replay>> {
         match self {
             Self::Replay(replay) => Some(replay),
-            Self::Empty | Self::Once(_) => None,
+            Self::Empty | Self::Once(_) | Self::Piped(_) => None,
         }
     }
 
     fn can_repeat(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Once(_) => false,
+            Self::Once(_) | Self::Piped(_) => false,
             Self::Replay(replay) => replay.is_whole(),
         }
     }
@@ -371,6 +389,7 @@ impl Payload {
                 Some((body, progress)) => RequestBody::once(body, progress),
                 None => RequestBody::empty(),
             },
+            Self::Piped(body) => body.take().unwrap_or_else(RequestBody::empty),
             Self::Replay(replay) => replay.attempt(),
         }
     }
@@ -404,6 +423,15 @@ where
         mut parts: Parts,
     ) -> Result<Response<D::Body>, LocalReply> {
         loop {
+            if let ClusterKind::Forward { .. } = &self.cluster.cluster.kind {
+                let looked_up = Box::pin(look_up(&self.cluster.cluster, &parts.headers)).await;
+                if let Err(details) = looked_up {
+                    exchange.attempts = exchange.attempts.max(1);
+                    let mut reply = LocalReply::no_healthy_upstream();
+                    reply.details = details;
+                    return Err(reply);
+                }
+            }
             let Some(endpoint) = self.choose(exchange, &parts) else {
                 exchange.attempts = exchange.attempts.max(1);
                 let mut reply = LocalReply::no_healthy_upstream();
@@ -509,6 +537,7 @@ where
             hash: self.plan.hash,
             subset: self.plan.subset,
             headers: Some(&parts.headers),
+            server_name: None,
             // A retry may go anywhere.
             session: exchange
                 .session
@@ -574,6 +603,9 @@ where
             connection: Rc::as_ptr(&exchange.conn) as usize as u64,
         };
         let mut request = Request::from_parts(head, self.payload.next());
+        if let Some(raw) = self.raw {
+            request.extensions_mut().insert(raw);
+        }
         if exchange.conn.chain.manager.proxy_100_continue {
             interim::forward(exchange, &mut request);
         }

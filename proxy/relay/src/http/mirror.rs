@@ -120,6 +120,7 @@ where
 {
     let choice = Choice {
         original_dst: Some(facts.addresses.1),
+        headers: Some(request.headers()),
         ..Choice::default()
     };
     let cluster = &facts.cluster.cluster;

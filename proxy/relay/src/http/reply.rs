@@ -291,6 +291,7 @@ impl LocalReply {
             &*self.details,
             "path_normalization_failed"
                 | "missing_host_header"
+                | "empty_host_header"
                 | "upgrade_failed"
                 | "http.invalid_authority"
                 | "request_payload_too_large"

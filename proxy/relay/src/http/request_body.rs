@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::client_body::{ClientBody, ClientBodyError};
 use super::grpc::MessageCounter;
+use super::pipe::PipeBody;
 
 /// Bytes kept for a replay. Envoy's default buffer limit.
 pub(crate) const REPLAY_LIMIT: usize = 1024 * 1024;
@@ -28,6 +29,7 @@ enum Kind {
     Empty,
     Whole(Option<Bytes>),
     Messages(mpsc::UnboundedReceiver<Bytes>),
+    Piped(PipeBody),
     Once(ClientBody, Rc<Progress>),
     Replay {
         shared: Rc<Replay>,
@@ -202,6 +204,11 @@ impl RequestBody {
         Self(Kind::Messages(messages))
     }
 
+    /// A body that is written like a socket.
+    pub(crate) fn piped(body: PipeBody) -> Self {
+        Self(Kind::Piped(body))
+    }
+
     /// A body that is sent once.
     pub(crate) fn once(body: ClientBody, progress: Rc<Progress>) -> Self {
         Self(Kind::Once(body, progress))
@@ -369,6 +376,7 @@ impl Body for RequestBody {
                 let next = std::task::ready!(messages.poll_recv(cx));
                 Poll::Ready(next.map(|data| Ok(Frame::data(data))))
             }
+            Kind::Piped(body) => body.poll(cx),
             Kind::Once(body, progress) => {
                 let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
                 progress.note(&frame, body.is_end_stream());
@@ -400,6 +408,7 @@ impl Body for RequestBody {
             Kind::Empty => true,
             Kind::Whole(data) => data.is_none(),
             Kind::Messages(_) => false,
+            Kind::Piped(body) => body.is_end(),
             Kind::Once(body, _) => body.is_end_stream(),
             Kind::Replay {
                 shared,
@@ -427,7 +436,7 @@ impl Body for RequestBody {
             Kind::Whole(data) => {
                 SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
             }
-            Kind::Messages(_) => SizeHint::default(),
+            Kind::Messages(_) | Kind::Piped(_) => SizeHint::default(),
             // The declared length stands in the headers; what is unknown is sent in chunks.
             Kind::Replay { .. } | Kind::Copy { .. } => SizeHint::default(),
         }

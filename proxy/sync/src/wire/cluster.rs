@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{
 };
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::clusters::dns::v3::DnsCluster;
+use envoy_types::pb::envoy::extensions::clusters::dynamic_forward_proxy::v3::ClusterConfig;
 use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind;
 use lateen_proxy_model::{
@@ -24,8 +25,8 @@ use super::context::{Context, Uses};
 use super::matcher::header_name;
 use super::protocol;
 use super::{
-    balance, breakers, config_source, dns, endpoint, health_check, ignored, metadata_exchange,
-    outlier, socket, subset,
+    balance, breakers, config_source, dns, endpoint, forward_proxy, health_check, ignored,
+    metadata_exchange, outlier, socket, subset,
 };
 
 /// Names the endpoint of an original-destination cluster, unless another header is named.
@@ -55,9 +56,14 @@ pub(crate) fn cluster(
         return Err(at.field("name").refuse("missing"));
     }
     let name = Arc::clone(context.state().clusters().slot(&name).name());
-    let protocol = protocol::of_cluster(&at, &mut message)?;
+    let mut found = discovery(context, &at, &name, &mut message)?;
+    let mut protocol = protocol::of_cluster(&at, &mut message)?;
+    if found.verified {
+        protocol.verify_names(&at)?;
+    }
     let (transports, proxy_protocol) = socket::upstream(context, &at, &mut message, protocol.auto)?;
-    let found = discovery(context, &at, &name, &mut message)?;
+    let tls = transports.first().is_some_and(|first| first.tls.is_some());
+    forward_proxy::settle(&mut found.kind, tls);
     let balanced = balance::balancing(context, &at, &mut message)?;
     let facts = facts(message.metadata.take());
     let connect = at.field("connect_timeout");
@@ -125,6 +131,8 @@ pub(super) struct Discovery {
     pub(super) kind: ClusterKind,
     pub(super) inline: Option<Vec<LocalityEndpoints>>,
     pub(super) eds: Option<(Arc<str>, Option<Duration>)>,
+    /// Names of endpoints come from requests: the servers' certificates must be verified by them.
+    pub(super) verified: bool,
 }
 
 fn discovery(
@@ -142,6 +150,9 @@ fn discovery(
             ignored::look_ups(message);
             if any::holds::<DnsCluster>(&packed) {
                 return dns::extension(context, at, name, message, &packed);
+            }
+            if any::holds::<ClusterConfig>(&packed) {
+                return forward_proxy::cluster(context, at, message, &packed);
             }
             let text = format!("{} is not supported", custom.name);
             return Err(at.field("cluster_type").refuse(text));
@@ -183,6 +194,7 @@ fn eds(
         kind: ClusterKind::Endpoints(Arc::clone(&slot)),
         inline: None,
         eds: Some((Arc::clone(slot.name()), from.wait)),
+        verified: false,
     })
 }
 
@@ -199,6 +211,7 @@ fn inline(
         kind: ClusterKind::Endpoints(context.state().endpoints().slot(name)),
         inline: Some(endpoint::addresses(&at, parsed)?),
         eds: None,
+        verified: false,
     })
 }
 
@@ -229,6 +242,7 @@ fn original_dst(at: &At<'_>, message: &mut wire::Cluster) -> Result<Discovery, R
         },
         inline: None,
         eds: None,
+        verified: false,
     })
 }
 

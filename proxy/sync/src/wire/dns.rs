@@ -164,7 +164,28 @@ fn times(
     (family, servers): (DnsFamily, Vec<SocketAddr>),
 ) -> Result<DnsSettings, Refused> {
     let place = at.field("dns_failure_refresh_rate");
-    let failure = given.failure.map(|rate| {
+    let failure = given.failure.map(|rate| wire::cluster::RefreshRate {
+        base_interval: rate.base_interval,
+        max_interval: rate.max_interval,
+    });
+    Ok(DnsSettings {
+        refresh: given.refresh.unwrap_or(DEFAULT).max(LEAST),
+        jitter: given.jitter.unwrap_or_default(),
+        failure: self::failure(&place, failure)?,
+        respect_ttl: given.respect_ttl,
+        min_refresh: given.min_refresh.unwrap_or(LEAST).max(LEAST),
+        family,
+        servers: servers.into(),
+        one_endpoint: false,
+    })
+}
+
+/// Waits after failed look-ups: the first, and the longest.
+pub(super) fn failure(
+    place: &At<'_>,
+    rate: Option<wire::cluster::RefreshRate>,
+) -> Result<Option<(Duration, Duration)>, Refused> {
+    let failure = rate.map(|rate| {
         let base = duration(&place.field("base_interval"), rate.base_interval)?;
         let base = base.ok_or_else(|| place.field("base_interval").refuse("missing"))?;
         let most = duration(&place.field("max_interval"), rate.max_interval)?;
@@ -174,16 +195,7 @@ fn times(
         }
         Ok((base.max(LEAST), most.max(LEAST)))
     });
-    Ok(DnsSettings {
-        refresh: given.refresh.unwrap_or(DEFAULT).max(LEAST),
-        jitter: given.jitter.unwrap_or_default(),
-        failure: failure.transpose()?,
-        respect_ttl: given.respect_ttl,
-        min_refresh: given.min_refresh.unwrap_or(LEAST).max(LEAST),
-        family,
-        servers: servers.into(),
-        one_endpoint: false,
-    })
+    failure.transpose()
 }
 
 fn hosts(
@@ -213,6 +225,7 @@ fn hosts(
         },
         inline: None,
         eds: None,
+        verified: false,
     })
 }
 

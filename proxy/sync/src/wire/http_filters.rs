@@ -10,6 +10,7 @@ use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use envoy_types::pb::envoy::extensions::filters::http::decompressor::v3::Decompressor;
 use envoy_types::pb::envoy::extensions::filters::http::header_mutation::v3::HeaderMutation;
 use envoy_types::pb::envoy::extensions::filters::http::stateful_session::v3::StatefulSession;
+use envoy_types::pb::envoy::extensions::filters::http::dynamic_forward_proxy::v3::FilterConfig as ForwardProxy;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthz;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3::FilterConfig as GrpcStats;
@@ -32,9 +33,9 @@ use super::at::{At, Refused, nothing_left};
 use super::common::{must_be_off, unpack};
 use super::context::Context;
 use super::{
-    admission_control, compression, ext_authz, ext_proc, extension, global_rate_limit,
-    health_filter, ignored, jwt, local_rate_limit, metadata_exchange, per_filter, rbac, sessions,
-    stats,
+    admission_control, compression, ext_authz, ext_proc, extension, forward_proxy,
+    global_rate_limit, health_filter, ignored, jwt, local_rate_limit, metadata_exchange,
+    per_filter, rbac, sessions, stats,
 };
 
 /// The filters before the router, which must come last.
@@ -209,6 +210,10 @@ fn one(context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refuse
     if any::holds::<StatefulSession>(packed) {
         let filter = sessions::session(at, unpack(at, packed)?)?;
         return Ok(Known::Filter(HttpFilter::Session(Arc::new(filter))));
+    }
+    if any::holds::<ForwardProxy>(packed) {
+        let filter = forward_proxy::http(context, at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::ForwardProxy(Arc::new(filter))));
     }
     if any::holds::<Alpn>(packed) {
         alpn(at, unpack(at, packed)?)?;

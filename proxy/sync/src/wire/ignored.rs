@@ -8,9 +8,12 @@ use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::envoy::extensions::compression::brotli::compressor::v3 as brotli;
 use envoy_types::pb::envoy::extensions::compression::gzip::compressor::v3 as gzip;
 use envoy_types::pb::envoy::extensions::compression::zstd::compressor::v3 as zstd;
+use envoy_types::pb::envoy::extensions::filters::http::dynamic_forward_proxy::v3 as forward_proxy;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3 as router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use envoy_types::pb::envoy::extensions::filters::network::sni_dynamic_forward_proxy::v3 as sni_forward_proxy;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::TunnelingConfig;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 
 pub(super) fn cluster(message: &mut cluster::Cluster) {
@@ -36,6 +39,23 @@ pub(super) fn look_ups(message: &mut cluster::Cluster) {
     message.dns_failure_refresh_rate = None;
     message.respect_dns_ttl = false;
     message.typed_dns_resolver_config = None;
+}
+
+pub(super) fn forward_proxy(message: &mut forward_proxy::FilterConfig) {
+    // For filters and matchers that read filter state, and set from it; none that is supported does.
+    message.save_upstream_address = false;
+    message.allow_dynamic_host_from_filter_state = false;
+}
+
+pub(super) fn sni_forward_proxy(message: &mut sni_forward_proxy::FilterConfig) {
+    // For filters and matchers that read filter state; none that is supported does.
+    message.save_upstream_address = false;
+}
+
+pub(super) fn tunnel(message: &mut TunnelingConfig) {
+    // For filters that read filter state; none that is supported does.
+    message.propagate_response_headers = false;
+    message.propagate_response_trailers = false;
 }
 
 pub(super) fn health_check(message: &mut core::HealthCheck) {

@@ -21,6 +21,7 @@ mod ext_authz;
 mod ext_proc;
 pub(crate) mod extension;
 pub(crate) mod fuzzing;
+mod forward_proxy;
 mod global_rate_limit;
 mod head;
 mod health_check;

@@ -15,6 +15,7 @@ use envoy_types::pb::envoy::extensions::filters::network::local_ratelimit::v3::L
 use envoy_types::pb::envoy::extensions::filters::network::ratelimit::v3::RateLimit;
 use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as network_rbac;
 use envoy_types::pb::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
+use envoy_types::pb::envoy::extensions::filters::network::sni_dynamic_forward_proxy::v3::FilterConfig as SniForwardProxy;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use envoy_types::pb::google::protobuf::Any;
 use lateen_proxy_model::{
@@ -26,8 +27,8 @@ use super::at::{At, Refused, nothing_left};
 use super::common::{data, duration, unpack};
 use super::context::Context;
 use super::{
-    connection_manager, global_rate_limit, local_rate_limit, metadata_exchange, rbac, stats,
-    tcp_proxy,
+    connection_manager, forward_proxy, global_rate_limit, local_rate_limit, metadata_exchange,
+    rbac, stats, tcp_proxy,
 };
 
 /// Most bytes of a direct response, as in Envoy.
@@ -96,6 +97,9 @@ fn connection_filter(
 ) -> Result<Option<ConnectionFilter>, Refused> {
     Ok(Some(if any::holds::<SniCluster>(packed) {
         ConnectionFilter::SniCluster
+    } else if any::holds::<SniForwardProxy>(packed) {
+        let filter = forward_proxy::by_server_name(context, at, unpack(at, packed)?)?;
+        ConnectionFilter::ForwardProxy(filter)
     } else if any::holds::<connection_limit::ConnectionLimit>(packed) {
         limit(at, unpack(at, packed)?)?
     } else if any::holds::<network_rbac::Rbac>(packed) {

@@ -12,6 +12,7 @@ use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_rate_l
 use envoy_types::pb::envoy::extensions::filters::http::buffer::v3::BufferPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::compressor::v3::CompressorPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as cors;
+use envoy_types::pb::envoy::extensions::filters::http::dynamic_forward_proxy::v3::PerRouteConfig as ForwardPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthzPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::ExtProcPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
@@ -37,7 +38,8 @@ use super::common::{duration, fraction, number, runtime_fraction, unpack};
 use super::context::Context;
 use super::matcher::{headers, string};
 use super::{
-    compression, ext_authz, ext_proc, global_rate_limit, jwt, local_rate_limit, rbac, sessions,
+    compression, ext_authz, ext_proc, forward_proxy, global_rate_limit, jwt, local_rate_limit,
+    rbac, sessions,
 };
 
 /// Reads the map of filter name to settings of one level. The names are those of the connection manager's filters.
@@ -118,6 +120,10 @@ fn config(
     if any::holds::<ExtAuthzPerRoute>(packed) {
         let authz = ext_authz::per_route(at, unpack(at, packed)?)?;
         return Ok(Some(FilterOverride::ExtAuthz(authz)));
+    }
+    if any::holds::<ForwardPerRoute>(packed) {
+        let host = forward_proxy::per_route(at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::ForwardProxy(host)));
     }
     if any::holds::<ExtProcPerRoute>(packed) {
         let proc = ext_proc::per_route(context, at, unpack(at, packed)?)?;

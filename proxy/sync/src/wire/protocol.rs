@@ -26,8 +26,23 @@ pub(super) struct Protocol {
     pub(super) codec: UpstreamCodec,
     /// Server name from the request's host, and its verification.
     pub(super) auto: (bool, bool),
+    /// The configuration says something of it.
+    auto_given: bool,
     /// Further settings of connections.
     pub(super) options: ConnectionOptions,
+}
+
+impl Protocol {
+    /// Servers are named by the request's host and verified by it, unless the options say something else, which is
+    /// refused.
+    pub(super) fn verify_names(&mut self, at: &At<'_>) -> Result<(), Refused> {
+        if self.auto_given && self.auto != (true, true) {
+            let text = "auto_sni and auto_san_validation must be on for this cluster";
+            return Err(at.field("upstream_http_protocol_options").refuse(text));
+        }
+        self.auto = (true, true);
+        Ok(())
+    }
 }
 
 /// The cluster's typed options, or the older fields of the cluster itself.
@@ -52,6 +67,7 @@ fn older(at: &At<'_>, message: &mut cluster::Cluster) -> Result<Protocol, Refuse
         max_requests_per_connection: number(message.max_requests_per_connection.take()),
         codec: UpstreamCodec::default(),
         auto: (false, false),
+        auto_given: false,
         options: ConnectionOptions::default(),
     };
     let place = at.field("common_http_protocol_options");
@@ -166,6 +182,7 @@ fn auto(
     mut options: core::UpstreamHttpProtocolOptions,
     protocol: &mut Protocol,
 ) -> Result<(), Refused> {
+    protocol.auto_given = true;
     protocol.auto = (
         take(&mut options.auto_sni),
         take(&mut options.auto_san_validation),

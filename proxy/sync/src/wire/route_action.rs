@@ -14,18 +14,18 @@ use envoy_types::pb::envoy::config::route::v3::weighted_cluster::{
 };
 use http::{HeaderValue, StatusCode};
 use lateen_proxy_model::{
-    ClusterChoice, CorsPolicy, GrpcStream, HashPolicy, HashSubject, HostRewrite, Mirror,
-    NamedCluster, PathRewrite, Percentage, RateLimits, Rewrite, RouteForward, RouteRateLimits,
-    SubsetRef, WeightedCluster, WeightedDraw,
+    ClusterChoice, ConnectEnd, CorsPolicy, GrpcStream, HashPolicy, HashSubject, HostRewrite,
+    Mirror, NamedCluster, PathRewrite, Percentage, RateLimits, RawUpstream, Rewrite, RouteForward,
+    RouteRateLimits, SubsetRef, WeightedCluster, WeightedDraw,
 };
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{duration, flag, limit, must_be_off, number, runtime_fraction};
+use super::common::{duration, flag, limit, number, runtime_fraction};
 use super::context::Context;
 use super::matcher::{header_name, substitution};
 use super::mutation::{both_mutations, listed};
 use super::rate_limit::{Place, rate_limits};
-use super::{per_filter, retry, subset, template};
+use super::{per_filter, retry, socket, subset, template};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -63,6 +63,10 @@ pub(super) fn forward(
     let high = message.priority() == RoutingPriority::High;
     message.priority = 0;
     let specifier = message.cluster_specifier.take();
+    let (upgrades, connect) = upgrades(
+        &at.field("upgrade_configs"),
+        take(&mut message.upgrade_configs),
+    )?;
     let made = RouteForward {
         cluster: cluster(context, at, specifier, subset.as_ref())?,
         subset,
@@ -86,10 +90,8 @@ pub(super) fn forward(
         )?,
         hash: hashes(&at.field("hash_policy"), take(&mut message.hash_policy))?,
         rate_limits: limits(at, &mut message, host_limits)?,
-        upgrades: upgrades(
-            &at.field("upgrade_configs"),
-            take(&mut message.upgrade_configs),
-        )?,
+        upgrades,
+        connect,
     };
     nothing_left(at, &message)?;
     Ok((made, cors))
@@ -408,16 +410,33 @@ fn hashed_cookie(
     })
 }
 
+/// Upgrades that are allowed or not, and whether CONNECT ends here.
+type Upgrades = (Vec<(Box<str>, bool)>, Option<ConnectEnd>);
+
 fn upgrades(
     at: &At<'_>,
     configs: Vec<wire::route_action::UpgradeConfig>,
-) -> Result<Vec<(Box<str>, bool)>, Refused> {
-    let mut allowed = Vec::new();
+) -> Result<Upgrades, Refused> {
+    let (mut allowed, mut end) = (Vec::new(), None);
     for (index, config) in configs.into_iter().enumerate() {
         let at = at.item(index);
-        must_be_off(&at.field("connect_config"), config.connect_config.is_some())?;
         let name = config.upgrade_type.to_ascii_lowercase();
+        if let Some(config) = config.connect_config {
+            let at = at.field("connect_config");
+            if name != "connect" {
+                return Err(at.refuse("is for CONNECT alone"));
+            }
+            let place = at.field("proxy_protocol_config");
+            let version = config.proxy_protocol_config;
+            let version = version.map(|it| socket::proxy_protocol(&place, it));
+            end = Some(ConnectEnd {
+                upstream: RawUpstream {
+                    proxy_protocol: version.transpose()?,
+                },
+                post: config.allow_post,
+            });
+        }
         allowed.push((name.into(), flag(config.enabled, true)));
     }
-    Ok(allowed)
+    Ok((allowed, end))
 }

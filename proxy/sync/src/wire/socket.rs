@@ -115,19 +115,26 @@ fn client(
     let settings = wrapper.config.take().unwrap_or_default();
     let inner = wrapper.transport_socket.take();
     nothing_left(&at, &wrapper)?;
-    let version = match settings.version() {
-        Version::V1 => 1,
-        Version::V2 => 2,
-    };
-    let place = at.field("config");
-    must_be_off(
-        &place.field("pass_through_tlvs"),
-        settings.pass_through_tlvs.is_some(),
-    )?;
-    must_be_off(&place.field("added_tlvs"), !settings.added_tlvs.is_empty())?;
+    let version = proxy_protocol(&at.field("config"), settings)?;
     let (tls, nested) = client(context, &at.field("transport_socket"), inner, auto)?;
     must_be_off(&at.field("transport_socket"), nested.is_some())?;
     Ok((tls, Some(version)))
+}
+
+/// The version of a PROXY header that is sent.
+pub(super) fn proxy_protocol(
+    at: &At<'_>,
+    settings: core::ProxyProtocolConfig,
+) -> Result<u8, Refused> {
+    must_be_off(
+        &at.field("pass_through_tlvs"),
+        settings.pass_through_tlvs.is_some(),
+    )?;
+    must_be_off(&at.field("added_tlvs"), !settings.added_tlvs.is_empty())?;
+    Ok(match settings.version() {
+        Version::V1 => 1,
+        Version::V2 => 2,
+    })
 }
 
 fn config(at: &At<'_>, socket: Option<core::TransportSocket>) -> Result<Option<Any>, Refused> {

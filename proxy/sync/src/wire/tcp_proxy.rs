@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
-use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{
+    ClusterSpecifier, TunnelingConfig,
+};
 use envoy_types::pb::envoy::r#type::v3::HashPolicy;
 use envoy_types::pb::envoy::r#type::v3::hash_policy::PolicySpecifier;
+use http::uri::PathAndQuery;
 use lateen_proxy_model::{
-    ClusterChoice, HeaderMutations, LogMoments, NamedCluster, SubsetRef, TcpProxy, WeightedCluster,
-    WeightedDraw,
+    ClusterChoice, HeaderMutations, LogMoments, NamedCluster, SubsetRef, TcpProxy, TcpTunnel,
+    WeightedCluster, WeightedDraw,
 };
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{duration, limit, number};
 
 use super::context::Context;
-use super::{access_log, subset};
+use super::{access_log, ignored, mutation, subset, template};
 
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -68,9 +71,47 @@ pub(super) fn read(
         )?,
         subset,
         hash_source: hash(&at.field("hash_policy"), take(&mut message.hash_policy))?,
+        tunnel: tunnel(
+            &at.field("tunneling_config"),
+            message.tunneling_config.take(),
+        )?,
     };
     nothing_left(at, &message)?;
     Ok(made)
+}
+
+fn tunnel(
+    at: &At<'_>,
+    message: Option<TunnelingConfig>,
+) -> Result<Option<Box<TcpTunnel>>, Refused> {
+    let Some(mut message) = message else {
+        return Ok(None);
+    };
+    ignored::tunnel(&mut message);
+    let host = take(&mut message.hostname);
+    if host.is_empty() {
+        return Err(at.field("hostname").refuse("missing"));
+    }
+    let path = take(&mut message.post_path);
+    let place = at.field("post_path");
+    let post = match (take(&mut message.use_post), &*path) {
+        (false, "") => None,
+        (false, _) => return Err(place.refuse("needs use_post")),
+        (true, "") => Some(PathAndQuery::from_static("/")),
+        (true, path) => Some(path.parse().map_err(|_| place.refuse("no path"))?),
+    };
+    let headers = mutation::mutations(
+        at,
+        ("headers_to_add", take(&mut message.headers_to_add)),
+        ("headers_to_remove", Vec::new()),
+    )?;
+    let host = template::text(&at.field("hostname"), &host)?;
+    nothing_left(at, &message)?;
+    Ok(Some(Box::new(TcpTunnel {
+        host,
+        post,
+        headers,
+    })))
 }
 
 /// Envoy's longest wait is ten times the shortest.
