@@ -9,7 +9,7 @@ use lateen_proxy_detect::{Detected, HttpVersion, detect};
 use lateen_proxy_listen::{Downstream, Drain, Held, original_destination};
 use lateen_proxy_model::{
     ClientAddr, Connection, ConnectionLimit, DynamicMetadata, FilterChain, Handshake, Listener,
-    LocalAddr, NO_ADDRESS, NetworkFilter, OriginalDst,
+    LocalAddr, NO_ADDRESS, NetworkFilter, OriginalDst, UpstreamSource,
 };
 use lateen_proxy_relay::http::{ConnectionFacts, KnownProtocol};
 use lateen_proxy_tls::{PeerCertificate, Rewind, ServerStream, accept};
@@ -98,8 +98,13 @@ pub(crate) async fn serve(
         .known
         .connected(worker.blueprint.metrics.stats(), &listener);
     let head = std::mem::take(&mut detected.head);
+    let source = detected.source.map(|(client, mark)| UpstreamSource {
+        ip: client.unwrap_or(direct).ip(),
+        mark,
+    });
     let facts = ConnectionFacts {
         direct,
+        source,
         ..facts(detected, destination, client, local)
     };
     let stream = Rewind::new(head, stream);
@@ -248,6 +253,7 @@ fn facts(
     ConnectionFacts {
         client: ClientAddr(client),
         direct: client,
+        source: None,
         local: LocalAddr(local),
         destination,
         proxied: (!detected.metadata.is_empty()).then(|| proxied(&detected.metadata)),

@@ -11,9 +11,9 @@ use http::Version;
 use lateen_proxy_dial::{TcpUpstream, UpstreamStream};
 use lateen_proxy_listen::Drain;
 use lateen_proxy_model::{
-    Balance, Choice, Cluster, ClusterRef, FilterChain, Listener, NetworkFilter, OriginalDst,
-    Outcome, ResetReason, SendFailure, SubsetCriteria, Target, TcpProxy, TrafficDirection,
-    UpstreamConnection,
+    Balance, Choice, Cluster, ClusterKind, ClusterRef, FilterChain, Listener, NetworkFilter,
+    OriginalDst, Outcome, ResetReason, SendFailure, SubsetCriteria, Target, TcpProxy,
+    TrafficDirection, UpstreamConnection,
 };
 use lateen_proxy_relay::exchange::{self, Turn, exchange, peer_of};
 use lateen_proxy_relay::http::{ConnectionFacts, KnownCluster};
@@ -294,12 +294,16 @@ impl Session {
         let mut tried = Vec::new();
         let attempts = proxy.max_connect_attempts.max(1);
         for attempt in 1..=attempts {
+            let member = match &known.cluster.kind {
+                ClusterKind::Aggregate { .. } => self.worker.balancer.member(&known.cluster),
+                _ => None,
+            };
+            let of = match &member {
+                Some((slot, cluster)) => (slot, cluster),
+                None => (slot, &known.cluster),
+            };
             match self
-                .try_once(
-                    (slot, &known.cluster),
-                    &mut tried,
-                    (proxy, subset, passed.port),
-                )
+                .try_once(of, &mut tried, (proxy, subset, passed.port))
                 .await
             {
                 Ok(upstream) => {
@@ -352,6 +356,7 @@ impl Session {
             istio_alpn: false,
             host: self.facts.sni.as_deref(),
             downstream_addresses: Some((self.facts.client.0, destination)),
+            source: self.facts.source,
             high: false,
             connection: 0,
         };

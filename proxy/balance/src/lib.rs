@@ -4,6 +4,7 @@
 //! destination. What workers must agree on (requests under way, ejections) are atomics on the endpoints. Shares of
 //! priorities, localities and endpoints are worked out when they change, by [`Keeper`], and kept at the cluster.
 
+mod aggregate;
 mod bounded;
 mod eject;
 mod keeper;
@@ -94,6 +95,9 @@ impl Balance for Balancer {
         if let ClusterKind::Forward { cache, port } = &cluster.kind {
             return named::looked_up(cache, *port, choice);
         }
+        if let ClusterKind::Aggregate { .. } = &cluster.kind {
+            return None;
+        }
         let known = cluster.plan.load();
         let made;
         let plan: &Plan = match known.as_deref() {
@@ -137,6 +141,11 @@ impl Balance for Balancer {
             last = Some(endpoint);
         }
         last.cloned()
+    }
+
+    fn member(&self, cluster: &Cluster) -> Option<(ClusterRef, Arc<Cluster>)> {
+        let draw = self.state.borrow_mut().random.u32(..100);
+        aggregate::member(cluster, draw)
     }
 
     fn report(&self, cluster: &Cluster, endpoint: &Endpoint, outcome: Outcome) {

@@ -52,6 +52,8 @@ pub(crate) struct Group {
 /// One priority while its share is worked out.
 #[derive(Default)]
 pub(crate) struct Draft {
+    /// How far healthy and degraded endpoints could take all requests, in percent.
+    able: (usize, usize),
     /// In the order given.
     pub(crate) all: Vec<Arc<Endpoint>>,
     /// Sorted, as the order decides how rounding falls.
@@ -252,6 +254,9 @@ fn share_out(drafts: &mut [Draft], threshold: usize) {
         .iter()
         .map(|draft| availability(draft.degraded, draft.counted))
         .collect();
+    for ((draft, healthy), degraded) in drafts.iter_mut().zip(&healthy).zip(&degraded) {
+        draft.able = (*healthy, *degraded);
+    }
     let total = healthy.iter().chain(&degraded).sum::<usize>().min(100);
     if total > 0 {
         let mut left = 100;
@@ -313,6 +318,8 @@ fn level(cluster: &Cluster, draft: &Draft, priority: usize, now: u64) -> PlanLev
     let mut made = PlanLevel {
         healthy_load: percent(draft.healthy_load),
         degraded_load: percent(draft.degraded_load),
+        healthy_able: percent(draft.able.0),
+        degraded_able: percent(draft.able.1),
         panics: draft.panics,
         ..PlanLevel::default()
     };

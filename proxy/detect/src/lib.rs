@@ -41,6 +41,9 @@ pub struct Detected {
     pub application: Vec<Vec<u8>>,
     /// Client and destination as the PROXY protocol's header names them.
     pub proxied: Option<(SocketAddr, SocketAddr)>,
+    /// Where upstream connections are to come from: the client as it was known then (`None` is the connection's own
+    /// end), and a mark.
+    pub source: Option<(Option<SocketAddr>, u32)>,
     /// TLVs of that header as dynamic metadata: namespace, key, value.
     pub metadata: Vec<(Arc<str>, Arc<str>, Bytes)>,
 }
@@ -139,6 +142,10 @@ impl Reader {
             match &entry.filter {
                 // The caller has read it: it decides which listener's filters run.
                 ListenerFilter::OriginalDst => {}
+                ListenerFilter::OriginalSrc(mark) => {
+                    let client = self.found.proxied.map(|(client, _)| client);
+                    self.found.source = Some((client, *mark));
+                }
                 ListenerFilter::LocalRateLimit(rate) => {
                     if !rate.take(Instant::now()) {
                         return Err(DetectError::RateLimited);

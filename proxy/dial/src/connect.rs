@@ -1,15 +1,15 @@
 //! TCP and TLS to an endpoint, within the cluster's connect timeout.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::Version;
 use lateen_proxy_model::{
-    ClientTls, Cluster, Endpoint, HealthCheck, ResetReason, SendFailure, Target, TcpKeepalive,
-    UpstreamConnection, UpstreamOption,
+    AddressFamily, ClientTls, Cluster, Endpoint, HealthCheck, ResetReason, SendFailure, Target,
+    TcpKeepalive, UpstreamConnection, UpstreamOption, UpstreamSource,
 };
 use lateen_proxy_tls::TlsError;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) istio_alpn: bool,
     pub(crate) host: Option<Box<str>>,
     pub(crate) downstream: Option<(SocketAddr, SocketAddr)>,
+    /// Where the connection comes from in place of the cluster's own address.
+    pub(crate) source: Option<UpstreamSource>,
     /// Address in place of the endpoint's own, for health checks.
     pub(crate) address: Option<SocketAddr>,
     /// Protocols offered in place of those of the settings.
@@ -78,6 +80,7 @@ impl Plan {
             istio_alpn: target.istio_alpn,
             host: target.host.map(Into::into),
             downstream: target.downstream_addresses,
+            source: target.source,
             address: None,
             alpn: None,
             criteria: None,
@@ -189,16 +192,23 @@ async fn first_open(plan: &Plan) -> io::Result<(TcpStream, SocketAddr)> {
         None => &*plan.endpoint.additional,
         Some(_) => &[],
     };
-    let mut rest = others.iter().copied();
     let mut attempts = JoinSet::new();
     let start = |attempts: &mut JoinSet<_>, address: SocketAddr| {
-        let cluster = Arc::clone(&plan.cluster);
-        attempts.spawn(async move { open(&cluster, address).await.map(|it| (it, address)) });
+        let (cluster, source) = (Arc::clone(&plan.cluster), plan.source);
+        attempts.spawn(async move {
+            let opened = open(&cluster, address, source).await;
+            opened.map(|it| (it, address))
+        });
     };
     if others.is_empty() {
-        return open(&plan.cluster, address).await.map(|it| (it, address));
+        return open(&plan.cluster, address, plan.source)
+            .await
+            .map(|it| (it, address));
     }
-    start(&mut attempts, address);
+    let mut rest = in_turn(address, others, plan.cluster.options.first_family).into_iter();
+    if let Some(first) = rest.next() {
+        start(&mut attempts, first);
+    }
     let mut last = io::Error::from(io::ErrorKind::ConnectionRefused);
     loop {
         let ended = tokio::time::timeout(HEAD_START, attempts.join_next()).await;
@@ -210,6 +220,27 @@ async fn first_open(plan: &Plan) -> io::Result<(TcpStream, SocketAddr)> {
         }
         if let Some(next) = rest.next() {
             start(&mut attempts, next);
+        }
+    }
+}
+
+/// Addresses of both families in turn (RFC 8305 section 4): so many of the first, then one of the other.
+fn in_turn(
+    address: SocketAddr,
+    others: &[SocketAddr],
+    (family, count): (Option<AddressFamily>, u32),
+) -> Vec<SocketAddr> {
+    let v4_first = family.map_or(address.is_ipv4(), |family| family == AddressFamily::V4);
+    let all = std::iter::once(address).chain(others.iter().copied());
+    let (first, second): (Vec<_>, Vec<_>) = all.partition(|one| one.is_ipv4() == v4_first);
+    let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter());
+    let mut order = Vec::with_capacity(others.len() + 1);
+    loop {
+        order.extend(first.by_ref().take(count.max(1) as usize));
+        match second.next() {
+            Some(one) => order.push(one),
+            None if first.peek().is_none() => return order,
+            None => {}
         }
     }
 }
@@ -235,7 +266,11 @@ fn by_protocol(plan: &Plan, tls: &ClientTls) -> Option<&'static [Vec<u8>]> {
     })
 }
 
-async fn open(cluster: &Cluster, address: SocketAddr) -> io::Result<TcpStream> {
+async fn open(
+    cluster: &Cluster,
+    address: SocketAddr,
+    source: Option<UpstreamSource>,
+) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
@@ -244,6 +279,10 @@ async fn open(cluster: &Cluster, address: SocketAddr) -> io::Result<TcpStream> {
     socket_options(&socket, cluster, address.is_ipv4())?;
     if let Some(keepalive) = &cluster.keepalive {
         keep_alive(&socket, keepalive)?;
+    }
+    if let Some(source) = source.filter(|it| it.ip.is_ipv4() == address.is_ipv4()) {
+        come_from(&socket, source)?;
+        return socket.connect(address).await;
     }
     let local = cluster.bind.iter().chain(&cluster.options.extra_bind);
     if let Some(bind) = local
@@ -263,6 +302,21 @@ async fn open(cluster: &Cluster, address: SocketAddr) -> io::Result<TcpStream> {
         socket.bind(SocketAddr::new(bind, port))?;
     }
     socket.connect(address).await
+}
+
+/// Binds to an address that may be another host's.
+fn come_from(socket: &TcpSocket, source: UpstreamSource) -> io::Result<()> {
+    let raw = SockRef::from(socket);
+    match source.ip {
+        IpAddr::V4(_) => raw.set_ip_transparent_v4(true)?,
+        IpAddr::V6(_) => raw.set_ip_transparent_v6(true)?,
+    }
+    if source.mark != 0 {
+        raw.set_mark(source.mark)?;
+    }
+    // The port is left to connect(), which knows that only the four-tuple must be free.
+    setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+    socket.bind(SocketAddr::new(source.ip, 0))
 }
 
 fn socket_options(socket: &TcpSocket, cluster: &Cluster, v4: bool) -> io::Result<()> {
@@ -297,4 +351,33 @@ fn keep_alive(socket: &TcpSocket, keepalive: &TcpKeepalive) -> io::Result<()> {
         settings = settings.with_retries(probes);
     }
     SockRef::from(socket).set_tcp_keepalive(&settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let of = |text: &str| -> Vec<SocketAddr> {
+            let one = |it: char| match it.is_ascii_digit() {
+                true => SocketAddr::from(([127, 0, 0, 1], it as u16)),
+                false => SocketAddr::from(([0; 16], it as u16)),
+            };
+            text.chars().map(one).collect()
+        };
+        let order = |text: &str, family, count| {
+            let all = of(text);
+            let order = in_turn(all[0], &all[1..], (family, count));
+            let name = |it: &SocketAddr| char::from_u32(it.port().into()).unwrap();
+            order.iter().map(name).collect::<String>()
+        };
+        let (v4, v6) = (Some(AddressFamily::V4), Some(AddressFamily::V6));
+        assert_eq!(order("123ab", None, 0), "1a2b3");
+        assert_eq!(order("ab123", None, 1), "a1b23");
+        assert_eq!(order("123ab", v6, 1), "a1b23");
+        assert_eq!(order("ab123", v4, 2), "12a3b");
+        assert_eq!(order("12", v6, 1), "12");
+        assert_eq!(order("1", None, 1), "1");
+    }
 }

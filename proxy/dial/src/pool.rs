@@ -15,7 +15,7 @@ use http::{Request, Response, Version};
 use http_body::Body;
 use lateen_proxy_model::{
     ActiveHealth, Cluster, ClusterRef, Dial, Endpoint, EndpointSet, HttpProtocol, ResetReason,
-    SendFailure, Target, UpstreamConnection,
+    SendFailure, Target, UpstreamConnection, UpstreamSource,
 };
 use tokio::sync::oneshot;
 
@@ -48,6 +48,7 @@ pub(crate) struct Key {
     host: Option<Box<str>>,
     /// Only where the PROXY protocol says who the client is.
     downstream: Option<(SocketAddr, SocketAddr)>,
+    source: Option<UpstreamSource>,
     high: bool,
     /// Only where every downstream connection has its own.
     connection: u64,
@@ -153,6 +154,7 @@ impl<B: 'static> Pools<B> {
             istio_alpn: target.istio_alpn,
             host: target.host.filter(|_| named).map(Into::into),
             downstream: (target.cluster.proxy_protocol).and(target.downstream_addresses),
+            source: target.source,
             high: target.high,
             connection: match target.cluster.options.per_downstream {
                 true => target.connection,

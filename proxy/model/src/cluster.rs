@@ -43,6 +43,11 @@ pub enum ClusterKind {
         /// Request header that names the endpoint before the connection does.
         header: Option<HeaderName>,
     },
+    /// Requests go to the first of other clusters that can take them.
+    Aggregate {
+        /// In the order of preference; those that do not exist are left out.
+        clusters: Arc<[ClusterRef]>,
+    },
     /// The request's host is the endpoint, once a filter has had it looked up.
     Forward {
         /// Where it is looked up.
@@ -228,8 +233,20 @@ pub struct ConnectionOptions {
     pub freebind: bool,
     /// Options set on each socket.
     pub socket: Vec<UpstreamOption>,
+    /// Which family of an endpoint's addresses is tried first (`None` is that of the first address), and how many of it
+    /// before each of the other.
+    pub first_family: (Option<AddressFamily>, u32),
     /// Header that gives the server's name in place of the host.
     pub sni_header: Option<HeaderName>,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
 /// An option of a socket.
@@ -379,7 +396,9 @@ impl Cluster {
             | ClusterKind::Dns {
                 endpoints: slot, ..
             } => Some(slot),
-            ClusterKind::OriginalDst { .. } | ClusterKind::Forward { .. } => None,
+            ClusterKind::OriginalDst { .. }
+            | ClusterKind::Aggregate { .. }
+            | ClusterKind::Forward { .. } => None,
         }
     }
 

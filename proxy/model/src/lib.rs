@@ -70,8 +70,8 @@ pub use call::{
 };
 pub use chain::{ChainMatch, Connection, NO_ADDRESS, Overlap, SourceType, Transport};
 pub use cluster::{
-    Cluster, ClusterKind, ClusterRef, ConnectionOptions, DnsFamily, DnsHost, DnsSettings,
-    HttpProtocol, LbPolicy, ServiceInfo, TcpKeepalive, TransportMatch, UpstreamOption,
+    AddressFamily, Cluster, ClusterKind, ClusterRef, ConnectionOptions, DnsFamily, DnsHost,
+    DnsSettings, HttpProtocol, LbPolicy, ServiceInfo, TcpKeepalive, TransportMatch, UpstreamOption,
 };
 pub use codec::{
     CodecType, FloodLimits, HeaderCase, Http1Options, Http2Options, Keepalive, UpstreamCodec,
@@ -180,6 +180,6 @@ pub use tracing::{
 };
 pub use upstream::{
     Balance, Choice, Dial, LoadReport, Outcome, RawUpstream, ResetReason, SendFailure, Target,
-    UpstreamConnection,
+    UpstreamConnection, UpstreamSource,
 };
 pub use wildcard::Wildcards;

@@ -42,6 +42,8 @@ pub enum ListenerFilter {
     ProxyProtocol(Arc<ProxyProtocolRules>),
     /// No more than so many connections in a time.
     LocalRateLimit(Arc<ConnectionRate>),
+    /// Upstream connections come from the client's address; with a mark other than 0 they have it.
+    OriginalSrc(u32),
 }
 
 /// A condition on a connection's destination.

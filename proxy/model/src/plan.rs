@@ -177,6 +177,10 @@ pub struct PlanLevel {
     pub healthy_load: u32,
     /// Percent of requests that degraded endpoints get.
     pub degraded_load: u32,
+    /// How far healthy endpoints could take all requests, in percent.
+    pub healthy_able: u32,
+    /// The same of degraded ones.
+    pub degraded_able: u32,
     /// Too few are healthy: `healthy` and `table` hold all endpoints.
     pub panics: bool,
     /// Healthy endpoints.

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::Version;
@@ -75,6 +75,11 @@ pub trait Balance {
         choice: &Choice<'_>,
     ) -> Option<Arc<Endpoint>>;
 
+    /// The cluster that takes a request to one that is made of others; `None` when none can, or for any other cluster.
+    fn member(&self, _cluster: &Cluster) -> Option<(ClusterRef, Arc<Cluster>)> {
+        None
+    }
+
     /// Tells how a request to `endpoint` ended.
     fn report(&self, cluster: &Cluster, endpoint: &Endpoint, outcome: Outcome);
 
@@ -102,10 +107,21 @@ pub struct Target<'a> {
     pub host: Option<&'a str>,
     /// Client and destination of the downstream connection, for the PROXY protocol.
     pub downstream_addresses: Option<(SocketAddr, SocketAddr)>,
+    /// Where connections come from in place of the cluster's own address.
+    pub source: Option<UpstreamSource>,
     /// The request has high priority.
     pub high: bool,
     /// A number that no other downstream connection of this worker has.
     pub connection: u64,
+}
+
+/// An address, which need not be this host's, that upstream connections come from (`IP_TRANSPARENT`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamSource {
+    /// The address.
+    pub ip: IpAddr,
+    /// `SO_MARK` of the connections, by which their packets find the way back; 0 is none.
+    pub mark: u32,
 }
 
 /// What is known of an upstream connection.

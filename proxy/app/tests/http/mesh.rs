@@ -261,6 +261,7 @@ fn metrics() -> Arc<Metrics> {
 
 fn facts(client: SocketAddr, local: SocketAddr) -> ConnectionFacts {
     ConnectionFacts {
+        source: None,
         client: ClientAddr(client),
         direct: client,
         proxied: None,

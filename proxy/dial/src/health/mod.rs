@@ -200,6 +200,7 @@ fn plan(cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>, check: &Arc<HealthChec
         istio_alpn: false,
         host: None,
         downstream: None,
+        source: None,
         address: Some(address),
         alpn: (!check.alpn.is_empty()).then(|| check.alpn.clone()),
         criteria: Some(Arc::clone(check)),

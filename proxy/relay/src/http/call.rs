@@ -13,7 +13,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use lateen_proxy_model::{
     ANSWER_LIMIT, ActiveRequest, Balance, Call, CallAnswer, CallFailure, CallStream, Choice,
-    ClusterRef, Dial, Outcome, Received, ResetReason, Target,
+    ClusterKind, ClusterRef, Dial, Outcome, Received, ResetReason, Target,
 };
 use tokio::sync::mpsc;
 
@@ -103,8 +103,15 @@ where
             original_dst: self.addresses.map(|(_, destination)| destination),
             ..Choice::default()
         };
-        let cluster = &known.cluster;
         let balance = &self.upstreams.balance;
+        let member = match &known.cluster.kind {
+            ClusterKind::Aggregate { .. } => balance.member(&known.cluster),
+            _ => None,
+        };
+        let (slot, cluster) = match &member {
+            Some((slot, cluster)) => (slot, cluster),
+            None => (slot, &known.cluster),
+        };
         let endpoint = balance.choose(slot, cluster, &choice);
         let endpoint = endpoint.ok_or(CallFailure::NoEndpoint)?;
         let active = ActiveRequest::on(Arc::clone(&endpoint));
@@ -121,6 +128,7 @@ where
             istio_alpn: false,
             host: host.as_ref().and_then(|host| host.to_str().ok()),
             downstream_addresses: self.addresses,
+            source: None,
             high: false,
             connection: 0,
         };

@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lateen_proxy_model::{
     ClientAddr, CodecType, DynamicMetadata, Handshake, HeaderCase, HttpManager, LocalAddr,
-    LocalLimiter, OriginalDst, PeerView, RequestFacts, ScaledTime, ShedPoint,
+    LocalLimiter, OriginalDst, PeerView, RequestFacts, ScaledTime, ShedPoint, UpstreamSource,
 };
 use lateen_proxy_tls::{PeerCertificate, Rewind};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -62,6 +62,8 @@ pub enum KnownProtocol {
 /// What is known of a connection when HTTP begins.
 #[derive(Clone, Debug)]
 pub struct ConnectionFacts {
+    /// Where upstream connections come from in place of the cluster's own address.
+    pub source: Option<UpstreamSource>,
     /// The client's address.
     pub client: ClientAddr,
     /// The address of the socket's other end, whatever the PROXY protocol says.

@@ -14,7 +14,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use lateen_proxy_model::{
-    ActiveHealth, ActiveRequest, Balance, Choice, ClusterKind, ClusterRef, Dial, Endpoint,
+    ActiveHealth, ActiveRequest, Balance, Choice, Cluster, ClusterKind, ClusterRef, Dial, Endpoint,
     HeaderCase, HttpProtocol, Outcome, RawUpstream, ResetReason, RetryPolicy, RouteForward,
     ScaledTime, SendFailure, SubsetCriteria, Target, UpstreamConnection,
 };
@@ -139,6 +139,8 @@ struct Tries<'a, L, D> {
     cluster: &'a Rc<KnownCluster>,
     retries: Retries<'a>,
     payload: Payload,
+    /// The cluster that takes the request for one that is made of others.
+    member: Option<(ClusterRef, Arc<Cluster>)>,
     /// The body goes on as bytes.
     raw: Option<RawUpstream>,
 }
@@ -212,6 +214,7 @@ where
         cluster: &cluster,
         retries,
         payload,
+        member: None,
         raw: end.map(|end| end.upstream),
     };
     let outcome = limits.guard(pin!(tries.run(exchange, parts))).await;
@@ -423,8 +426,11 @@ where
         mut parts: Parts,
     ) -> Result<Response<D::Body>, LocalReply> {
         loop {
-            if let ClusterKind::Forward { .. } = &self.cluster.cluster.kind {
-                let looked_up = Box::pin(look_up(&self.cluster.cluster, &parts.headers)).await;
+            if let ClusterKind::Aggregate { .. } = &self.cluster.cluster.kind {
+                self.member = self.upstreams.balance.member(&self.cluster.cluster);
+            }
+            if let ClusterKind::Forward { .. } = &self.of().1.kind {
+                let looked_up = Box::pin(look_up(self.of().1, &parts.headers)).await;
                 if let Err(details) = looked_up {
                     exchange.attempts = exchange.attempts.max(1);
                     let mut reply = LocalReply::no_healthy_upstream();
@@ -545,9 +551,8 @@ where
                 .copied()
                 .filter(|_| exchange.attempts == 0),
         };
-        self.upstreams
-            .balance
-            .choose(self.plan.slot, &self.cluster.cluster, &choice)
+        let (slot, cluster) = self.of();
+        self.upstreams.balance.choose(slot, cluster, &choice)
     }
 
     async fn one(
@@ -584,7 +589,9 @@ where
             head.headers.insert(header::HOST, name);
         }
         let facts = &exchange.conn.facts;
-        let options = &self.cluster.cluster.options;
+        let request = self.payload.next();
+        let (slot, cluster) = self.of();
+        let options = &cluster.options;
         let sni = options.sni_header.as_ref().unwrap_or(&header::HOST);
         let host = head
             .headers
@@ -592,17 +599,18 @@ where
             .or_else(|| head.headers.get(header::HOST));
         let host = host.cloned();
         let target = Target {
-            slot: self.plan.slot,
-            cluster: &self.cluster.cluster,
+            slot,
+            cluster,
             endpoint,
             downstream: exchange.version,
             istio_alpn: exchange.has(Switch::IstioAlpn),
             host: host.as_ref().and_then(|host| host.to_str().ok()),
             downstream_addresses: Some((facts.client.0, facts.destination.0)),
+            source: facts.source,
             high: self.plan.forward.high,
             connection: Rc::as_ptr(&exchange.conn) as usize as u64,
         };
-        let mut request = Request::from_parts(head, self.payload.next());
+        let mut request = Request::from_parts(head, request);
         if let Some(raw) = self.raw {
             request.extensions_mut().insert(raw);
         }
@@ -658,9 +666,18 @@ where
             }
             Err(_) => Outcome::LocalFailure,
         };
-        self.upstreams
-            .balance
-            .report(&self.cluster.cluster, endpoint, outcome);
+        let balance = &self.upstreams.balance;
+        balance.report(self.of().1, endpoint, outcome);
+    }
+}
+
+impl<L, D> Tries<'_, L, D> {
+    /// The cluster that takes the request.
+    fn of(&self) -> (&ClusterRef, &Arc<Cluster>) {
+        match &self.member {
+            Some((slot, cluster)) => (slot, cluster),
+            None => (self.plan.slot, &self.cluster.cluster),
+        }
     }
 }
 
@@ -670,7 +687,7 @@ where
 {
     /// What an answer says of its endpoint besides.
     fn heed(&self, endpoint: &Endpoint, headers: &HeaderMap) {
-        let cluster = &self.cluster.cluster;
+        let cluster = self.of().1;
         if cluster.health_check.is_some() && headers.contains_key(&CHECK_FAIL) {
             endpoint
                 .found

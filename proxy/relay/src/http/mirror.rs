@@ -10,7 +10,8 @@ use http::{HeaderName, HeaderValue, Request, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use lateen_proxy_model::{
-    ActiveRequest, Balance, Choice, ClusterRef, Dial, NamedCluster, ResetReason, Target,
+    ActiveRequest, Balance, Choice, ClusterKind, ClusterRef, Dial, NamedCluster, ResetReason,
+    Target,
 };
 
 use super::exchange::Exchange;
@@ -97,6 +98,7 @@ struct Facts {
     version: http::Version,
     istio_alpn: bool,
     addresses: (std::net::SocketAddr, std::net::SocketAddr),
+    source: Option<lateen_proxy_model::UpstreamSource>,
 }
 
 impl Facts {
@@ -108,6 +110,7 @@ impl Facts {
             version: exchange.version,
             istio_alpn: exchange.has(Switch::IstioAlpn),
             addresses: (facts.client.0, facts.destination.0),
+            source: facts.source,
         }
     }
 }
@@ -123,20 +126,29 @@ where
         headers: Some(request.headers()),
         ..Choice::default()
     };
-    let cluster = &facts.cluster.cluster;
-    let Some(endpoint) = upstreams.balance.choose(&facts.slot, cluster, &choice) else {
+    let own = &facts.cluster.cluster;
+    let member = match &own.kind {
+        ClusterKind::Aggregate { .. } => upstreams.balance.member(own),
+        _ => None,
+    };
+    let (slot, cluster) = match &member {
+        Some((slot, cluster)) => (slot, cluster),
+        None => (&facts.slot, own),
+    };
+    let Some(endpoint) = upstreams.balance.choose(slot, cluster, &choice) else {
         return;
     };
     let _active = ActiveRequest::on(Arc::clone(&endpoint));
     let host = request.headers().get(header::HOST).cloned();
     let target = Target {
-        slot: &facts.slot,
+        slot,
         cluster,
         endpoint: &endpoint,
         downstream: facts.version,
         istio_alpn: facts.istio_alpn,
         host: host.as_ref().and_then(|host| host.to_str().ok()),
         downstream_addresses: Some(facts.addresses),
+        source: facts.source,
         high: false,
         connection: 0,
     };

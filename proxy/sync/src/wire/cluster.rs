@@ -10,17 +10,19 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, LbConfig,
 };
 use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::extensions::clusters::aggregate::v3::ClusterConfig as AggregateConfig;
 use envoy_types::pb::envoy::extensions::clusters::dns::v3::DnsCluster;
 use envoy_types::pb::envoy::extensions::clusters::dynamic_forward_proxy::v3::ClusterConfig;
-use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{Any, Struct};
 use lateen_proxy_model::{
-    Cluster, ClusterKind, ConnectionOptions, LbPolicy, LocalityEndpoints, ServiceInfo, TcpKeepalive,
+    AddressFamily, Cluster, ClusterKind, ConnectionOptions, LbPolicy, LocalityEndpoints,
+    ServiceInfo, TcpKeepalive,
 };
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{duration, flag, must_be_off, number, port, texts};
+use super::common::{duration, flag, must_be_off, number, port, texts, unpack};
 use super::context::{Context, Uses};
 use super::matcher::header_name;
 use super::protocol;
@@ -104,7 +106,7 @@ pub(crate) fn cluster(
             &at.field("outlier_detection"),
             message.outlier_detection.take(),
         )?,
-        keepalive: keepalive(&at, &mut message)?,
+        keepalive: keepalive(&at, &mut message, &mut options)?,
         bind: bind(
             &at.field("upstream_bind_config"),
             message.upstream_bind_config.take(),
@@ -151,6 +153,9 @@ fn discovery(
             if any::holds::<DnsCluster>(&packed) {
                 return dns::extension(context, at, name, message, &packed);
             }
+            if any::holds::<AggregateConfig>(&packed) {
+                return aggregate(context, at, message, &packed);
+            }
             if any::holds::<ClusterConfig>(&packed) {
                 return forward_proxy::cluster(context, at, message, &packed);
             }
@@ -167,6 +172,36 @@ fn discovery(
         DiscoveryType::OriginalDst => original_dst(at, message),
         _ => inline(context, at, name, message),
     }
+}
+
+/// A cluster made of others.
+fn aggregate(
+    context: &Context<'_>,
+    at: &At<'_>,
+    message: &wire::Cluster,
+    packed: &Any,
+) -> Result<Discovery, Refused> {
+    if message.lb_policy() != wire::cluster::LbPolicy::ClusterProvided {
+        let text = "an aggregate cluster needs CLUSTER_PROVIDED";
+        return Err(at.field("lb_policy").refuse(text));
+    }
+    let custom = at.field("cluster_type");
+    let at = custom.field("typed_config");
+    let mut config: AggregateConfig = unpack(&at, packed)?;
+    let names = take(&mut config.clusters);
+    if names.is_empty() {
+        return Err(at.field("clusters").refuse("empty"));
+    }
+    nothing_left(&at, &config)?;
+    let clusters = names.iter().map(|name| context.cluster(name));
+    Ok(Discovery {
+        kind: ClusterKind::Aggregate {
+            clusters: clusters.collect(),
+        },
+        inline: None,
+        eds: None,
+        verified: false,
+    })
 }
 
 fn eds(
@@ -246,12 +281,29 @@ fn original_dst(at: &At<'_>, message: &mut wire::Cluster) -> Result<Discovery, R
     })
 }
 
-fn keepalive(at: &At<'_>, message: &mut wire::Cluster) -> Result<Option<TcpKeepalive>, Refused> {
+fn keepalive(
+    at: &At<'_>,
+    message: &mut wire::Cluster,
+    own: &mut ConnectionOptions,
+) -> Result<Option<TcpKeepalive>, Refused> {
+    use wire::upstream_connection_options::FirstAddressFamilyVersion as First;
     let Some(mut options) = message.upstream_connection_options.take() else {
         return Ok(None);
     };
     let keepalive = options.tcp_keepalive.take();
-    ignored::happy_eyeballs(&mut options);
+    if let Some(eyeballs) = options.happy_eyeballs_config.take() {
+        let family = match eyeballs.first_address_family_version() {
+            First::Default => None,
+            First::V4 => Some(AddressFamily::V4),
+            First::V6 => Some(AddressFamily::V6),
+            First::Pipe | First::Internal => {
+                let at = at.field("upstream_connection_options");
+                return Err(at.field("happy_eyeballs_config").unsupported());
+            }
+        };
+        let count = number(eyeballs.first_address_family_count).unwrap_or(1);
+        own.first_family = (family, count.max(1));
+    }
     nothing_left(&at.field("upstream_connection_options"), &options)?;
     let seconds = |value| number(value).map(|value| Duration::from_secs(value.into()));
     Ok(keepalive.map(|one| TcpKeepalive {

@@ -63,11 +63,6 @@ pub(super) fn health_check(message: &mut core::HealthCheck) {
     message.alt_port = None;
 }
 
-pub(super) fn happy_eyeballs(message: &mut cluster::UpstreamConnectionOptions) {
-    // In which order the families of an endpoint's addresses are tried: they are tried in the order given.
-    message.happy_eyeballs_config = None;
-}
-
 pub(super) fn common_lb(message: &mut cluster::cluster::CommonLbConfig) {
     // Updates are applied at once, which is no slower than merging them.
     message.update_merge_window = None;

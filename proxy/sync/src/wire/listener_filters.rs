@@ -78,7 +78,9 @@ fn kind(at: &At<'_>, name: &str, packed: &Any) -> Result<ListenerFilter, Refused
         return Ok(ListenerFilter::OriginalDst);
     }
     if any::holds::<original_src::OriginalSrc>(packed) {
-        return Err(at.refuse("upstream connections from the client's address are not supported"));
+        let mut message: original_src::OriginalSrc = unpack(at, packed)?;
+        must_be_off(&at.field("bind_port"), take(&mut message.bind_port))?;
+        return Ok(ListenerFilter::OriginalSrc(message.mark));
     }
     if any::holds::<proxy_protocol::ProxyProtocol>(packed) {
         let rules = proxy_rules(at, unpack(at, packed)?)?;
