@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::BytesMut;
 use http::Version;
 use lateen_proxy_dial::{TcpUpstream, UpstreamStream};
 use lateen_proxy_listen::Drain;
@@ -23,7 +24,7 @@ use lateen_proxy_route::{Chosen, choose_cluster, source_hash};
 use lateen_proxy_telemetry::{
     Exchange, Flags, LogType, Peer, TCP_REPORT_INTERVAL, TcpRecord, TcpReporter,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use crate::connection::{Accepted, RawTcp};
@@ -31,6 +32,9 @@ use crate::listener_stats::TcpCounters;
 use crate::network::{Passed, Refusal};
 use crate::worker::Worker;
 use tunnel::Upstream;
+
+/// Most bytes of a client that wait for its upstream.
+const MOST_EARLY: usize = 64 * 1024;
 
 /// One connection as metrics and access logs will tell it.
 struct Session {
@@ -41,6 +45,8 @@ struct Session {
     alpn: Option<Vec<u8>>,
     begin: (SystemTime, Instant),
     counts: Transferred,
+    /// What the client sent before its upstream was there.
+    early: BytesMut,
     reporter: Option<TcpReporter>,
     counters: Option<Rc<TcpCounters>>,
     /// Bytes that the counters know of.
@@ -82,6 +88,7 @@ where
         alpn,
         begin: (SystemTime::now(), Instant::now()),
         counts: Transferred::default(),
+        early: BytesMut::new(),
         cluster: None,
         upstream: None,
         peer: None,
@@ -92,6 +99,7 @@ where
         session.log(proxy, LogType::Start, &session.counts);
     }
     if session.greet_downstream(&mut stream).await
+        && session.first_bytes(&mut stream, proxy).await
         && let Some(mut upstream) = session.connect(proxy, passed).await
         && session.greet(&mut upstream).await
     {
@@ -262,6 +270,26 @@ impl Session {
         }
     }
 
+    /// Waits for bytes of the client, where the upstream is not connected to before; false when it ends without any.
+    async fn first_bytes<S>(&mut self, stream: &mut S, proxy: &TcpProxy) -> bool
+    where
+        S: AsyncRead + Unpin,
+    {
+        let Some(most) = proxy.early_data else {
+            return true;
+        };
+        self.early.reserve(most.clamp(1, MOST_EARLY));
+        let read = stream.read_buf(&mut self.early);
+        let read = match proxy.idle_timeout {
+            None => read.await,
+            Some(limit) => match tokio::time::timeout(limit, read).await {
+                Ok(read) => read,
+                Err(_) => return false,
+            },
+        };
+        matches!(read, Ok(1..))
+    }
+
     /// The same through a tunnel, which exchanges nothing.
     async fn greet(&mut self, upstream: &mut Upstream) -> bool {
         match upstream {
@@ -392,6 +420,15 @@ impl Session {
         S: AsyncRead + AsyncWrite + RawTcp + Unpin,
     {
         let counts = std::mem::take(&mut self.counts);
+        let early = std::mem::take(&mut self.early);
+        if !early.is_empty() {
+            counts.up.set(early.len() as u64);
+            if let Err(error) = upstream.write(&early).await {
+                self.flags = Flags::UPSTREAM_CLOSED;
+                self.failure = Some(error.to_string().into());
+                return;
+            }
+        }
         if proxy.log_moments.connected {
             self.log(proxy, LogType::Connected, &counts);
         }

@@ -11,7 +11,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use lateen_proxy_model::{HeaderCase, SendFailure, Target, UpstreamConnection};
+use lateen_proxy_model::{HeaderCase, HttpProtocol, SendFailure, Target, UpstreamConnection};
 use tokio::sync::oneshot;
 
 use crate::body::{Lease, ResponseBody};
@@ -19,6 +19,7 @@ use crate::connect::{self, Plan};
 use crate::failure::reset_reason;
 use crate::guard::{ConnectionGuard, PendingGuard, RequestGuard};
 use crate::pool::{Pool, overflow};
+use crate::stream::UpstreamStream;
 
 /// Bytes of an answer that wait for a client who does not read.
 const BUFFER: usize = 256 * 1024;
@@ -50,6 +51,9 @@ where
 {
     *request.version_mut() = Version::HTTP_11;
     let connect = request.method() == Method::CONNECT;
+    if target.cluster.http == HttpProtocol::Auto {
+        frame(&mut request);
+    }
     if target.cluster.codec.http1.absolute_target && !connect {
         let (_, tls) = target.cluster.transport(&target.endpoint.metadata);
         absolute_target(&mut request, tls.is_some());
@@ -86,6 +90,26 @@ where
             },
         }
     }
+}
+
+/// Says what body comes, where the method alone would say something else.
+fn frame<B: Body>(request: &mut Request<B>) {
+    if request.headers().contains_key(header::CONTENT_LENGTH)
+        || *request.method() == Method::CONNECT
+    {
+        return;
+    }
+    let bodiless = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::DELETE | Method::TRACE
+    );
+    let (name, value) = match (request.body().is_end_stream(), bodiless) {
+        (true, false) => (header::CONTENT_LENGTH, "0"),
+        (false, true) => (header::TRANSFER_ENCODING, "chunked"),
+        _ => return,
+    };
+    let value = http::HeaderValue::from_static(value);
+    request.headers_mut().insert(name, value);
 }
 
 /// The request line names scheme and host too, where they make an address.
@@ -251,7 +275,39 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let (stream, connection) = connect::connect(plan).await?;
+    let made = connect::connect(plan).await?;
+    handshake(plan, made, open).await
+}
+
+/// Takes a connection in that was made to find out which protocol its endpoint speaks.
+pub(crate) async fn adopt<B>(
+    pool: &Rc<Pool<B>>,
+    plan: &Plan,
+    (stream, mut connection): (UpstreamStream, UpstreamConnection),
+    guard: ConnectionGuard,
+) -> Result<(), SendFailure>
+where
+    B: Body + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    pool.open.set(pool.open.get().saturating_add(1));
+    connection.version = Version::HTTP_11;
+    let open = Open(Rc::clone(pool), guard);
+    pool.put(handshake(plan, (stream, connection), open).await?);
+    Ok(())
+}
+
+async fn handshake<B>(
+    plan: &Plan,
+    (stream, connection): (UpstreamStream, UpstreamConnection),
+    open: Open<B>,
+) -> Result<Http1<B>, SendFailure>
+where
+    B: Body + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let connection = Arc::new(connection);
     let codec = &plan.cluster.codec;
     let handshake = Builder::new()

@@ -22,6 +22,7 @@ use crate::exec::LocalExec;
 use crate::failure::reset_reason;
 use crate::guard::{ConnectionGuard, PendingGuard, RequestGuard};
 use crate::pool::{Pool, overflow};
+use crate::stream::UpstreamStream;
 
 /// Flow control of one stream, bytes.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -217,8 +218,23 @@ where
     let Some(guard) = guard else {
         return Err(overflow());
     };
+    let made = connect::connect(plan).await?;
+    adopt(pool, plan, made, guard).await
+}
+
+/// Takes a connection in, which may have been made to find out which protocol its endpoint speaks.
+pub(crate) async fn adopt<B>(
+    pool: &Rc<Pool<B>>,
+    plan: &Plan,
+    (stream, connection): (UpstreamStream, UpstreamConnection),
+    guard: ConnectionGuard,
+) -> Result<(), SendFailure>
+where
+    B: Body + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let generation = pool.generation.get();
-    let (stream, connection) = connect::connect(plan).await?;
     let connection = Arc::new(connection);
     let codec = &plan.cluster.codec;
     let two = &codec.http2;

@@ -4,6 +4,7 @@
 //! (`spawn_local`). A pool is one way to reach one endpoint: cluster, endpoint, transport, protocol and, where the host
 //! goes into the handshake, the host. What workers share of a cluster are the counters of its circuit breakers.
 
+mod auto;
 mod body;
 mod connect;
 mod exec;

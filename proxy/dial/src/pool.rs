@@ -34,6 +34,8 @@ pub struct Pools<B> {
 pub(crate) struct Inner<B> {
     pub(crate) pools: RefCell<HashMap<Key, Rc<Pool<B>>, RandomState>>,
     pub(crate) sweeping: Cell<bool>,
+    /// Whether endpoints speak HTTP/2, as handshakes agreed on it, where clusters leave it to them.
+    pub(crate) learned: RefCell<HashMap<Key, bool, RandomState>>,
 }
 
 /// What two requests must share to share connections.
@@ -87,6 +89,7 @@ impl<B> Default for Pools<B> {
             inner: Rc::new(Inner {
                 pools: RefCell::default(),
                 sweeping: Cell::new(false),
+                learned: RefCell::default(),
             }),
         }
     }
@@ -120,7 +123,11 @@ where
         let Ok(counted) = RequestGuard::enter(target.cluster, target.high) else {
             return Err(overflow());
         };
-        let version = upstream_version(&target);
+        let auto = target.cluster.http == HttpProtocol::Auto;
+        let version = match auto {
+            true => Box::pin(self.agreed(&target)).await?,
+            false => upstream_version(&target),
+        };
         let Some(pool) = self.pool(&target, version) else {
             return Err(SendFailure {
                 reason: ResetReason::NoPool,
@@ -128,10 +135,15 @@ where
             });
         };
         note_use(&target);
-        match version {
+        let sent = match version {
             Version::HTTP_2 => http2::send(pool, target, request, counted).await,
             _ => http1::send(pool, target, request, counted).await,
+        };
+        if auto && sent.is_err() {
+            // The endpoint may have changed its mind.
+            self.forget(&target);
         }
+        sent
     }
 }
 
@@ -143,24 +155,8 @@ impl<B: 'static> Pools<B> {
     }
 
     /// `None` when there are too many pools.
-    fn pool(&self, target: &Target<'_>, version: Version) -> Option<Rc<Pool<B>>> {
-        let (transport, tls) = target.cluster.transport(&target.endpoint.metadata);
-        let named = tls.is_some_and(|tls| tls.auto_sni || tls.auto_san);
-        let key = Key {
-            cluster: target.slot.id(),
-            endpoint: target.endpoint.id,
-            transport,
-            http2: version == Version::HTTP_2,
-            istio_alpn: target.istio_alpn,
-            host: target.host.filter(|_| named).map(Into::into),
-            downstream: (target.cluster.proxy_protocol).and(target.downstream_addresses),
-            source: target.source,
-            high: target.high,
-            connection: match target.cluster.options.per_downstream {
-                true => target.connection,
-                false => 0,
-            },
-        };
+    pub(crate) fn pool(&self, target: &Target<'_>, version: Version) -> Option<Rc<Pool<B>>> {
+        let key = self.key(target, version);
         if let Some(pool) = self.inner.pools.borrow().get(&key) {
             pool.renew(target.cluster);
             return Some(Rc::clone(pool));
@@ -183,6 +179,27 @@ impl<B: 'static> Pools<B> {
         self.inner.pools.borrow_mut().insert(key, Rc::clone(&pool));
         sweep::start(&self.inner);
         Some(pool)
+    }
+
+    /// What requests must share with this one to share its connections.
+    pub(crate) fn key(&self, target: &Target<'_>, version: Version) -> Key {
+        let (transport, tls) = target.cluster.transport(&target.endpoint.metadata);
+        let named = tls.is_some_and(|tls| tls.auto_sni || tls.auto_san);
+        Key {
+            cluster: target.slot.id(),
+            endpoint: target.endpoint.id,
+            transport,
+            http2: version == Version::HTTP_2,
+            istio_alpn: target.istio_alpn,
+            host: target.host.filter(|_| named).map(Into::into),
+            downstream: (target.cluster.proxy_protocol).and(target.downstream_addresses),
+            source: target.source,
+            high: target.high,
+            connection: match target.cluster.options.per_downstream {
+                true => target.connection,
+                false => 0,
+            },
+        }
     }
 }
 

@@ -140,6 +140,8 @@ pub enum HttpProtocol {
     Http2,
     /// As the downstream request came.
     Downstream,
+    /// HTTP/2 where the endpoint agrees to it in the TLS handshake, else HTTP/1.1.
+    Auto,
 }
 
 /// How an endpoint is chosen.

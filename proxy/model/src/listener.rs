@@ -181,6 +181,8 @@ pub struct TcpProxy {
     pub subset: Option<SubsetRef>,
     /// Clusters that balance by hash get that of the client's address.
     pub hash_source: bool,
+    /// The upstream is connected to once the client has sent something, of which no more than so many bytes wait.
+    pub early_data: Option<usize>,
     /// Bytes go through HTTP proxies.
     pub tunnel: Option<Box<TcpTunnel>>,
 }

@@ -11,6 +11,7 @@ use lateen_proxy_model::{
 };
 use lateen_proxy_relay::http::{Tunnel, open_tunnel};
 use lateen_proxy_telemetry::{Format, HttpRecord};
+use tokio::io::AsyncWriteExt;
 
 use super::Session;
 
@@ -45,6 +46,22 @@ impl Upstream {
         match self {
             Self::Direct(upstream) => &upstream.connection,
             Self::Tunnel(tunnel, _) => &tunnel.connection,
+        }
+    }
+}
+
+impl Upstream {
+    /// Sends all of these bytes.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Direct(upstream) => {
+                upstream.stream.write_all(bytes).await?;
+                upstream.stream.flush().await
+            }
+            Self::Tunnel(tunnel, _) => {
+                tunnel.stream.write_all(bytes).await?;
+                tunnel.stream.flush().await
+            }
         }
     }
 }

@@ -189,7 +189,8 @@ where
     };
     let http2 = match cluster.cluster.http {
         HttpProtocol::Http1 => false,
-        HttpProtocol::Http2 => true,
+        // What HTTP/1 would need besides is added when it is known to be spoken.
+        HttpProtocol::Http2 | HttpProtocol::Auto => true,
         _ => exchange.version == Version::HTTP_2,
     };
     exchange.drop_trailers = drops_trailers(exchange, &cluster, http2);

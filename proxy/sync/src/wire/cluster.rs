@@ -16,8 +16,8 @@ use envoy_types::pb::envoy::extensions::clusters::dynamic_forward_proxy::v3::Clu
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Any, Struct};
 use lateen_proxy_model::{
-    AddressFamily, Cluster, ClusterKind, ConnectionOptions, LbPolicy, LocalityEndpoints,
-    ServiceInfo, TcpKeepalive,
+    AddressFamily, Cluster, ClusterKind, ConnectionOptions, HttpProtocol, LbPolicy,
+    LocalityEndpoints, ServiceInfo, TcpKeepalive,
 };
 use lateen_xds::any;
 
@@ -64,6 +64,11 @@ pub(crate) fn cluster(
         protocol.verify_names(&at)?;
     }
     let (transports, proxy_protocol) = socket::upstream(context, &at, &mut message, protocol.auto)?;
+    let clear = transports.is_empty() || transports.iter().any(|one| one.tls.is_none());
+    if protocol.http == HttpProtocol::Auto && clear {
+        let text = "auto_config needs TLS, by which the protocol is agreed on";
+        return Err(at.field("transport_socket").refuse(text));
+    }
     let tls = transports.first().is_some_and(|first| first.tls.is_some());
     forward_proxy::settle(&mut found.kind, tls);
     let balanced = balance::balancing(context, &at, &mut message)?;

@@ -142,8 +142,18 @@ fn typed(
             nothing_left(&at, &config)?;
             protocol.http = HttpProtocol::Downstream;
         }
-        Some(UpstreamProtocolOptions::AutoConfig(_)) => {
-            return Err(at.field("auto_config").unsupported());
+        Some(UpstreamProtocolOptions::AutoConfig(mut config)) => {
+            let at = at.field("auto_config");
+            if let Some(options) = config.http_protocol_options.take() {
+                let at = at.field("http_protocol_options");
+                protocol.codec.http1 = codec::http1(&at, options, false)?;
+            }
+            if let Some(options) = config.http2_protocol_options.take() {
+                let at = at.field("http2_protocol_options");
+                protocol.codec.http2 = codec::http2(&at, options)?;
+            }
+            nothing_left(&at, &config)?;
+            protocol.http = HttpProtocol::Auto;
         }
     }
     nothing_left(at, &message)

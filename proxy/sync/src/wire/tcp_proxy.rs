@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as wire;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::UpstreamConnectMode;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{
     ClusterSpecifier, TunnelingConfig,
 };
@@ -71,6 +72,7 @@ pub(super) fn read(
         )?,
         subset,
         hash_source: hash(&at.field("hash_policy"), take(&mut message.hash_policy))?,
+        early_data: early_data(at, &mut message)?,
         tunnel: tunnel(
             &at.field("tunneling_config"),
             message.tunneling_config.take(),
@@ -78,6 +80,20 @@ pub(super) fn read(
     };
     nothing_left(at, &message)?;
     Ok(made)
+}
+
+/// Connections wait for bytes of the client where that is asked for; a handshake is over before in any case.
+fn early_data(at: &At<'_>, message: &mut wire::TcpProxy) -> Result<Option<usize>, Refused> {
+    let mode = message.upstream_connect_mode();
+    message.upstream_connect_mode = 0;
+    let most = number(message.max_early_data_bytes.take());
+    if most.is_none() && mode != UpstreamConnectMode::Immediate {
+        return Err(at.field("max_early_data_bytes").refuse("missing"));
+    }
+    Ok(match mode {
+        UpstreamConnectMode::OnDownstreamData => most.map(|most| most as usize),
+        UpstreamConnectMode::Immediate | UpstreamConnectMode::OnDownstreamTlsHandshake => None,
+    })
 }
 
 fn tunnel(
