@@ -81,7 +81,7 @@ pub(super) struct Step {
     pub(super) headers: Vec<String>,
     #[serde(default)]
     pub(super) body: Option<String>,
-    /// Bytes as they are; line ends are those of the escapes alone.
+    /// Bytes as they are; line ends are those of the escapes alone. `hex:` is followed by their digits.
     #[serde(default)]
     pub(super) raw: Option<String>,
     /// Final answers to wait for.
@@ -189,7 +189,11 @@ impl Step {
     /// The bytes to send.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let Some(request) = &self.request else {
-            return self.raw.clone().unwrap_or_default().into_bytes();
+            let raw = self.raw.clone().unwrap_or_default();
+            return match raw.strip_prefix("hex:") {
+                Some(digits) => unhex(digits),
+                None => raw.into_bytes(),
+            };
         };
         let mut text = format!("{request} HTTP/1.1\r\n");
         if !self.has("host") {
@@ -221,6 +225,14 @@ impl Step {
                 .is_some_and(|(own, _)| own.trim().eq_ignore_ascii_case(name))
         })
     }
+}
+
+/// The bytes of pairs of hexadecimal digits.
+fn unhex(digits: &str) -> Vec<u8> {
+    let pairs = digits.as_bytes().chunks(2);
+    let pairs = pairs.map(|pair| String::from_utf8_lossy(pair).into_owned());
+    let bytes = pairs.map(|pair| u8::from_str_radix(&pair, 16));
+    bytes.map(Result::unwrap_or_default).collect()
 }
 
 /// The files of cases by name, in order.

@@ -70,6 +70,8 @@ pub(crate) async fn admit(
                     return Err(Refusal::default());
                 }
             }
+            // It looks at what passes later.
+            ConnectionFilter::Mongo(_) => {}
             ConnectionFilter::ForwardProxy(proxy) => {
                 if let Some(name) = &facts.sni {
                     looked_up(proxy, name).await?;

@@ -1,5 +1,6 @@
 //! A TCP chain: exchange metadata, choose a cluster and an endpoint, connect, copy, report.
 
+mod mongo;
 mod tunnel;
 
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use crate::connection::{Accepted, RawTcp};
 use crate::listener_stats::TcpCounters;
 use crate::network::{Passed, Refusal};
 use crate::worker::Worker;
+use mongo::{Meter, Metered};
 use tunnel::Upstream;
 
 /// Most bytes of a client that wait for its upstream.
@@ -448,8 +450,11 @@ impl Session {
         let period = period.unwrap_or(TCP_REPORT_INTERVAL);
         let mut due = interval_at(tokio::time::Instant::now(), period);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let worker = Rc::clone(&self.worker);
+        let mut meter = Meter::of(&self.chain, worker.blueprint.metrics.stats());
         let end = {
-            let copying = copied(stream, &mut upstream, proxy.idle_timeout, &counts);
+            let with = (proxy.idle_timeout, meter.as_mut());
+            let copying = copied(stream, &mut upstream, with, &counts);
             tokio::pin!(copying);
             loop {
                 tokio::select! {
@@ -567,12 +572,21 @@ impl Session {
 async fn copied<S>(
     stream: &mut S,
     upstream: &mut Upstream,
-    idle: Option<Duration>,
+    (idle, meter): (Option<Duration>, Option<&mut Meter<'_>>),
     counts: &Transferred,
 ) -> TcpEnd
 where
     S: AsyncRead + AsyncWrite + RawTcp + Unpin,
 {
+    if let Some(meter) = meter {
+        let mut stream = Metered::new(stream, meter);
+        return match upstream {
+            Upstream::Tunnel(tunnel, _) => {
+                copy(&mut stream, &mut tunnel.stream, idle, counts).await
+            }
+            Upstream::Direct(direct) => copy(&mut stream, &mut direct.stream, idle, counts).await,
+        };
+    }
     let plain = match upstream {
         Upstream::Tunnel(tunnel, _) => {
             return copy(stream, &mut tunnel.stream, idle, counts).await;

@@ -38,6 +38,7 @@ mod lookup;
 mod matcher;
 mod metadata_matcher;
 mod metric;
+mod mongo;
 mod mutation;
 mod network;
 mod outlier;
@@ -135,6 +136,7 @@ pub use matcher::{
 };
 pub use metadata_matcher::{MetadataMatcher, ValueMatcher};
 pub use metric::{MetricOverrides, MetricRule};
+pub use mongo::MongoFilter;
 pub use mutation::{
     AppendAction, Expand, HeaderMutations, HeaderRule, HeaderText, NoTemplates, Template,
 };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::forward_proxy::SniForwardProxy;
 use crate::global_rate_limit::ConnectionRateLimit;
 use crate::local_rate_limit::LocalConnectionLimit;
+use crate::mongo::MongoFilter;
 
 /// A network filter of a chain; they run in the order of the chain before the terminal filter takes over.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub enum ConnectionFilter {
     SniCluster,
     /// The server name of the ClientHello is looked up for clusters that forward to it.
     ForwardProxy(SniForwardProxy),
+    /// Messages of MongoDB are counted.
+    Mongo(Arc<MongoFilter>),
     /// Connections take tokens from a bucket.
     LocalRateLimit(Arc<LocalConnectionLimit>),
     /// A rate limit service is asked.

@@ -3,5 +3,6 @@
 pub mod cells;
 pub mod exchange;
 pub mod http;
+pub mod mongo;
 pub mod splice;
 pub mod tcp;

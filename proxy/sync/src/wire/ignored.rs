@@ -12,6 +12,7 @@ use envoy_types::pb::envoy::extensions::filters::http::dynamic_forward_proxy::v3
 use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3 as grpc_stats;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3 as router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use envoy_types::pb::envoy::extensions::filters::network::mongo_proxy::v3::MongoProxy;
 use envoy_types::pb::envoy::extensions::filters::network::sni_dynamic_forward_proxy::v3 as sni_forward_proxy;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::TunnelingConfig;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
@@ -56,6 +57,11 @@ pub(super) fn tunnel(message: &mut TunnelingConfig) {
     // For filters that read filter state; none that is supported does.
     message.propagate_response_headers = false;
     message.propagate_response_trailers = false;
+}
+
+pub(super) fn mongo(message: &mut MongoProxy) {
+    // Documents are not read deeper than two levels.
+    message.max_bson_depth = None;
 }
 
 pub(super) fn health_check(message: &mut core::HealthCheck) {

@@ -39,6 +39,7 @@ mod log_service;
 pub(crate) mod matcher;
 mod metadata_exchange;
 mod metadata_matcher;
+mod mongo;
 mod mutation;
 mod network_filters;
 mod outlier;

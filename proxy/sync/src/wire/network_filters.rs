@@ -12,6 +12,7 @@ use envoy_types::pb::envoy::extensions::filters::network::direct_response::v3 as
 use envoy_types::pb::envoy::extensions::filters::network::echo::v3::Echo;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::envoy::extensions::filters::network::local_ratelimit::v3::LocalRateLimit;
+use envoy_types::pb::envoy::extensions::filters::network::mongo_proxy::v3::MongoProxy;
 use envoy_types::pb::envoy::extensions::filters::network::ratelimit::v3::RateLimit;
 use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as network_rbac;
 use envoy_types::pb::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
@@ -28,7 +29,7 @@ use super::common::{data, duration, unpack};
 use super::context::Context;
 use super::{
     connection_manager, forward_proxy, global_rate_limit, local_rate_limit, metadata_exchange,
-    rbac, stats, tcp_proxy,
+    mongo, rbac, stats, tcp_proxy,
 };
 
 /// Most bytes of a direct response, as in Envoy.
@@ -97,6 +98,8 @@ fn connection_filter(
 ) -> Result<Option<ConnectionFilter>, Refused> {
     Ok(Some(if any::holds::<SniCluster>(packed) {
         ConnectionFilter::SniCluster
+    } else if any::holds::<MongoProxy>(packed) {
+        ConnectionFilter::Mongo(Arc::new(mongo::read(at, unpack(at, packed)?)?))
     } else if any::holds::<SniForwardProxy>(packed) {
         let filter = forward_proxy::by_server_name(context, at, unpack(at, packed)?)?;
         ConnectionFilter::ForwardProxy(filter)
