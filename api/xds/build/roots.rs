@@ -106,6 +106,7 @@ pub(crate) const ROOTS: &[&str] = &[
     // Transport sockets and upstreams.
     "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport",
     "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+    "envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport",
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",

@@ -31,7 +31,7 @@ pub(super) struct Case {
     /// Time before the case, for what a proxy does by itself after its start.
     #[serde(default)]
     pub(super) wait_ms: u64,
-    /// HTTP version that the client speaks: 1 or 2.
+    /// HTTP version that the client speaks: 1, 2 or 3.
     #[serde(default = "one")]
     pub(super) http: u8,
     /// TLS that the client begins with.
@@ -44,6 +44,10 @@ pub(super) struct Case {
     headers: Vec<String>,
     #[serde(default)]
     body: Option<String>,
+    #[serde(default)]
+    repeat: usize,
+    #[serde(default)]
+    trailers: Vec<String>,
     #[serde(default)]
     raw: Option<String>,
     #[serde(default)]
@@ -81,7 +85,14 @@ pub(super) struct Step {
     pub(super) headers: Vec<String>,
     #[serde(default)]
     pub(super) body: Option<String>,
-    /// Bytes as they are; line ends are those of the escapes alone. `hex:` is followed by their digits.
+    /// How many times the body is sent, of HTTP/3.
+    #[serde(default)]
+    pub(super) repeat: usize,
+    /// Trailers, of HTTP/3.
+    #[serde(default)]
+    pub(super) trailers: Vec<String>,
+    /// Bytes as they are; line ends are those of the escapes alone. `hex:` is followed by their digits. In HTTP/3
+    /// lines of fields, or bytes after `hex`.
     #[serde(default)]
     pub(super) raw: Option<String>,
     /// Final answers to wait for.
@@ -177,6 +188,8 @@ impl Case {
             request: self.request.clone(),
             headers: self.headers.clone(),
             body: self.body.clone(),
+            repeat: self.repeat,
+            trailers: self.trailers.clone(),
             raw: self.raw.clone(),
             answers: self.answers,
             until: self.until.clone(),

@@ -5,6 +5,7 @@ mod admin;
 mod case;
 mod client;
 mod http2;
+mod http3;
 mod log_service;
 mod names;
 mod observation;
@@ -159,21 +160,11 @@ fn one(
     let port = *port.with_context(|| format!("no listener {listener}"))?;
     let mut observation = Observation::default();
     proxy.script.begin(&case.upstream);
-    let (stream, own_port) = connect(port, used)?;
-    match case.http {
-        2 => http2::run(case, &proxy.certificates, stream, &mut observation)?,
-        _ => {
-            let stream = match &case.tls {
-                None => Some(ClientStream::Plain(stream)),
-                Some(own) => {
-                    tls::client::connect(own, &proxy.certificates, stream, &mut observation)?
-                }
-            };
-            if let Some(stream) = stream {
-                client::run(case, stream, &mut observation)?;
-            }
-        }
-    }
+    let own_port = if case.http == 3 {
+        http3::run(case, &proxy.certificates, port, used, &mut observation)?
+    } else {
+        over_tcp(proxy, case, port, used, &mut observation)?
+    };
     observation.upstream = match proxy.script.seen(case.seen, Duration::from_secs(15)) {
         Ok(seen) => seen,
         Err(error) => vec![error.to_string()],
@@ -182,6 +173,30 @@ fn one(
         observation.upstream.extend(stats(proxy, filter)?);
     }
     Ok((own_port, observation))
+}
+
+/// Runs a case of HTTP/1 or HTTP/2; gives the client's port.
+fn over_tcp(
+    proxy: &Proxy,
+    case: &Case,
+    port: u16,
+    used: &mut BTreeSet<u16>,
+    observation: &mut Observation,
+) -> Result<u16> {
+    let (stream, own_port) = connect(port, used)?;
+    match case.http {
+        2 => http2::run(case, &proxy.certificates, stream, observation)?,
+        _ => {
+            let stream = match &case.tls {
+                None => Some(ClientStream::Plain(stream)),
+                Some(own) => tls::client::connect(own, &proxy.certificates, stream, observation)?,
+            };
+            if let Some(stream) = stream {
+                client::run(case, stream, observation)?;
+            }
+        }
+    }
+    Ok(own_port)
 }
 
 /// Statistics whose names match, once they do not change any more; ports have their names.

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -43,6 +43,8 @@ pub(super) struct Proxy {
     pub(super) listeners: BTreeMap<String, u16>,
     /// What each port is.
     pub(super) ports: BTreeMap<u16, String>,
+    /// Ports of listeners that speak QUIC.
+    quic: BTreeSet<u16>,
     /// Ports that called before the first case.
     pub(super) used: BTreeSet<u16>,
 }
@@ -59,16 +61,21 @@ impl Proxy {
         fs::create_dir_all(&folder)?;
         let script = Script::default();
         let (mut listeners, mut ports) = (BTreeMap::new(), BTreeMap::new());
+        let mut quic = BTreeSet::new();
         let text = template
             .replace("@ACCESS_LOG@", ACCESS_LOG)
             .replace("@LOG@", &log_path(&folder).display().to_string());
         let text = filled(&text, |kind, name| {
             let port = match kind {
                 "UPSTREAM" => script.serve(name, certificates)?,
+                "QUIC" => free_udp_port()?,
                 _ => free_port()?,
             };
-            if kind == "LISTEN" {
+            if matches!(kind, "LISTEN" | "QUIC") {
                 listeners.insert(name.to_owned(), port);
+            }
+            if kind == "QUIC" {
+                quic.insert(port);
             }
             ports.insert(port, format!("{kind} {name}").to_lowercase());
             Ok(port)
@@ -87,6 +94,7 @@ impl Proxy {
             certificates: Arc::clone(certificates),
             listeners,
             ports,
+            quic,
             used: BTreeSet::new(),
         };
         proxy.wait().with_context(|| format!("{engine:?}"))?;
@@ -96,8 +104,14 @@ impl Proxy {
     fn wait(&mut self) -> Result<()> {
         for port in self.listeners.values() {
             let (child, folder, used) = (&mut self.child, &self.folder, &mut self.used);
+            let quic = &self.quic;
             let up = eventually(Duration::from_secs(30), || match child.try_wait()? {
                 Some(_) => Ok(false),
+                None if quic.contains(port) => {
+                    // Nobody else can bind it then.
+                    ensure!(UdpSocket::bind(("127.0.0.1", *port)).is_err(), "not bound");
+                    Ok(true)
+                }
                 None => {
                     let stream = TcpStream::connect(("127.0.0.1", *port))?;
                     used.insert(stream.local_addr()?.port());
@@ -179,9 +193,9 @@ fn filled(text: &str, mut port: impl FnMut(&str, &str) -> Result<u16>) -> Result
     // A place takes both of its signs; any other sign stays.
     let mut after_place = true;
     for part in text.split('@') {
-        let place = part
-            .split_once(':')
-            .filter(|(kind, _)| matches!(*kind, "LISTEN" | "UPSTREAM" | "CLOSED" | "ADMIN"));
+        let place = part.split_once(':').filter(|(kind, _)| {
+            matches!(*kind, "LISTEN" | "QUIC" | "UPSTREAM" | "CLOSED" | "ADMIN")
+        });
         let Some((kind, name)) = place else {
             if !after_place {
                 made.push('@');
@@ -220,6 +234,17 @@ fn free_port() -> Result<u16> {
         port = if port + 1 < LAST { port + 1 } else { FIRST };
         if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             given.insert(port);
+            return Ok(port);
+        }
+    }
+    bail!("no port is free")
+}
+
+/// The same for UDP.
+fn free_udp_port() -> Result<u16> {
+    for _ in 0..100 {
+        let port = free_port()?;
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
             return Ok(port);
         }
     }

@@ -197,7 +197,7 @@ where
 }
 
 /// What the filters before the terminal one decided; `None` ends the connection.
-async fn admitted<S>(accepted: &Accepted<S>) -> Option<Passed> {
+pub(crate) async fn admitted<S>(accepted: &Accepted<S>) -> Option<Passed> {
     if accepted.chain.filters.is_empty() {
         return Some(Passed::default());
     }

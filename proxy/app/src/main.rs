@@ -13,6 +13,7 @@ mod logs;
 mod network;
 mod overload;
 mod pod_stats;
+mod quic;
 mod restart;
 mod run;
 mod standalone;

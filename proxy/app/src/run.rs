@@ -1,12 +1,13 @@
 //! Running: what `proxy` and `envoy` build, in which order it starts, and how it ends.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use lateen_proxy_agent::{Ask, DrainHandle, Signals, until_end};
 use lateen_proxy_listen::{Place, Sockets};
-use lateen_proxy_model::ListenerBind;
+use lateen_proxy_model::{Listener, ListenerBind};
 use lateen_proxy_relay::http::{Node, Shedding};
 use lateen_proxy_state::{LastGood, State};
 use lateen_proxy_sync::{Bootstrap, Client, ClientConfig, ControlPlane, Roots, Security};
@@ -155,8 +156,15 @@ fn is_serving(state: &State, sockets: &Sockets, workers: usize) -> bool {
         Some(pipe) => sockets.is_served(&Place::Pipe(pipe.path.clone()), workers),
         None => listener
             .addresses()
-            .all(|address| sockets.is_served(&Place::Tcp(*address), workers)),
+            .all(|address| sockets.is_served(&place(listener, *address), workers)),
     })
+}
+
+fn place(listener: &Listener, address: SocketAddr) -> Place {
+    match listener.socket.quic {
+        Some(_) => Place::Quic(address),
+        None => Place::Tcp(address),
+    }
 }
 
 /// What spans and logs say of this proxy.

@@ -22,10 +22,13 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::logs::{LogTable, WorkerLogs};
-use crate::{connection, listener_stats};
+use crate::{connection, listener_stats, quic};
 
 /// Wait after a failed accept, when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Time to tell clients of QUIC that the process ends.
+const QUIC_CLOSE: Duration = Duration::from_millis(20);
 
 /// What all workers are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -296,6 +299,10 @@ impl Worker {
                 changed = phase.changed() => {
                     let now = *phase.borrow_and_update();
                     if changed.is_err() || now == Phase::Ending {
+                        if self.blueprint.sockets.close_quic() {
+                            // Clients are told by packets that are still to be sent.
+                            tokio::time::sleep(QUIC_CLOSE).await;
+                        }
                         return;
                     }
                     self.drain(now);
@@ -379,7 +386,7 @@ impl Worker {
                 let now = known.listener.borrow();
                 now.address == listener.address
                     && now.additional == listener.additional
-                    && now.socket == listener.socket
+                    && now.socket.binds_as(&listener.socket)
             };
             if same_place && listener.bind != ListenerBind::HandOver {
                 known.listener.replace(Arc::clone(listener));
@@ -403,6 +410,10 @@ impl Worker {
             Some(pipe) => vec![Place::Pipe(pipe.path.clone())],
             None => listener.addresses().copied().map(Place::Tcp).collect(),
         };
+        if listener.socket.quic.is_some() {
+            self.bind_quic(listener, &mut made);
+            return made;
+        }
         let own = (self.number, self.blueprint.workers);
         for place in places {
             match self.blueprint.sockets.open(&place, &listener.socket, own) {
@@ -421,6 +432,28 @@ impl Worker {
             }
         }
         made
+    }
+
+    fn bind_quic(self: &Rc<Self>, listener: &Listener, made: &mut Bound) {
+        for address in listener.addresses() {
+            let sockets = &self.blueprint.sockets;
+            match sockets.open_quic(*address, &listener.socket, quic::first_packets) {
+                Ok((listening, lease)) => {
+                    let shared = Rc::clone(&made.listener);
+                    let accept = quic::accept(Rc::clone(self), listening, shared);
+                    made.accepting.push(spawn_local(accept));
+                    made._leases.push(lease);
+                }
+                Err(error) => {
+                    let failure = BindFailure {
+                        name: Arc::clone(&listener.name),
+                        place: Place::Quic(*address),
+                        error,
+                    };
+                    let _ = self.blueprint.bind_failures.send(failure);
+                }
+            }
+        }
     }
 
     async fn accept(self: Rc<Self>, socket: Listening, listener: Rc<RefCell<Arc<Listener>>>) {

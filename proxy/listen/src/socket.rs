@@ -93,6 +93,36 @@ pub(crate) fn bind(address: SocketAddr, settings: &ListenSocket) -> io::Result<S
     Ok(socket)
 }
 
+/// Binds a UDP socket for QUIC.
+///
+/// Errors are the kernel's.
+pub(crate) fn bind_udp(address: SocketAddr, settings: &ListenSocket) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!settings.dual_stack.contains(&address))?;
+    }
+    // The process that takes this one's place binds a socket of its own beside this one.
+    if settings.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if settings.transparent {
+        set(&socket, address, SocketOption::Transparent(true))?;
+    }
+    if settings.freebind {
+        set(&socket, address, SocketOption::Freebind(true))?;
+    }
+    for option in &settings.options {
+        set(&socket, address, *option)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
 /// Binds and listens on a Unix socket. A file that nobody listens on any more is replaced.
 pub(crate) fn bind_pipe(pipe: &Pipe, settings: &ListenSocket) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;

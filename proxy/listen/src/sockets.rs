@@ -2,6 +2,7 @@
 //! process that takes this one's place.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -9,8 +10,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lateen_proxy_model::ListenSocket;
+use quinn::ServerConfig;
 use socket2::Socket;
 
+use crate::quic::{QuicGroup, QuicListening};
 use crate::socket::{Listening, bind, bind_pipe};
 
 /// What a listening socket is bound to.
@@ -20,12 +23,14 @@ pub enum Place {
     Tcp(SocketAddr),
     /// A Unix socket.
     Pipe(PathBuf),
+    /// A UDP address, for QUIC. Its socket is not handed to another process.
+    Quic(SocketAddr),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => address.fmt(f),
+            Self::Tcp(address) | Self::Quic(address) => address.fmt(f),
             Self::Pipe(path) => path.display().fmt(f),
         }
     }
@@ -36,6 +41,7 @@ impl Place {
     pub(crate) fn text(&self) -> String {
         match self {
             Self::Tcp(address) => format!("tcp:{address}"),
+            Self::Quic(address) => format!("quic:{address}"),
             Self::Pipe(path) => format!("pipe:{}", path.display()),
         }
     }
@@ -58,6 +64,7 @@ pub struct Sockets {
 #[derive(Debug, Default)]
 struct Tables {
     open: BTreeMap<Place, Group>,
+    quic: BTreeMap<SocketAddr, QuicGroup>,
     /// Those of the process before this one, until a listener asks for them.
     inherited: BTreeMap<Place, Vec<Socket>>,
 }
@@ -116,6 +123,38 @@ impl Sockets {
         Ok((own, lease))
     }
 
+    /// This worker's share of the connections of a UDP address; the first worker that asks for it takes its packets in.
+    /// `config` makes what the first packets are protected with. Must be called within the worker's runtime.
+    ///
+    /// # Errors
+    /// The kernel's, and those of `config`.
+    pub fn open_quic(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        settings: &ListenSocket,
+        config: impl FnOnce() -> io::Result<ServerConfig>,
+    ) -> io::Result<(QuicListening, Lease)> {
+        let mut tables = self.lock();
+        let group = match tables.quic.entry(address) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(place) => place.insert(QuicGroup::bind(address, settings, config()?)?),
+        };
+        let lease = Lease {
+            sockets: Arc::clone(self),
+            place: Place::Quic(address),
+        };
+        Ok((group.share(), lease))
+    }
+
+    /// Ends all connections of QUIC; whether there are addresses of it.
+    pub fn close_quic(&self) -> bool {
+        let tables = self.lock();
+        for group in tables.quic.values() {
+            group.close();
+        }
+        !tables.quic.is_empty()
+    }
+
     /// Keeps sockets of the process before this one for the listeners to come.
     pub fn inherit(&self, place: Place, socket: Socket) {
         let mut tables = self.lock();
@@ -130,6 +169,10 @@ impl Sockets {
     /// Whether each of `workers` accepts from this place.
     pub fn is_served(&self, place: &Place, workers: usize) -> bool {
         let tables = self.lock();
+        if let Place::Quic(address) = place {
+            let group = tables.quic.get(address);
+            return group.is_some_and(|group| group.users >= workers);
+        }
         tables
             .open
             .get(place)
@@ -157,6 +200,15 @@ impl Sockets {
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut tables = self.sockets.lock();
+        if let Place::Quic(address) = &self.place {
+            if let Some(group) = tables.quic.get_mut(address) {
+                group.users -= 1;
+                if group.users == 0 {
+                    tables.quic.remove(address);
+                }
+            }
+            return;
+        }
         if let Some(group) = tables.open.get_mut(&self.place) {
             group.users -= 1;
             if group.users == 0 {
@@ -185,6 +237,7 @@ fn bound(
                 Some(pipe) if pipe.path == *path => bind_pipe(pipe, settings)?,
                 _ => return Err(io::ErrorKind::InvalidInput.into()),
             },
+            Place::Quic(_) => return Err(io::ErrorKind::InvalidInput.into()),
         };
         if let Some(address) = socket.local_addr()?.as_socket() {
             // A port that the kernel chose is the same for all workers.

@@ -54,6 +54,8 @@ pub enum Transport {
     RawBuffer,
     /// TLS.
     Tls,
+    /// QUIC.
+    Quic,
 }
 
 /// What is known of a connection when its chain is chosen.
@@ -104,6 +106,7 @@ struct Transports {
     any: Option<Applications>,
     raw: Option<Applications>,
     tls: Option<Applications>,
+    quic: Option<Applications>,
 }
 
 type Applications = Exact<Box<[u8]>, Prefixes<SourceTypes>>;
@@ -178,6 +181,7 @@ impl Transports {
         let own = match seen {
             Transport::RawBuffer => &self.raw,
             Transport::Tls => &self.tls,
+            Transport::Quic => &self.quic,
         };
         own.as_ref().or(self.any.as_ref())
     }
@@ -240,6 +244,7 @@ fn transports(rules: Rules<'_>) -> Result<Transports, Overlap> {
         any: of(None)?,
         raw: of(Some(Transport::RawBuffer))?,
         tls: of(Some(Transport::Tls))?,
+        quic: of(Some(Transport::Quic))?,
     })
 }
 

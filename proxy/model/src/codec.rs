@@ -14,6 +14,8 @@ pub enum CodecType {
     Http1,
     /// HTTP/2 alone.
     Http2,
+    /// HTTP/3, over QUIC.
+    Http3,
 }
 
 /// How names of headers are written in HTTP/1.
@@ -66,6 +68,15 @@ pub struct Http2Options {
     pub keepalive: Option<Keepalive>,
     /// Budgets against floods.
     pub floods: FloodLimits,
+}
+
+/// HTTP/3. Envoy's `Http3ProtocolOptions`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Http3Options {
+    /// Extended CONNECT (RFC 9220).
+    pub allow_extended_connect: bool,
+    /// A malformed request ends its stream; else its connection.
+    pub keep_malformed: bool,
 }
 
 /// Pings on an HTTP/2 connection.

@@ -75,7 +75,8 @@ pub use cluster::{
     DnsSettings, HttpProtocol, LbPolicy, ServiceInfo, TcpKeepalive, TransportMatch, UpstreamOption,
 };
 pub use codec::{
-    CodecType, FloodLimits, HeaderCase, Http1Options, Http2Options, Keepalive, UpstreamCodec,
+    CodecType, FloodLimits, HeaderCase, Http1Options, Http2Options, Http3Options, Keepalive,
+    UpstreamCodec,
 };
 pub use compression::{
     BrotliMode, Coding, CompressDirection, Compressor, CompressorRoute, Decoding,
@@ -167,14 +168,14 @@ pub use route::{
 };
 pub use session::{MutationFilter, MutationLevels, SessionHost, SessionState, StatefulSession};
 pub use slot::Slot;
-pub use socket::{BACKLOG, ListenSocket, Pipe, SocketOption};
+pub use socket::{BACKLOG, ListenSocket, Pipe, QuicOptions, SocketOption};
 pub use subset::{
     LabelValue, SelectorFallback, SubsetCriteria, SubsetFallback, SubsetRef, SubsetSelector,
     SubsetStats, Subsets,
 };
 pub use tls::{
     Algorithms, ClientTls, CompiledClient, CompiledServer, Identity, IdentityRef, PeerChecks,
-    Resumption, SanKind, SanMatcher, SanRegex, ServerTls, TrustBundle, TrustRef,
+    QuicTls, Resumption, SanKind, SanMatcher, SanRegex, ServerTls, TrustBundle, TrustRef,
 };
 pub use tracing::{
     CustomTag, HttpTracing, Operation, RequestIdTracing, RouteTracing, Sampler, Sampling,

@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 
 use crate::chain::{ChainLookup, ChainMatch, Connection, Overlap};
 use crate::cluster::ClusterRef;
-use crate::codec::{CodecType, Http1Options, Http2Options};
+use crate::codec::{CodecType, Http1Options, Http2Options, Http3Options};
 use crate::filter::FilterEntry;
 use crate::head::{HeadOptions, RouterOptions};
 use crate::listener_filters::ListenerFilters;
@@ -301,6 +301,8 @@ pub struct HttpManager {
     pub http1: Http1Options,
     /// HTTP/2.
     pub http2: Http2Options,
+    /// HTTP/3.
+    pub http3: Http3Options,
     /// Bytes of request headers, at most.
     pub max_headers_bytes: usize,
     /// Request headers, at most.

@@ -30,6 +30,58 @@ pub struct ListenSocket {
     pub options: Vec<SocketOption>,
     /// The socket is a Unix socket at this place.
     pub pipe: Option<Pipe>,
+    /// The sockets are UDP ones, and speak QUIC.
+    pub quic: Option<QuicOptions>,
+}
+
+/// QUIC of a listener. Envoy's `QuicProtocolOptions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuicOptions {
+    /// New connections are served.
+    pub enabled: bool,
+    /// Requests that a client may have under way.
+    pub max_streams: u32,
+    /// Flow control of a stream, bytes.
+    pub stream_window: u32,
+    /// Flow control of a connection, bytes.
+    pub connection_window: u32,
+    /// Time without any packet.
+    pub idle_timeout: Duration,
+    /// Time for the handshake.
+    pub handshake_timeout: Duration,
+    /// Time between packets that keep a connection alive; `None` sends none.
+    pub keepalive: Option<Duration>,
+    /// Longest packet that is sent; `None` finds it out.
+    pub max_packet: Option<u16>,
+    /// Clients are told not to change their address.
+    pub no_migration: bool,
+}
+
+impl ListenSocket {
+    /// Whether sockets of one are those of the other; what holds for connections may differ.
+    pub fn binds_as(&self, other: &Self) -> bool {
+        let bare = |settings: &Self| Self {
+            quic: settings.quic.as_ref().map(|_| QuicOptions::default()),
+            ..settings.clone()
+        };
+        bare(self) == bare(other)
+    }
+}
+
+impl Default for QuicOptions {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_streams: 100,
+            stream_window: 1024 * 1024,
+            connection_window: 4 * 1024 * 1024,
+            idle_timeout: Duration::from_secs(300),
+            handshake_timeout: Duration::from_secs(20),
+            keepalive: None,
+            max_packet: None,
+            no_migration: false,
+        }
+    }
 }
 
 /// A Unix socket.
@@ -88,6 +140,7 @@ impl Default for ListenSocket {
             dual_stack: Vec::new(),
             options: Vec::new(),
             pipe: None,
+            quic: None,
         }
     }
 }

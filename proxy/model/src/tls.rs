@@ -118,6 +118,14 @@ pub struct Resumption {
     pub lifetime: std::time::Duration,
 }
 
+/// TLS of QUIC. Envoy's `QuicDownstreamTransport`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuicTls {
+    /// Clients that come back may send requests with their first packet. They are served once the handshake is done,
+    /// so that nobody can send them twice.
+    pub early_data: bool,
+}
+
 impl Default for Resumption {
     fn default() -> Self {
         Self {
@@ -236,6 +244,8 @@ pub struct ServerTls {
     pub algorithms: Algorithms,
     /// How sessions are resumed.
     pub resumption: Resumption,
+    /// It is for QUIC, which asks for TLS 1.3.
+    pub quic: Option<QuicTls>,
     /// The compiled configuration of the `tls` room.
     pub compiled: ArcSwapOption<CompiledServer>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lateen_proxy_model::{CompiledServer, Handshake, ServerTls};
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ClientHello;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
@@ -56,21 +56,29 @@ where
     }?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let theirs = (!chain.is_empty()).then(|| ShownChain::new(chain));
-    let peer = chain.split_first().and_then(|(leaf, rest)| {
-        if let Some(strict) = &compiled.strict {
-            // Who was only let in is nobody.
-            strict
-                .verify_client_cert(leaf, rest, UnixTime::now())
-                .ok()?;
-        }
-        PeerCertificate::of(theirs.as_ref()?)
-    });
+    let peer = peer(&compiled, chain, theirs.as_ref());
     let agreed = handshake(stream.get_ref().1, theirs, own);
     Ok((stream, peer, agreed))
 }
 
+/// The client, where its certificate is trusted.
+pub(crate) fn peer(
+    compiled: &CompiledServer,
+    chain: &[CertificateDer<'_>],
+    theirs: Option<&Arc<ShownChain>>,
+) -> Option<PeerCertificate> {
+    let (leaf, rest) = chain.split_first()?;
+    if let Some(strict) = &compiled.strict {
+        // Who was only let in is nobody.
+        strict
+            .verify_client_cert(leaf, rest, UnixTime::now())
+            .ok()?;
+    }
+    PeerCertificate::of(theirs?)
+}
+
 /// The certificate that a client is shown.
-fn shown(compiled: &CompiledServer, hello: ClientHello<'_>) -> Option<Arc<ShownChain>> {
+pub(crate) fn shown(compiled: &CompiledServer, hello: ClientHello<'_>) -> Option<Arc<ShownChain>> {
     if let [only] = &*compiled.identities {
         return Some(ShownChain::new(&only.chain));
     }

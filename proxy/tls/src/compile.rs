@@ -78,6 +78,13 @@ pub(crate) fn server(tls: &ServerTls) -> Result<Arc<CompiledServer>, TlsError> {
     let without = new_server(tls, &identities, trust.as_deref(), verifier, provider)?;
     let mut with = without.clone();
     with.alpn_protocols.clone_from(&tls.alpn);
+    if let Some(quic) = tls.quic {
+        if with.alpn_protocols.is_empty() {
+            with.alpn_protocols = vec![b"h3".to_vec()];
+        }
+        // QUIC says so in place of a number of bytes.
+        with.max_early_data_size = if quic.early_data { u32::MAX } else { 0 };
+    }
     let compiled = Arc::new(CompiledServer {
         identities,
         trust,
@@ -162,8 +169,12 @@ fn new_server(
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(TlsError::Settings)?;
+    let allowed = match tls.quic {
+        Some(_) => (13, 13),
+        None => tls.versions,
+    };
     let builder = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions(tls.versions))
+        .with_protocol_versions(versions(allowed))
         .map_err(TlsError::Settings)?;
     let builder = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),

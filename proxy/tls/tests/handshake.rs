@@ -79,6 +79,7 @@ fn server_side(ca: &Ca, uri: &str) -> ServerTls {
         checks: Default::default(),
         algorithms: Default::default(),
         resumption: Default::default(),
+        quic: None,
         sans: vec![SanMatcher::Prefix("spiffe://cluster.local/".into())],
         alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         versions: (12, 13),

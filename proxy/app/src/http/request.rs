@@ -9,7 +9,6 @@ use http::header::SET_COOKIE;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use lateen_proxy_model::{
     Balance, ClusterChoice, Dial, EscapedSlashes, Permit, RequestView, ResetReason, RouteAction,
     RouteSource, RouteTable, WeightedDraw,
@@ -36,12 +35,13 @@ static NO_HEADERS: std::sync::LazyLock<http::HeaderMap> =
 const TABLE_WAIT: Duration = Duration::from_secs(15);
 
 /// Answers one request.
-pub(crate) async fn handle<L, D>(
+pub(crate) async fn handle<L, D, B>(
     upstreams: Upstreams<L, D>,
     connection: Rc<Connection>,
-    request: Request<Incoming>,
+    request: Request<B>,
 ) -> Response<DownstreamBody<AnswerBody<D::Body>>>
 where
+    B: Body + Into<ClientBody>,
     L: Balance + 'static,
     D: Dial<RequestBody> + 'static,
     D::Body: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
@@ -51,7 +51,7 @@ where
     exchange.bodiless = body.is_end_stream();
     // On the heap, the stages' state is written once; by value, hyper would move kilobytes of it twice a request and keep
     // room for it on idle connections.
-    let body = ClientBody::from(body);
+    let body: ClientBody = body.into();
     let stages = Box::pin(stages(&mut exchange, &upstreams, parts, body));
     match stages.await {
         Ok(response) => exchange.answer(response),

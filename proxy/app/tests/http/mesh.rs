@@ -492,6 +492,7 @@ fn manager(table: RouteTable) -> HttpManager {
         codec: Default::default(),
         http1: Default::default(),
         http2: Default::default(),
+        http3: Default::default(),
         max_headers_bytes: 60 * 1024,
         max_headers_count: 100,
         delayed_close: Some(Duration::from_secs(1)),

@@ -64,6 +64,7 @@ impl Ca {
             checks: Default::default(),
             algorithms: Default::default(),
             resumption: Default::default(),
+            quic: None,
             sans: vec![SanMatcher::Prefix("spiffe://cluster.local/".into())],
             alpn: vec![alpn.as_bytes().to_vec()],
             versions: (12, 13),

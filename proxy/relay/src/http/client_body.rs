@@ -13,6 +13,7 @@ use lateen_proxy_model::{BodyFailure, ResetReason};
 
 use super::answer_body::OwnBody;
 use super::changed::BodyLink;
+use super::http3::{Http3Body, StreamError};
 
 /// A request's body. What a filter read of it is kept and goes before the rest.
 pub struct ClientBody {
@@ -24,6 +25,8 @@ pub struct ClientBody {
 /// Where the rest comes from.
 enum Source {
     Client(Incoming),
+    /// The client, by HTTP/3.
+    Http3(Box<Http3Body>),
     /// A filter, which has the client's.
     Own(OwnBody),
     /// A filter changes all of it.
@@ -38,6 +41,9 @@ pub enum ClientBodyError {
     /// The client went away or broke the protocol.
     #[error(transparent)]
     Client(#[from] hyper::Error),
+    /// The same of HTTP/3.
+    #[error(transparent)]
+    Http3(#[from] StreamError),
     /// A filter gave it up.
     #[error("{0}")]
     Own(ResetReason),
@@ -81,6 +87,15 @@ impl From<Incoming> for ClientBody {
     fn from(rest: Incoming) -> Self {
         Self {
             rest: Source::Client(rest),
+            read: None,
+        }
+    }
+}
+
+impl From<Http3Body> for ClientBody {
+    fn from(rest: Http3Body) -> Self {
+        Self {
+            rest: Source::Http3(Box::new(rest)),
             read: None,
         }
     }
@@ -253,6 +268,10 @@ impl Body for Source {
                 let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
+            Self::Http3(body) => {
+                let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
             Self::Own(body) => {
                 let frame = std::task::ready!(body.as_mut().poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(ClientBodyError::Own)))
@@ -268,6 +287,7 @@ impl Body for Source {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Client(body) => body.is_end_stream(),
+            Self::Http3(body) => body.is_end_stream(),
             Self::Own(body) => body.is_end_stream(),
             Self::Gone => true,
             Self::Changed(changed) => changed.1.is_done(),
@@ -277,6 +297,7 @@ impl Body for Source {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Client(body) => body.size_hint(),
+            Self::Http3(body) => body.size_hint(),
             Self::Own(body) => body.size_hint(),
             Self::Gone => SizeHint::with_exact(0),
             Self::Changed(_) => SizeHint::default(),

@@ -157,7 +157,7 @@ impl Connection {
     /// A connection without streams.
     pub fn new(chain: Rc<HttpChain>, facts: ConnectionFacts) -> Self {
         if let Some(counters) = &chain.counters {
-            counters.connected();
+            counters.connected(chain.manager.codec == CodecType::Http3);
         }
         let identity = facts.peer.as_ref().and_then(|peer| peer.identity.as_ref());
         Self {
@@ -298,7 +298,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(counters) = &self.chain.counters {
-            counters.disconnected();
+            counters.disconnected(self.chain.manager.codec == CodecType::Http3);
         }
     }
 }
@@ -318,7 +318,7 @@ pub async fn serve_connection<I, H, F, B>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let known = match connection.chain.manager.codec {
-        CodecType::Auto => connection.facts.protocol,
+        CodecType::Auto | CodecType::Http3 => connection.facts.protocol,
         CodecType::Http1 => Some(KnownProtocol::Http1),
         CodecType::Http2 => Some(KnownProtocol::Http2),
     };

@@ -26,6 +26,9 @@ pub(crate) struct HttpCounters {
     destroyed_connections: Option<Counter>,
     http1: Option<Counter>,
     http2: Option<Counter>,
+    http3: Option<Counter>,
+    http3_connections: Option<Counter>,
+    active_http3_connections: Option<Gauge>,
     time: Option<Distribution>,
 }
 
@@ -106,6 +109,9 @@ impl HttpCounters {
             destroyed_connections: counter("downstream_cx_destroy"),
             http1: counter("downstream_rq_http1_total"),
             http2: counter("downstream_rq_http2_total"),
+            http3: counter("downstream_rq_http3_total"),
+            http3_connections: counter("downstream_cx_http3_total"),
+            active_http3_connections: stats.scoped_gauge(scope, "downstream_cx_http3_active"),
             time: stats.distribution(scope, "downstream_rq_time"),
         };
         made.is_wanted().then_some(made)
@@ -124,8 +130,14 @@ impl HttpCounters {
             &self.destroyed_connections,
             &self.http1,
             &self.http2,
+            &self.http3,
+            &self.http3_connections,
         ];
-        let gauges = [&self.active, &self.active_connections];
+        let gauges = [
+            &self.active,
+            &self.active_connections,
+            &self.active_http3_connections,
+        ];
         counters
             .into_iter()
             .chain(&self.classes)
@@ -134,14 +146,23 @@ impl HttpCounters {
             || self.time.is_some()
     }
 
-    pub(crate) fn connected(&self) {
+    pub(crate) fn connected(&self, http3: bool) {
         inc(&self.connections);
+        if http3 {
+            inc(&self.http3_connections);
+            if let Some(active) = &self.active_http3_connections {
+                active.add(1);
+            }
+        }
         if let Some(active) = &self.active_connections {
             active.add(1);
         }
     }
 
-    pub(crate) fn disconnected(&self) {
+    pub(crate) fn disconnected(&self, http3: bool) {
+        if http3 && let Some(active) = &self.active_http3_connections {
+            active.sub(1);
+        }
         inc(&self.destroyed_connections);
         if let Some(active) = &self.active_connections {
             active.sub(1);
@@ -152,6 +173,7 @@ impl HttpCounters {
         inc(&self.total);
         inc(match version {
             Version::HTTP_2 => &self.http2,
+            Version::HTTP_3 => &self.http3,
             _ => &self.http1,
         });
         if let Some(active) = &self.active {

@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, Version};
-use hyper::upgrade::OnUpgrade;
 use lateen_proxy_model::{
     ActiveRequest, ClusterRef, DynamicMetadata, PeerView, RequestFacts, Route, SessionHost,
     UpstreamConnection,
@@ -33,6 +32,7 @@ use super::reply::LocalReply;
 use super::request_body::{Progress, ReplayOwner};
 use super::switches::{On, Switch};
 use super::trace::MaybeTraced;
+use super::upgrade::ClientEnd;
 use super::worker::KnownCluster;
 
 /// One request on its way through. Dropped before an answer was made, it tells that the client went away.
@@ -93,7 +93,7 @@ pub struct Exchange {
     /// The request's headers, where changes of answers may ask for them.
     pub(crate) kept_headers: Option<HeaderMap>,
     /// The client's end of an upgrade that was asked for.
-    pub(crate) upgrade: Option<OnUpgrade>,
+    pub(crate) upgrade: Option<ClientEnd>,
     /// Where the bytes of a CONNECT that ends here are written.
     pub(crate) connect_end: Option<PipeWriter>,
     /// Trailers end here.

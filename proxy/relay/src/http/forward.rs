@@ -33,6 +33,7 @@ use super::reply::LocalReply;
 use super::request_body::{Progress, REPLAY_LIMIT, Replay, ReplayOwner, RequestBody};
 use super::retry::{Retries, Verdict};
 use super::switches::Switch;
+use super::upgrade::ClientEnd;
 use super::worker::KnownCluster;
 
 static ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
@@ -290,7 +291,7 @@ fn allow_upgrade(
             .headers
             .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    exchange.upgrade = parts.extensions.remove();
+    exchange.upgrade = ClientEnd::take(&mut parts.extensions);
     Ok(())
 }
 

@@ -19,6 +19,7 @@ mod forward;
 mod frames;
 mod grpc;
 mod http1;
+mod http3;
 mod interim;
 mod life;
 mod limits;
@@ -59,6 +60,7 @@ pub use connection::{Connection, ConnectionFacts, DrainSignal, KnownProtocol, se
 pub use exchange::{Exchange, is_grpc};
 pub use expand::Expander;
 pub use forward::{ForwardPlan, Upstreams, append_forwarded_host, forward};
+pub use http3::{Http3Body, StreamError, serve_http3};
 pub use log_service::ServiceEntries;
 pub use look_up::failure as lookup_failure;
 pub use overload::{ChainOverload, Shedding};

@@ -10,6 +10,7 @@ use lateen_proxy_model::{HttpManager, StripPort};
 
 use super::connection::Connection;
 use super::exchange::Exchange;
+use super::http3::ExtendedConnect;
 use super::reply::LocalReply;
 use super::{origin, request_id, xfcc};
 
@@ -60,7 +61,14 @@ pub fn check(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
         return Err(LocalReply::too_many_headers());
     }
     if let Some(protocol) = parts.extensions.remove::<Protocol>() {
-        upgrade_of_http2(exchange, parts, &protocol);
+        extended_connect(
+            exchange,
+            parts,
+            HeaderValue::from_str(protocol.as_str()).ok(),
+        );
+    }
+    if let Some(ExtendedConnect(protocol)) = parts.extensions.remove() {
+        extended_connect(exchange, parts, Some(protocol));
     }
     let manager = &exchange.conn.chain.manager;
     let authority = authority(parts, manager)?;
@@ -78,11 +86,11 @@ pub fn check(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
     Ok(())
 }
 
-/// An extended CONNECT (RFC 8441) goes on as the upgrade that it stands for.
-fn upgrade_of_http2(exchange: &mut Exchange, parts: &mut Parts, protocol: &Protocol) {
+/// An extended CONNECT (RFC 8441, RFC 9220) goes on as the upgrade that it stands for.
+fn extended_connect(exchange: &mut Exchange, parts: &mut Parts, protocol: Option<HeaderValue>) {
     parts.method = Method::GET;
     exchange.method = Method::GET;
-    if let Ok(name) = HeaderValue::from_str(protocol.as_str()) {
+    if let Some(name) = protocol {
         let upgrade = HeaderValue::from_static("upgrade");
         parts.headers.insert(header::UPGRADE, name);
         parts.headers.insert(header::CONNECTION, upgrade);

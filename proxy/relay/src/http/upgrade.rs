@@ -1,43 +1,91 @@
 //! Bytes both ways after an upgrade. hyper holds what a client sent too early until the upgrade is accepted (S18).
 
+use http::Extensions;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use lateen_proxy_telemetry::Flags;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::Exchange;
+use super::http3::{Tunnel, TunnelIo};
 use crate::tcp::{TcpEnd, Transferred, copy};
 
+/// The client's end of an upgrade that was asked for.
+#[derive(Debug)]
+pub(crate) enum ClientEnd {
+    /// HTTP/1 or HTTP/2.
+    Hyper(OnUpgrade),
+    /// HTTP/3.
+    Tunnel(Tunnel),
+}
+
+/// The same once the upgrade is accepted.
+enum OpenEnd {
+    Hyper(TokioIo<Upgraded>),
+    Tunnel(Box<TunnelIo>),
+}
+
+impl ClientEnd {
+    /// Takes it from a request.
+    pub(crate) fn take(extensions: &mut Extensions) -> Option<Self> {
+        let tunnel = extensions.remove().map(Self::Tunnel);
+        tunnel.or_else(|| extensions.remove().map(Self::Hyper))
+    }
+
+    /// To be called before the answer is on its way.
+    fn open(self) -> impl Future<Output = Option<OpenEnd>> {
+        // A stream of HTTP/3 is kept for the tunnel from now on.
+        let opening = match self {
+            Self::Hyper(upgrade) => Ok(upgrade),
+            Self::Tunnel(tunnel) => Err(tunnel.open()),
+        };
+        async move {
+            Some(match opening {
+                Ok(upgrade) => OpenEnd::Hyper(TokioIo::new(upgrade.await.ok()?)),
+                Err(tunnel) => OpenEnd::Tunnel(Box::new(tunnel.await?)),
+            })
+        }
+    }
+}
+
 /// Copies until both ends are done; the exchange ends with it.
-pub(crate) fn splice(exchange: Box<Exchange>, downstream: OnUpgrade, upstream: OnUpgrade) {
+pub(crate) fn splice(exchange: Box<Exchange>, downstream: ClientEnd, upstream: OnUpgrade) {
+    let downstream = downstream.open();
     tokio::task::spawn_local(async move {
-        let ends = futures_util::future::try_join(downstream, upstream).await;
-        if let Ok((downstream, upstream)) = ends {
+        let ends = futures_util::future::join(downstream, upstream).await;
+        if let (Some(downstream), Ok(upstream)) = ends {
             both_ways(exchange, downstream, TokioIo::new(upstream)).await;
         }
     });
 }
 
 /// The same where the upstream's end is no upgraded connection.
-pub(crate) fn bridge<S>(exchange: Box<Exchange>, downstream: OnUpgrade, upstream: S)
+pub(crate) fn bridge<S>(exchange: Box<Exchange>, downstream: ClientEnd, upstream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let downstream = downstream.open();
     tokio::task::spawn_local(async move {
-        if let Ok(downstream) = downstream.await {
+        if let Some(downstream) = downstream.await {
             both_ways(exchange, downstream, upstream).await;
         }
     });
 }
 
-async fn both_ways<S>(mut exchange: Box<Exchange>, downstream: Upgraded, mut upstream: S)
+async fn both_ways<S>(mut exchange: Box<Exchange>, downstream: OpenEnd, mut upstream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut downstream = TokioIo::new(downstream);
     exchange.complete = true;
     let counts = Transferred::default();
-    let end = copy(&mut downstream, &mut upstream, exchange.idle, &counts).await;
+    let end = match downstream {
+        OpenEnd::Hyper(mut client) => {
+            copy(&mut client, &mut upstream, exchange.idle, &counts).await
+        }
+        OpenEnd::Tunnel(mut client) => {
+            copy(&mut client, &mut upstream, exchange.idle, &counts).await
+        }
+    };
     exchange.note_spliced(counts.up.get(), counts.down.get());
     match end {
         TcpEnd::Closed => {}

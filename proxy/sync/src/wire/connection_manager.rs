@@ -13,14 +13,16 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use http::HeaderValue;
 use lateen_proxy_model::{
-    CodecType, ForwardClientCert, Http1Options, Http2Options, HttpManager, PathNormalization, RequestIdTracing, RouteSource, XfccDetails,
+    CodecType, ForwardClientCert, Http1Options, Http2Options, Http3Options, HttpManager, PathNormalization, RequestIdTracing, RouteSource, XfccDetails,
 };
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{flag, limit, must_be_off, must_be_unset, number, unpack};
 use super::context::Context;
-use super::{access_log, codec, config_source, head, http_filters, ignored, route_table, tracing};
+use super::{
+    access_log, codec, config_source, head, http_filters, ignored, quic, route_table, tracing,
+};
 
 const IDLE: Duration = Duration::from_secs(3600);
 const STREAM_IDLE: Duration = Duration::from_secs(300);
@@ -81,6 +83,7 @@ pub(super) fn read(
         codec,
         http1: versions.http1,
         http2: versions.http2,
+        http3: versions.http3,
         max_headers_bytes: headers_kb.clamp(1, 8192) as usize * 1024,
         max_headers_count: connections.max_headers,
         delayed_close: limit(
@@ -112,7 +115,7 @@ fn codec_type(
         WireCodec::Auto => CodecType::Auto,
         WireCodec::Http1 => CodecType::Http1,
         WireCodec::Http2 => CodecType::Http2,
-        WireCodec::Http3 => return Err(at.field("codec_type").refuse("HTTP3 is not supported")),
+        WireCodec::Http3 => CodecType::Http3,
     };
     message.codec_type = 0;
     // A default written out.
@@ -215,15 +218,18 @@ fn connections(
 struct Versions {
     http1: Http1Options,
     http2: Http2Options,
+    http3: Http3Options,
 }
 
 fn versions(at: &At<'_>, message: &mut wire::HttpConnectionManager) -> Result<Versions, Refused> {
     let keep = flag(message.stream_error_on_invalid_http_message.take(), false);
     let one = message.http_protocol_options.take().unwrap_or_default();
     let two = message.http2_protocol_options.take().unwrap_or_default();
+    let three = message.http3_protocol_options.take().unwrap_or_default();
     Ok(Versions {
         http1: codec::http1(&at.field("http_protocol_options"), one, keep)?,
         http2: codec::http2(&at.field("http2_protocol_options"), two)?,
+        http3: quic::http3(&at.field("http3_protocol_options"), three, keep)?,
     })
 }
 

@@ -89,6 +89,44 @@ pub(super) fn http2(message: &mut core::Http2ProtocolOptions) {
     message.enable_huffman_encoding = None;
 }
 
+pub(super) fn http3(message: &mut core::Http3ProtocolOptions) {
+    // QUIC of a listener is configured beside its address, in Envoy too.
+    message.quic_protocol_options = None;
+    // Nothing is ever put into a dynamic table.
+    message.disable_qpack = false;
+    // Flow control of connections cannot be turned off; their window is the configured one.
+    message.disable_connection_flow_control_for_streams = false;
+}
+
+pub(super) fn udp_listener(message: &mut listener::UdpListenerConfig) {
+    // How packets are written, and read together, is the QUIC library's choice.
+    message.udp_packet_packet_writer_config = None;
+    if let Some(socket) = &mut message.downstream_socket_config {
+        socket.prefer_gro = None;
+    }
+    message
+        .downstream_socket_config
+        .take_if(|socket| *socket == core::UdpSocketConfig::default());
+}
+
+pub(super) fn quic_listener(message: &mut listener::QuicProtocolOptions) {
+    // Packets of one turn are bounded by time.
+    message.packets_to_read_to_connection_count_ratio = None;
+    // Which of Envoy's own parts does the handshake, and how it makes ids of connections.
+    message.crypto_stream_config = None;
+    message.proof_source_config = None;
+    message.connection_id_generator_config = None;
+}
+
+pub(super) fn quic(message: &mut core::QuicProtocolOptions) {
+    // What clients do.
+    message.num_timeouts_to_trigger_port_migration = None;
+    message.connection_options.clear();
+    message.client_connection_options.clear();
+    message.client_packet_writer = None;
+    message.connection_migration = None;
+}
+
 pub(super) fn http1(message: &mut core::Http1ProtocolOptions) {
     // The parser is this proxy's own.
     message.use_balsa_parser = None;

@@ -17,7 +17,9 @@ use prost::Message;
 use super::at::{At, Refused, nothing_left};
 use super::common::{flag, limit, number, port};
 use super::context::{Context, Uses};
-use super::{access_log, ignored, listener_filters, listener_socket, network_filters, socket};
+use super::{
+    access_log, ignored, listener_filters, listener_socket, network_filters, quic, socket,
+};
 
 /// A listener, and what it refers to.
 pub(crate) struct BuiltListener {
@@ -45,6 +47,11 @@ pub(crate) fn listener(
     let before = before.filter(|before| before.fingerprint == fingerprint);
     let filters = listener_filters::read(&at, &mut message)?;
     let mut socket = listener_socket::read(&at, &mut message)?;
+    socket.quic = quic::listener(context, &at, &mut message)?;
+    if socket.quic.is_some() && !filters.entries.is_empty() {
+        let place = at.field("listener_filters");
+        return Err(place.refuse("none is supported over QUIC"));
+    }
     let list = at.field("filter_chains");
     let mut chains = Vec::with_capacity(message.filter_chains.len());
     for (index, mut one) in take(&mut message.filter_chains).into_iter().enumerate() {
@@ -53,6 +60,7 @@ pub(crate) fn listener(
         let place = at.field("filter_chain_match");
         let condition = chain_match(&place, one.filter_chain_match.take())?;
         let made = chain(context, &at, one, mark)?;
+        quic::check_chain(&at, &made, socket.quic.is_some())?;
         chains.push((condition, kept(before.as_deref(), made)));
     }
     let place = at.field("default_filter_chain");
@@ -62,7 +70,9 @@ pub(crate) fn listener(
         .map(|mut one| {
             let mark = self::fingerprint(&one);
             one.filter_chain_match = None;
-            chain(context, &place, one, mark).map(|made| kept(before.as_deref(), made))
+            let made = chain(context, &place, one, mark)?;
+            quic::check_chain(&place, &made, socket.quic.is_some())?;
+            Ok(kept(before.as_deref(), made))
         })
         .transpose()?;
     if chains.is_empty() && default.is_none() {
@@ -167,6 +177,7 @@ fn chain_match(
         "" => None,
         "tls" => Some(Transport::Tls),
         "raw_buffer" => Some(Transport::RawBuffer),
+        "quic" => Some(Transport::Quic),
         other => {
             let text = format!("{other:?} is not supported");
             return Err(at.field("transport_protocol").refuse(text));

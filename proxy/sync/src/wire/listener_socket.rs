@@ -39,6 +39,7 @@ pub(super) fn read(at: &At<'_>, message: &mut wire::Listener) -> Result<ListenSo
             take(&mut message.socket_options),
         )?,
         pipe: None,
+        quic: None,
     })
 }
 

@@ -47,6 +47,7 @@ pub(crate) mod overload;
 mod path_template;
 mod per_filter;
 mod protocol;
+mod quic;
 mod rate_limit;
 mod rbac;
 mod re2;

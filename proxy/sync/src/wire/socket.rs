@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::core::v3::proxy_protocol_config::Version;
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
 use envoy_types::pb::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
+use envoy_types::pb::envoy::extensions::transport_sockets::quic::v3::QuicDownstreamTransport;
 use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     DownstreamTlsContext, UpstreamTlsContext,
@@ -19,7 +20,7 @@ use lateen_xds::any;
 use super::at::{At, Refused, nothing_left};
 use super::common::{must_be_off, texts, unpack};
 use super::context::Context;
-use super::tls;
+use super::{quic, tls};
 
 /// Texts that an endpoint's metadata must hold.
 type Criteria = Vec<(Box<str>, Box<str>)>;
@@ -82,6 +83,9 @@ pub(super) fn downstream(
     }
     if any::holds::<DownstreamTlsContext>(&packed) {
         return tls::server(context, &at, unpack(&at, &packed)?).map(Some);
+    }
+    if any::holds::<QuicDownstreamTransport>(&packed) {
+        return quic::transport(context, &at, unpack(&at, &packed)?).map(Some);
     }
     Err(unknown(&at, &packed))
 }

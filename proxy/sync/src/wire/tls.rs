@@ -134,6 +134,7 @@ pub(crate) fn server(
         checks,
         algorithms: common.algorithms,
         resumption,
+        quic: None,
         compiled: Default::default(),
     })
 }

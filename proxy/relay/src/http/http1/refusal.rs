@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, SERVER};
+use http::{HeaderValue, Response, StatusCode};
 use lateen_proxy_telemetry::{Exchange as ExchangeRecord, Flags, HttpRecord};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -29,6 +32,8 @@ pub(in crate::http) enum Refusal {
     TooManyHeaders,
     /// The head did not come in time.
     HeaderTimeout,
+    /// Nothing came on a stream for too long.
+    StreamIdle,
     /// The client went away in the middle of a head.
     Cut,
 }
@@ -64,10 +69,17 @@ impl Refusal {
                 "request header timeout",
                 "request_header_timeout",
             ),
+            Self::StreamIdle => (
+                408,
+                "Request Timeout",
+                "stream timeout",
+                "stream_idle_timeout",
+            ),
             Self::Cut => (0, "", "", "downstream_remote_disconnect"),
         };
         let flags = match self {
             Self::HeaderTimeout => Flags::NONE,
+            Self::StreamIdle => Flags::STREAM_IDLE,
             Self::Cut => Flags::DOWNSTREAM_CLOSED,
             _ => Flags::DOWNSTREAM_PROTOCOL,
         };
@@ -115,6 +127,26 @@ where
         let _ = tokio::time::timeout(wait, io.shutdown()).await;
         let _ = tokio::time::timeout(wait, linger(&mut io)).await;
     }
+}
+
+/// Logs a request that was not read from a stream of HTTP/3, and gives its answer.
+pub(in crate::http) fn refuse_stream(
+    refusal: Refusal,
+    connection: &Connection,
+    begun: Instant,
+) -> Response<Bytes> {
+    let words = refusal.words();
+    log(connection, &words, begun);
+    let mut response = Response::new(Bytes::from_static(words.body.as_bytes()));
+    *response.status_mut() = StatusCode::from_u16(words.status).unwrap_or(StatusCode::BAD_REQUEST);
+    let headers = response.headers_mut();
+    if !words.body.is_empty() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    if let Some(server) = &connection.chain.manager.server_name {
+        headers.insert(SERVER, server.clone());
+    }
+    response
 }
 
 /// Reads what the client still sends, for a while: closing a socket with unread bytes takes the answer back.
