@@ -10,6 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::{eventually, workspace};
 
@@ -96,6 +98,15 @@ impl Running {
     /// Where the first listener is.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports.first().copied().unwrap_or(0)))
+    }
+
+    /// Asks the process to end.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn terminate(&self) -> Result<()> {
+        let id = Pid::from_raw(i32::try_from(self.child.id())?);
+        Ok(kill(id, Signal::SIGTERM)?)
     }
 
     /// Resident memory, bytes.

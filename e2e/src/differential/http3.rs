@@ -12,7 +12,7 @@ use h3::error::StreamError;
 use h3_quinn::OpenStreams;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig};
-use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime, VarInt};
+use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 
@@ -97,9 +97,13 @@ fn config(tls: &ClientTls, certificates: &Certificates) -> Result<ClientConfig> 
     if config.alpn_protocols.is_empty() {
         config.alpn_protocols = vec![b"h3".to_vec()];
     }
-    Ok(ClientConfig::new(Arc::new(QuicClientConfig::try_from(
-        config,
-    )?)))
+    let mut made = ClientConfig::new(Arc::new(QuicClientConfig::try_from(config)?));
+    let mut transport = TransportConfig::default();
+    transport
+        .enable_segmentation_offload(false)
+        .mtu_discovery_config(None);
+    made.transport_config(Arc::new(transport));
+    Ok(made)
 }
 
 fn describe(quic: &quinn::Connection, certificates: &Certificates, seen: &mut Observation) {
@@ -120,6 +124,16 @@ fn describe(quic: &quinn::Connection, certificates: &Certificates, seen: &mut Ob
 /// How a connection ended, without words.
 fn closed(error: &quinn::ConnectionError) -> String {
     match error {
+        quinn::ConnectionError::ApplicationClosed(close)
+            if close.error_code.into_inner() == 0x100 =>
+        {
+            "closed in order".to_owned()
+        }
+        quinn::ConnectionError::ConnectionClosed(close)
+            if close.error_code == quinn::TransportErrorCode::NO_ERROR =>
+        {
+            "closed in order".to_owned()
+        }
         quinn::ConnectionError::ApplicationClosed(close) => {
             format!("closed {:#x}", close.error_code.into_inner())
         }
@@ -131,15 +145,18 @@ fn closed(error: &quinn::ConnectionError) -> String {
 }
 
 async fn connection(case: &Case, quic: &quinn::Connection, seen: &mut Observation) -> Result<()> {
-    let (mut driver, mut sender) =
-        match h3::client::new(h3_quinn::Connection::new(quic.clone())).await {
-            Ok(made) => made,
-            Err(_) => {
-                // A server judges the client's certificate after the client is done.
-                refused(quic, seen);
-                return Ok(());
-            }
-        };
+    let (mut driver, mut sender) = match h3::client::builder()
+        .send_grease(false)
+        .build::<_, _, Bytes>(h3_quinn::Connection::new(quic.clone()))
+        .await
+    {
+        Ok(made) => made,
+        Err(_) => {
+            // A server judges the client's certificate after the client is done.
+            refused(quic, seen);
+            return Ok(());
+        }
+    };
     let driving = tokio::spawn(async move { driver.wait_idle().await });
     for step in case.steps() {
         let work = async {
@@ -159,7 +176,8 @@ async fn connection(case: &Case, quic: &quinn::Connection, seen: &mut Observatio
             seen.bytes = ended.map_or("open".to_owned(), |error| closed(&error));
         }
     }
-    if let Some(quinn::ConnectionError::ConnectionClosed(_)) = quic.close_reason() {
+    let late = quic.close_reason().map(|error| closed(&error));
+    if late.is_some_and(|text| text.contains("crypto")) {
         refused(quic, seen);
         return Ok(());
     }
@@ -181,6 +199,7 @@ async fn connection(case: &Case, quic: &quinn::Connection, seen: &mut Observatio
 }
 
 fn refused(quic: &quinn::Connection, seen: &mut Observation) {
+    seen.replies.clear();
     seen.tls = "refused".to_owned();
     seen.end = "refused".to_owned();
     seen.alert = quic
@@ -249,9 +268,14 @@ async fn exchange(quic: &quinn::Connection, sender: &mut Sender, step: &Step) ->
     Ok(reply)
 }
 
-/// Sends the lines `name value` as the fields of one request, whatever they are, or bytes after `hex`.
+/// Sends the lines `name value` as the fields of one request, whatever they are, or bytes after `hex`; after `open` the
+/// stream is not ended.
 async fn raw_stream(quic: &quinn::Connection, raw: &str) -> Result<Reply> {
-    let bytes = match raw.trim().strip_prefix("hex ") {
+    let (open, raw) = match raw.strip_prefix("open ") {
+        Some(rest) => (true, rest),
+        None => (false, raw),
+    };
+    let bytes = match raw.trim().strip_prefix("hex") {
         Some(digits) => digits
             .split_whitespace()
             .map(|digits| u8::from_str_radix(digits, 16))
@@ -263,7 +287,9 @@ async fn raw_stream(quic: &quinn::Connection, raw: &str) -> Result<Reply> {
         Err(error) => return Ok(Reply::of_status(&closed(&error))),
     };
     let _ = send.write_all(&bytes).await;
-    let _ = send.finish();
+    if !open {
+        let _ = send.finish();
+    }
     let text = match recv.read_to_end(1 << 20).await {
         Ok(bytes) if bytes.is_empty() => "nothing".to_owned(),
         Ok(_) => "an answer".to_owned(),

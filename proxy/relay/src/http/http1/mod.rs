@@ -14,7 +14,7 @@ mod signals;
 
 pub(super) use guard::Guard;
 pub(super) use head::HeadRules;
-pub(super) use refusal::{Refusal, refuse, refuse_stream};
+pub(super) use refusal::{Refusal, log_unread, refuse, refuse_stream};
 pub(crate) use signals::Signals;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, SERVER};
 use http::{HeaderValue, Response, StatusCode};
-use lateen_proxy_telemetry::{Exchange as ExchangeRecord, Flags, HttpRecord};
+use lateen_proxy_telemetry::{Exchange as ExchangeRecord, Flags, HttpRecord, Protocol};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::super::connection::Connection;
@@ -108,7 +108,7 @@ where
     let wait = wait.max(Duration::from_millis(1));
     if let Some(refusal) = refusal {
         let words = refusal.words();
-        log(connection, &words, begun);
+        log(connection, &words, begun, Protocol::Http11);
         if words.status == 0 {
             return;
         }
@@ -136,7 +136,7 @@ pub(in crate::http) fn refuse_stream(
     begun: Instant,
 ) -> Response<Bytes> {
     let words = refusal.words();
-    log(connection, &words, begun);
+    log(connection, &words, begun, Protocol::Http3);
     let mut response = Response::new(Bytes::from_static(words.body.as_bytes()));
     *response.status_mut() = StatusCode::from_u16(words.status).unwrap_or(StatusCode::BAD_REQUEST);
     let headers = response.headers_mut();
@@ -180,7 +180,23 @@ fn answer(connection: &Connection, words: &Words) -> String {
     )
 }
 
-fn log(connection: &Connection, words: &Words, begun: Instant) {
+/// Logs a stream of HTTP/3 that has no request, and no answer either.
+pub(in crate::http) fn log_unread(
+    connection: &Connection,
+    begun: Instant,
+    (flags, details): (Flags, &'static str),
+) {
+    let words = Words {
+        status: 0,
+        reason: "",
+        body: "",
+        flags,
+        details,
+    };
+    log(connection, &words, begun, Protocol::Http3);
+}
+
+fn log(connection: &Connection, words: &Words, begun: Instant, protocol: Protocol) {
     let chain = &connection.chain;
     if chain.logs.is_empty() {
         return;
@@ -193,13 +209,14 @@ fn log(connection: &Connection, words: &Words, begun: Instant) {
             duration: begun.elapsed(),
             flags: words.flags,
             bytes_sent: words.body.len() as u64,
-            details: Some(words.details),
+            details: Some(words.details).filter(|text| !text.is_empty()),
             downstream_local: Some(facts.destination.0),
             downstream_remote: Some(facts.client.0),
             downstream_direct_remote: Some(facts.client.0),
             sni: facts.sni.as_deref(),
             ..ExchangeRecord::default()
         },
+        protocol,
         status: words.status,
         ..HttpRecord::default()
     };

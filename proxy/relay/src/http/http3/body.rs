@@ -1,6 +1,6 @@
 //! The body of a request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -26,6 +26,8 @@ pub struct Http3Body {
     /// Ends the connection when the client breaks the protocol.
     quic: quinn::Connection,
     ended: bool,
+    /// Set when the client sent something else than a request's body.
+    broken: Rc<Cell<bool>>,
 }
 
 impl Http3Body {
@@ -44,13 +46,20 @@ impl Http3Body {
             limit,
             quic,
             ended: false,
+            broken: Rc::default(),
         }
     }
 
-    /// Looks whether the end is there already: a request without a body is known by that.
-    pub(super) async fn look(&mut self) {
+    /// Tells later whether the client broke the rules of bodies.
+    pub(super) fn broken(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.broken)
+    }
+
+    /// Looks whether the end is there already: a request without a body is known by that. False when there should be a
+    /// body.
+    pub(super) async fn look(&mut self) -> bool {
         let Some(frames) = &mut self.frames else {
-            return;
+            return true;
         };
         let seen = std::future::poll_fn(|cx| {
             Poll::Ready(match frames.poll_next(cx) {
@@ -59,9 +68,13 @@ impl Http3Body {
             })
         });
         match seen.await {
-            Some(Ok(Part::End)) if self.left.unwrap_or(0) == 0 => self.ended = true,
+            Some(Ok(Part::End)) => {
+                self.ended = true;
+                return self.left.unwrap_or(0) == 0;
+            }
             seen => self.first = seen,
         }
+        true
     }
 
     /// Leaves the stream to a tunnel.
@@ -76,8 +89,10 @@ impl Http3Body {
         let made = part.and_then(|part| self.frame(part));
         if let Err(error) = &made {
             self.ended = true;
-            if let StreamError::Connection(code, why) = error {
-                self.quic.close(*code, why.as_bytes());
+            match error {
+                StreamError::Connection(code, why) => self.quic.close(*code, why.as_bytes()),
+                StreamError::Message(_) | StreamError::TooLarge => self.broken.set(true),
+                StreamError::Gone(_) => {}
             }
         }
         made.transpose()
@@ -105,7 +120,8 @@ impl Http3Body {
                     ),
                     qpack::FieldsError::TooLarge => StreamError::TooLarge,
                 })?;
-                let trailers = head::trailers(fields).map_err(StreamError::Message)?;
+                let trailers = head::trailers(fields);
+                let trailers = trailers.map_err(|it| StreamError::Message(it.why()))?;
                 Ok(Some(Frame::trailers(trailers)))
             }
             Part::Settings(_) => Err(StreamError::Connection(
@@ -132,14 +148,24 @@ impl Body for Http3Body {
         if this.ended {
             return Poll::Ready(None);
         }
-        if let Some(first) = this.first.take() {
-            return Poll::Ready(this.take(first));
-        }
         let Some(frames) = &mut this.frames else {
             return Poll::Ready(None);
         };
-        let part = std::task::ready!(frames.poll_next(cx));
-        Poll::Ready(this.take(part))
+        let part = match this.first.take() {
+            Some(first) => first,
+            None => std::task::ready!(frames.poll_next(cx)),
+        };
+        if matches!(part, Ok(Part::Data(_)))
+            && let Poll::Ready(next) = frames.poll_next(cx)
+        {
+            // Whether these bytes are the last is known with them.
+            this.first = Some(next);
+        }
+        let frame = this.take(part);
+        if matches!(this.first, Some(Ok(Part::End))) && this.left.unwrap_or(0) == 0 {
+            this.ended = true;
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -14,6 +14,4 @@ pub(super) const SETTINGS_ERROR: VarInt = VarInt::from_u32(0x109);
 pub(super) const MISSING_SETTINGS: VarInt = VarInt::from_u32(0x10a);
 pub(super) const REQUEST_REJECTED: VarInt = VarInt::from_u32(0x10b);
 pub(super) const REQUEST_CANCELLED: VarInt = VarInt::from_u32(0x10c);
-pub(super) const REQUEST_INCOMPLETE: VarInt = VarInt::from_u32(0x10d);
-pub(super) const MESSAGE_ERROR: VarInt = VarInt::from_u32(0x10e);
 pub(super) const QPACK_DECOMPRESSION_FAILED: VarInt = VarInt::from_u32(0x200);

@@ -12,7 +12,30 @@ use super::qpack::Field;
 pub(crate) struct ExtendedConnect(pub(crate) HeaderValue);
 
 /// Why fields are no head of a request.
-pub(super) type Malformed = &'static str;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Malformed {
+    /// Ends the connection, unless it is configured otherwise.
+    Message(&'static str),
+    /// Ends the stream alone: pseudo-headers twice or late, as in Envoy.
+    Order(&'static str),
+    /// The same of a path that is none.
+    Path,
+}
+
+impl Malformed {
+    pub(super) fn why(self) -> &'static str {
+        match self {
+            Self::Message(why) | Self::Order(why) => why,
+            Self::Path => "a path that does not begin with a slash",
+        }
+    }
+}
+
+impl From<&'static str> for Malformed {
+    fn from(why: &'static str) -> Self {
+        Self::Message(why)
+    }
+}
 
 #[derive(Default)]
 struct Pseudo {
@@ -29,9 +52,9 @@ pub(super) fn request(fields: Vec<Field>, extended: bool) -> Result<Request<()>,
     let mut headers = HeaderMap::with_capacity(fields.len());
     let mut regular = false;
     for field in fields {
-        if field.name.first() == Some(&b':') {
+        if field.is_pseudo() {
             if regular {
-                return Err("a pseudo-header behind a header");
+                return Err(Malformed::Order("a pseudo-header behind a header"));
             }
             pseudo.take(&field.name, &field.value)?;
         } else {
@@ -62,10 +85,10 @@ fn header(field: Field) -> Result<(HeaderName, HeaderValue), Malformed> {
         header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE
     ) || matches!(name.as_str(), "keep-alive" | "proxy-connection");
     if hop {
-        return Err("a header of HTTP/1 connections");
+        return Err("a header of HTTP/1 connections".into());
     }
     if name == header::TE && *field.value != *b"trailers" {
-        return Err("a te header other than trailers");
+        return Err("a te header other than trailers".into());
     }
     let value = match field.value {
         Cow::Borrowed(value) => HeaderValue::from_bytes(value),
@@ -82,7 +105,7 @@ fn check_length(headers: &HeaderMap) -> Result<(), Malformed> {
     };
     let digits = first.as_bytes().iter().all(u8::is_ascii_digit);
     if !digits || length(headers).is_none() || lengths.any(|other| other != first) {
-        return Err("an invalid content-length");
+        return Err("an invalid content-length".into());
     }
     Ok(())
 }
@@ -95,7 +118,7 @@ pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
 
 fn once<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), Malformed> {
     if place.is_some() {
-        return Err("a pseudo-header twice");
+        return Err(Malformed::Order("a pseudo-header twice"));
     }
     *place = Some(value.ok_or("an invalid pseudo-header")?);
     Ok(())
@@ -107,9 +130,10 @@ impl Pseudo {
             b":method" => once(&mut self.method, Method::from_bytes(value).ok()),
             b":scheme" => once(&mut self.scheme, Scheme::try_from(value).ok()),
             b":authority" => once(&mut self.authority, Authority::try_from(value).ok()),
+            b":path" if !matches!(value, [] | [b'/', ..] | b"*") => Err(Malformed::Path),
             b":path" => once(&mut self.path, PathAndQuery::try_from(value).ok()),
             b":protocol" => once(&mut self.protocol, HeaderValue::from_bytes(value).ok()),
-            _ => Err("an unknown pseudo-header"),
+            _ => Err("an unknown pseudo-header".into()),
         }
     }
 
@@ -117,28 +141,33 @@ impl Pseudo {
         let method = self.method.ok_or("no method")?;
         let connect = method == Method::CONNECT;
         if self.protocol.is_some() && !(connect && extended) {
-            return Err("a protocol that may not be asked for");
+            return Err("a protocol that may not be asked for".into());
         }
         let plain_connect = connect && self.protocol.is_none();
         if plain_connect && (self.scheme.is_some() || self.path.is_some()) {
-            return Err("a scheme or a path of CONNECT");
+            return Err("a scheme or a path of CONNECT".into());
         }
         if !plain_connect && (self.scheme.is_none() || self.path.is_none()) {
-            return Err("no scheme or no path");
-        }
-        let path = self.path.as_ref().map(PathAndQuery::as_str);
-        if path.is_some_and(|path| !path.starts_with('/') && path != "*") {
-            return Err("a path that does not begin with a slash");
+            return Err("no scheme or no path".into());
         }
         let mut parts = http::uri::Parts::default();
-        if self.authority.is_some() && !plain_connect {
+        if !plain_connect {
             parts.scheme = self.scheme;
         }
-        if self.authority.is_none() && plain_connect {
-            return Err("no authority");
+        // A host cannot stand in its place, and says nothing else beside it.
+        let authority = self.authority.as_ref().ok_or("no authority")?;
+        if authority.as_str().contains('@') {
+            return Err("an authority with a user".into());
+        }
+        let mut hosts = headers.get_all(header::HOST).iter();
+        if hosts.any(|host| host.as_bytes() != authority.as_str().as_bytes()) {
+            return Err("a host beside another authority".into());
         }
         parts.authority = self.authority;
         parts.path_and_query = self.path;
+        // One is enough.
+        let mut headers = headers;
+        headers.remove(header::HOST);
         let mut request = Request::new(());
         *request.uri_mut() = Uri::from_parts(parts).map_err(|_| "an invalid target")?;
         *request.method_mut() = method;
@@ -215,7 +244,7 @@ mod tests {
             lines.push(extra);
             assert!(read(&lines).is_err(), "{extra:?}");
         }
-        for missing in [0, 1, 3] {
+        for missing in 0..4 {
             let mut lines = GET.to_vec();
             lines.remove(missing);
             assert!(read(&lines).is_err(), "without {:?}", GET[missing]);

@@ -21,6 +21,12 @@ pub(super) struct Field {
     pub(super) value: Cow<'static, [u8]>,
 }
 
+impl Field {
+    pub(super) fn is_pseudo(&self) -> bool {
+        self.name.first() == Some(&b':')
+    }
+}
+
 /// Why fields cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FieldsError {

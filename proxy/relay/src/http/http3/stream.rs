@@ -7,24 +7,26 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::Body;
+use lateen_proxy_telemetry::Flags;
 use quinn::{RecvStream, SendStream, VarInt};
 
 use super::body::{Home, Http3Body};
 use super::connection::Server;
 use super::frame::{Frames, Part, StreamError};
+use super::head::Malformed;
 use super::qpack::FieldsError;
 use super::tunnel::{Tunnel, TunnelIo};
 use super::{answer, code, head, qpack};
 use crate::http::connection::Connection;
-use crate::http::http1::{Refusal, refuse_stream};
+use crate::http::http1::{Refusal, log_unread, refuse_stream};
 
 /// Longest wait until the client has all of an answer, while its connection ends.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Why a stream has no request.
 enum NoRequest {
-    /// The client is told no answer, but this code.
-    Stream(VarInt),
+    /// The stream ends with this code.
+    Stream(VarInt, &'static str),
     /// It ends the connection.
     Connection(VarInt, &'static str),
     /// There is an answer.
@@ -32,6 +34,8 @@ enum NoRequest {
     /// The client gave it up.
     Gone,
 }
+
+const INVALID: &str = "http3.invalid_header_field";
 
 /// Reads a request, has it answered, and sends the answer.
 pub(super) async fn serve<H, F, B>(
@@ -71,38 +75,46 @@ pub(super) async fn serve<H, F, B>(
 
 async fn read_head(server: &Server, frames: &mut Frames) -> Result<Request<()>, NoRequest> {
     let manager = &server.connection.chain.manager;
+    let broken = |code| NoRequest::Connection(code, "");
     let block = match frames.next().await {
         Ok(Part::Fields(block)) => block,
-        Ok(Part::End) => return Err(NoRequest::Stream(code::REQUEST_INCOMPLETE)),
-        Ok(_) => {
-            let why = "a request that does not begin with its headers";
-            return Err(NoRequest::Connection(code::FRAME_UNEXPECTED, why));
-        }
-        Err(StreamError::Connection(code, why)) => return Err(NoRequest::Connection(code, why)),
+        // An end is no begin either.
+        Ok(_) => return Err(broken(code::FRAME_UNEXPECTED)),
+        Err(StreamError::Connection(code, _)) => return Err(broken(code)),
         Err(StreamError::TooLarge) => return Err(too_large()),
-        Err(StreamError::Message(_)) => return Err(server.malformed("no frame")),
+        Err(StreamError::Message(why)) => return Err(server.malformed(why.into())),
         Err(StreamError::Gone(_)) => return Err(NoRequest::Gone),
     };
     let fields = qpack::decode(&block, manager.max_headers_bytes).map_err(|error| match error {
         FieldsError::TooLarge => too_large(),
-        FieldsError::Broken => {
-            let why = "headers that cannot be read";
-            NoRequest::Connection(code::QPACK_DECOMPRESSION_FAILED, why)
-        }
+        FieldsError::Broken => broken(code::QPACK_DECOMPRESSION_FAILED),
     })?;
+    let regular = fields.iter().filter(|field| !field.is_pseudo()).count();
+    if regular > manager.max_headers_count as usize {
+        return Err(NoRequest::Stream(
+            code::EXCESSIVE_LOAD,
+            "http3.too_many_headers",
+        ));
+    }
     head::request(fields, manager.http3.allow_extended_connect).map_err(|why| server.malformed(why))
 }
 
 fn too_large() -> NoRequest {
-    NoRequest::Refused(Refusal::HeadersTooLarge)
+    NoRequest::Stream(code::EXCESSIVE_LOAD, "http3.headers_too_large")
 }
 
 impl Server {
-    fn malformed(&self, why: &'static str) -> NoRequest {
+    /// What becomes of a malformed request; the codes are Envoy's.
+    fn malformed(&self, what: Malformed) -> NoRequest {
+        let why = what.why();
         tracing::debug!(client = %self.connection.client(), why, "malformed request");
-        match self.connection.chain.manager.http3.keep_malformed {
-            true => NoRequest::Stream(code::MESSAGE_ERROR),
-            false => NoRequest::Connection(code::GENERAL_PROTOCOL_ERROR, why),
+        let keep = self.connection.chain.manager.http3.keep_malformed;
+        match what {
+            Malformed::Message(_) if !keep => NoRequest::Connection(code::FRAME_ERROR, INVALID),
+            Malformed::Message(_) | Malformed::Order(_) => {
+                NoRequest::Stream(code::GENERAL_PROTOCOL_ERROR, INVALID)
+            }
+            Malformed::Path => NoRequest::Stream(code::NO_ERROR, INVALID),
         }
     }
 }
@@ -114,15 +126,26 @@ async fn refused(
     why: NoRequest,
     begun: Instant,
 ) {
+    let log = |details: &'static str| {
+        let flags = match details {
+            "" => Flags::NONE,
+            _ => Flags::DOWNSTREAM_PROTOCOL,
+        };
+        log_unread(&server.connection, begun, (flags, details));
+    };
     match why {
         NoRequest::Gone => {
             let _ = send.reset(code::REQUEST_CANCELLED);
         }
-        NoRequest::Stream(code) => {
+        NoRequest::Stream(code, details) => {
+            log(details);
             let _ = send.reset(code);
             frames.stop(code);
         }
-        NoRequest::Connection(code, why) => server.quic.close(code, why.as_bytes()),
+        NoRequest::Connection(code, details) => {
+            log(details);
+            server.quic.close(code, b"");
+        }
         NoRequest::Refused(refusal) => {
             let response = refuse_stream(refusal, &server.connection, begun);
             let body = response.body().clone();
@@ -160,14 +183,25 @@ async fn answered<H, F, B>(
         let (tunnel, place) = Tunnel::new();
         request.extensions_mut().insert(tunnel.clone());
         put = Some((tunnel, place));
-    } else {
-        body.look().await;
+    } else if !body.look().await {
+        drop(body);
+        let begun = Instant::now();
+        let why = "http3.inconsistent_content_length";
+        let flags = Flags::DOWNSTREAM_PROTOCOL;
+        log_unread(&server.connection, begun, (flags, why));
+        let _ = send.reset(code::GENERAL_PROTOCOL_ERROR);
+        return;
     }
+    let broken = body.broken();
     let answer = handle(Rc::clone(&server.connection), request.map(|()| body));
     let stopped = send.stopped();
+    let malformed = Rc::clone(&broken);
     let sent = {
         let work = async {
             let response = answer.await;
+            if malformed.get() {
+                return Ok(false);
+            }
             let rest = answer::head(&mut send, response, &method).await?;
             match rest {
                 Some(body) => answer::body(&mut send, body).await,
@@ -190,7 +224,9 @@ async fn answered<H, F, B>(
         }
         return;
     }
-    if sent {
+    if broken.get() {
+        let _ = send.reset(code::GENERAL_PROTOCOL_ERROR);
+    } else if sent {
         let _ = send.finish();
     } else {
         answer::reset(&mut send);
