@@ -14,6 +14,8 @@ mod ext_authz;
 mod ext_proc;
 #[path = "../../src/http/filters.rs"]
 mod filters;
+#[path = "../../src/http/forward_proxy.rs"]
+mod forward_proxy;
 #[allow(dead_code, reason = "what only listeners start")]
 #[path = "../../src/http/jwt.rs"]
 mod jwt;
@@ -31,6 +33,8 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use lateen_proxy_balance::Balancer;
 use lateen_proxy_dial::Pools;
 use lateen_proxy_model::{Cluster, HttpProtocol};
@@ -194,9 +198,11 @@ fn futures() {
         },
     );
     hold("the future of a connection, bytes", connection, 768.0);
-    let request = future(|(way, connection, request): (Way, Rc<Connection>, _)| {
-        request::handle(way, connection, request)
-    });
+    let request = future(
+        |(way, connection, request): (Way, Rc<Connection>, Request<Incoming>)| {
+            request::handle(way, connection, request)
+        },
+    );
     hold("the future of a request, bytes", request, 768.0);
     let transferred = tcp::Transferred::default();
     let copied = |(mut down, mut up): (TcpStream, TcpStream)| async move {
