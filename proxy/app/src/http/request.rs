@@ -92,49 +92,53 @@ where
     let lookup = |name: &str| worker.named_cluster(name);
     let names = ByName::new(&lookup);
     let mut back = WayBack::default();
-    let outcome = async {
-        let request = (&mut parts, &mut body);
-        let permit = filters::run(exchange, upstreams, &mut routed, request, &mut back).await?;
-        let draw = (routed.random, &names);
-        let target = decided(exchange, permit, &routed.found, &parts, draw)?;
-        let auto_host = rewrite(exchange, &target, &mut parts)?;
-        let kept = target
-            .response_has_templates()
-            .then(|| parts.headers.clone());
-        let hashed = hashed(exchange, &target, &parts);
-        let plan = plan(exchange, &target, &parts, (auto_host, hashed.hash));
-        let request = (parts, body);
-        let mut outcome = {
-            let sent = forward(exchange, upstreams, plan, request, upgrade.as_deref());
-            let sent = pin!(sent);
-            match back.interruption() {
-                None => sent.await,
-                Some(interrupted) => tokio::select! {
-                    reply = interrupted => Err(reply),
-                    outcome = sent => outcome,
-                },
-            }
-        };
-        exchange.note_status(match &outcome {
-            Ok(response) => response.status(),
-            Err(reply) => reply.status,
-        });
-        let headers = match &mut outcome {
-            Ok(response) => {
-                for cookie in hashed.cookies {
-                    response.headers_mut().append(SET_COOKIE, cookie);
-                }
-                response.headers_mut()
-            }
-            Err(reply) => &mut reply.headers,
-        };
-        let expander = exchange.expander(Some(kept.as_ref().unwrap_or(&NO_HEADERS)));
-        target.finish_response(headers, &expander);
-        outcome
-    };
+    // Pinned where they are made: awaited by value, kilobytes would be moved, and kept twice.
     let outcome = {
-        // Awaited by value, kilobytes of it would be moved once more.
-        let outcome = pin!(outcome);
+        let outcome = pin!(async {
+            let request = (&mut parts, &mut body);
+            let permit = filters::run(exchange, upstreams, &mut routed, request, &mut back).await?;
+            let draw = (routed.random, &names);
+            let target = decided(exchange, permit, &routed.found, &parts, draw)?;
+            let auto_host = rewrite(exchange, &target, &mut parts)?;
+            let kept = target
+                .response_has_templates()
+                .then(|| parts.headers.clone());
+            let hashed = hashed(exchange, &target, &parts);
+            let plan = plan(exchange, &target, &parts, (auto_host, hashed.hash));
+            let request = (parts, body);
+            let mut outcome = {
+                let sent = pin!(forward(
+                    exchange,
+                    upstreams,
+                    plan,
+                    request,
+                    upgrade.as_deref()
+                ));
+                match back.interruption() {
+                    None => sent.await,
+                    Some(interrupted) => tokio::select! {
+                        reply = interrupted => Err(reply),
+                        outcome = sent => outcome,
+                    },
+                }
+            };
+            exchange.note_status(match &outcome {
+                Ok(response) => response.status(),
+                Err(reply) => reply.status,
+            });
+            let headers = match &mut outcome {
+                Ok(response) => {
+                    for cookie in hashed.cookies {
+                        response.headers_mut().append(SET_COOKIE, cookie);
+                    }
+                    response.headers_mut()
+                }
+                Err(reply) => &mut reply.headers,
+            };
+            let expander = exchange.expander(Some(kept.as_ref().unwrap_or(&NO_HEADERS)));
+            target.finish_response(headers, &expander);
+            outcome
+        });
         outcome.await
     };
     back.finish(exchange, outcome).await
