@@ -361,6 +361,7 @@ fn hostile_clients_are_cut_off_and_others_served() {
         assert!(reset.to_string().contains("263"), "{reset}");
         drop((send, recv));
         // Heads that never end hold a stream for a second each, and no more streams than allowed.
+        let quic = proxy.connect(&endpoint).await;
         let mut held = Vec::new();
         for _ in 0..100 {
             let (mut send, recv) = quic.open_bi().await.expect("a stream");

@@ -239,3 +239,6 @@ pub(super) fn http3(
     nothing_left(at, &options)?;
     Ok(made)
 }
+
+#[cfg(test)]
+mod tests;

@@ -605,7 +605,7 @@ fn what_a_listener_may_not_say_is_named() {
         ),
         (
             json!({"codec_type": "HTTP3"}),
-            format!("{place}.codec_type"),
+            "filter_chains[0].filters".to_owned(),
         ),
         (
             json!({"access_log": [{"name": "l", "typed_config": {
