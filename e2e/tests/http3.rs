@@ -30,7 +30,7 @@ static_resources:
       udp_listener_config: { quic_options: {} }
       filter_chains:
         - transport_socket: { name: quic, typed_config: { "@type": type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport, downstream_tls_context: { common_tls_context: { tls_certificates: [{ certificate_chain: { filename: @DIR@/a.pem }, private_key: { filename: @DIR@/a.key } }] } } } }
-          filters: [{ name: http, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: quic, codec_type: HTTP3, max_request_headers_kb: 4, request_headers_timeout: 1s, http3_protocol_options: { allow_extended_connect: true }, upgrade_configs: [{ upgrade_type: websocket }], route_config: @ROUTES@, http_filters: [{ name: router, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router } }] } }]
+          filters: [{ name: http, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: quic, codec_type: HTTP3, max_request_headers_kb: 4, request_headers_timeout: 1s, http3_protocol_options: { allow_extended_connect: true }, upgrade_configs: [{ upgrade_type: websocket }, { upgrade_type: CONNECT }], route_config: @ROUTES@, http_filters: [{ name: router, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router } }] } }]
     - name: tcp
       address: { socket_address: { address: 127.0.0.1, port_value: @tcp@ } }
       filter_chains:
@@ -39,9 +39,12 @@ static_resources:
     - name: up
       type: STATIC
       load_assignment: { cluster_name: up, endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: @UPSTREAM@ } } } }] }] }
+    - name: echo
+      type: STATIC
+      load_assignment: { cluster_name: echo, endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: @ECHO@ } } } }] }] }
 "#;
 
-const ROUTES: &str = r#"{ name: all, response_headers_to_add: [{ header: { key: x-protocol, value: "%PROTOCOL%" } }], virtual_hosts: [{ name: all, domains: ["*"], routes: [{ match: { prefix: / }, route: { cluster: up } }] }] }"#;
+const ROUTES: &str = r#"{ name: all, response_headers_to_add: [{ header: { key: x-protocol, value: "%PROTOCOL%" } }], virtual_hosts: [{ name: all, domains: ["*"], routes: [{ match: { connect_matcher: {} }, route: { cluster: echo, upgrade_configs: [{ upgrade_type: CONNECT, connect_config: {} }] } }, { match: { path: /ws }, route: { cluster: echo } }, { match: { prefix: / }, route: { cluster: up } }] }] }"#;
 
 /// Envoy, which speaks HTTP/3 to its cluster.
 const ENVOY: &str = r#"
@@ -81,7 +84,8 @@ fn start(workers: &str) -> Proxy {
     let text = BOOTSTRAP
         .replace("@ROUTES@", ROUTES)
         .replace("@udp@", &port.to_string())
-        .replace("@UPSTREAM@", &upstream.port.to_string());
+        .replace("@UPSTREAM@", &upstream.port.to_string())
+        .replace("@ECHO@", &echo().to_string());
     let mut command = Command::new(lateen());
     command.args(["envoy", "--concurrency", workers, "--drain-time-s", "1"]);
     let running = Running::start(&mut command, &text, &["tcp"], folder.path()).expect("a proxy");
@@ -284,26 +288,78 @@ fn sessions_resume_with_requests_in_the_first_packet() {
     });
 }
 
-#[test]
-fn a_websocket_goes_through_a_stream() {
-    let proxy = start("1");
-    run(async {
-        // The upstream knows no WebSocket: it answers, and its answer comes through.
-        let endpoint = proxy.endpoint();
-        let (quic, _client) = proxy.http(&endpoint).await;
-        let (mut send, mut recv) = quic.open_bi().await.expect("a stream");
-        let head = fields(&[
-            (":method", "CONNECT"),
-            (":protocol", "websocket"),
-            (":scheme", "https"),
-            (":authority", "a.test"),
-            (":path", "/"),
-        ]);
-        send.write_all(&head).await.expect("sent");
-        let mut first = [0; 1];
-        recv.read_exact(&mut first).await.expect("an answer");
-        assert_eq!(first, [1], "headers");
+/// An upstream that accepts an upgrade if there is one, and sends back what comes then.
+fn echo() -> u16 {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    let port = listener.local_addr().expect("its address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                    let asked = buffer.starts_with(b"GET /ws");
+                    let answer: &[u8] = if asked {
+                        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+                    } else {
+                        &buffer[..count]
+                    };
+                    if stream.write_all(answer).is_err() {
+                        return;
+                    }
+                    buffer[0] = 0;
+                }
+            });
+        }
     });
+    port
+}
+
+#[test]
+fn other_protocols_go_through_streams() {
+    let proxy = start("1");
+    let websocket = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":authority", "a.test"),
+        (":path", "/ws"),
+    ];
+    let connect = [(":method", "CONNECT"), (":authority", "a.test:443")];
+    run(async {
+        let endpoint = proxy.endpoint();
+        let (quic, mut client) = proxy.http(&endpoint).await;
+        for head in [&websocket[..], &connect[..]] {
+            let (mut send, mut recv) = quic.open_bi().await.expect("a stream");
+            send.write_all(&fields(head)).await.expect("sent");
+            assert_eq!(frame(&mut recv).await.0, 1, "headers");
+            for text in ["first", "second"] {
+                let mut data = vec![0, u8::try_from(text.len()).expect("short")];
+                data.extend_from_slice(text.as_bytes());
+                send.write_all(&data).await.expect("sent");
+                assert_eq!(frame(&mut recv).await, (0, text.as_bytes().to_vec()));
+            }
+            send.finish().expect("finished");
+            let rest = recv.read_to_end(1000).await.expect("the end");
+            assert!(rest.is_empty(), "{rest:?}");
+        }
+        assert_eq!(get(&mut client, "/").await.0, 200);
+    });
+}
+
+/// The next frame, of less than 16 KiB.
+async fn frame(recv: &mut quinn::RecvStream) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    recv.read_exact(&mut head).await.expect("a frame");
+    let mut length = usize::from(head[1] & 0x3f);
+    if head[1] & 0x40 != 0 {
+        let mut more = [0; 1];
+        recv.read_exact(&mut more).await.expect("its length");
+        length = length << 8 | usize::from(more[0]);
+    }
+    let mut payload = vec![0; length];
+    recv.read_exact(&mut payload).await.expect("its payload");
+    (head[0], payload)
 }
 
 /// A HEADERS frame of literal fields.

@@ -101,8 +101,11 @@ struct Choice {
     listener: Arc<Listener>,
     client: SocketAddr,
     local: SocketAddr,
-    made: OnceLock<(Option<Arc<FilterChain>>, Option<Arc<str>>)>,
+    made: OnceLock<Chosen>,
 }
+
+/// What was found for the server name that the client asked for.
+type Chosen = (Option<Arc<FilterChain>>, Option<Arc<str>>);
 
 impl Choice {
     fn choose(&self, hello: &QuicHello<'_>) -> Option<Arc<ServerTls>> {
@@ -162,6 +165,7 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, quic: QuicOptions, a
         source: None,
         local: LocalAddr(local),
         destination: OriginalDst(local),
+        source: None,
         proxied: None,
         peer: None,
         tls: true,

@@ -24,6 +24,8 @@ fn chain(name: &str) -> Arc<FilterChain> {
             access_log: Vec::new(),
             subset: None,
             hash_source: false,
+            early_data: None,
+            tunnel: None,
         })),
         stats: None,
         metadata_exchange: false,

@@ -9,8 +9,8 @@ use envoy_types::pb::envoy::config::listener::v3 as wire;
 use envoy_types::pb::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
 use ipnet::IpNet;
 use lateen_proxy_model::{
-    ChainMatch, ChainTable, ConnectionLimit, Exemptions, FilterChain, Listener, ListenerBind,
-    Overlap, SourceType, TrafficDirection, Transport,
+    ChainMatch, ChainTable, ConnectionLimit, Exemptions, FilterChain, ListenSocket, Listener,
+    ListenerBind, Overlap, SourceType, TrafficDirection, Transport,
 };
 use prost::Message;
 
@@ -47,11 +47,7 @@ pub(crate) fn listener(
     let before = before.filter(|before| before.fingerprint == fingerprint);
     let filters = listener_filters::read(&at, &mut message)?;
     let mut socket = listener_socket::read(&at, &mut message)?;
-    socket.quic = quic::listener(context, &at, &mut message)?;
-    if socket.quic.is_some() && !filters.entries.is_empty() {
-        let place = at.field("listener_filters");
-        return Err(place.refuse("none is supported over QUIC"));
-    }
+    socket.quic = quic::listener(context, &at, &mut message, &filters)?;
     let list = at.field("filter_chains");
     let mut chains = Vec::with_capacity(message.filter_chains.len());
     for (index, mut one) in take(&mut message.filter_chains).into_iter().enumerate() {
@@ -59,8 +55,7 @@ pub(crate) fn listener(
         let mark = self::fingerprint(&one);
         let place = at.field("filter_chain_match");
         let condition = chain_match(&place, one.filter_chain_match.take())?;
-        let made = chain(context, &at, one, mark)?;
-        quic::check_chain(&at, &made, socket.quic.is_some())?;
+        let made = chain(context, &at, one, (mark, &socket))?;
         chains.push((condition, kept(before.as_deref(), made)));
     }
     let place = at.field("default_filter_chain");
@@ -70,8 +65,7 @@ pub(crate) fn listener(
         .map(|mut one| {
             let mark = self::fingerprint(&one);
             one.filter_chain_match = None;
-            let made = chain(context, &place, one, mark)?;
-            quic::check_chain(&place, &made, socket.quic.is_some())?;
+            let made = chain(context, &place, one, (mark, &socket))?;
             Ok(kept(before.as_deref(), made))
         })
         .transpose()?;
@@ -251,7 +245,7 @@ fn chain(
     context: &Context<'_>,
     at: &At<'_>,
     mut message: wire::FilterChain,
-    fingerprint: u128,
+    (fingerprint, socket): (u128, &ListenSocket),
 ) -> Result<FilterChain, Refused> {
     ignored::filter_chain(&mut message);
     let place = at.field("transport_socket_connect_timeout");
@@ -273,6 +267,7 @@ fn chain(
         stats: filters.stats,
         metadata_exchange: filters.metadata_exchange,
     };
+    quic::check_chain(at, &made, socket.quic.is_some())?;
     nothing_left(at, &message)?;
     Ok(made)
 }

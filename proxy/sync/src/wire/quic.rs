@@ -9,7 +9,8 @@ use envoy_types::pb::envoy::config::core::v3::socket_address::Protocol;
 use envoy_types::pb::envoy::config::listener::v3 as wire;
 use envoy_types::pb::envoy::extensions::transport_sockets::quic::v3::QuicDownstreamTransport;
 use lateen_proxy_model::{
-    CodecType, FilterChain, Http3Options, NetworkFilter, QuicOptions, QuicTls, ServerTls,
+    CodecType, FilterChain, Http3Options, ListenerFilters, NetworkFilter, QuicOptions, QuicTls,
+    ServerTls,
 };
 
 use super::at::{At, Refused, nothing_left};
@@ -28,6 +29,7 @@ pub(super) fn listener(
     context: &Context<'_>,
     at: &At<'_>,
     message: &mut wire::Listener,
+    filters: &ListenerFilters,
 ) -> Result<Option<QuicOptions>, Refused> {
     let additional = message.additional_addresses.iter_mut();
     let addresses = message.address.iter_mut();
@@ -53,6 +55,10 @@ pub(super) fn listener(
         return Err(at
             .field("additional_addresses")
             .refuse("TCP and UDP in one listener"));
+    }
+    if !filters.entries.is_empty() {
+        let place = at.field("listener_filters");
+        return Err(place.refuse("none is supported over QUIC"));
     }
     let mut config = config.unwrap_or_default();
     ignored::udp_listener(&mut config);

@@ -244,10 +244,9 @@ mod tests {
             lines.push(extra);
             assert!(read(&lines).is_err(), "{extra:?}");
         }
-        for missing in 0..4 {
-            let mut lines = GET.to_vec();
-            lines.remove(missing);
-            assert!(read(&lines).is_err(), "without {:?}", GET[missing]);
+        for missing in GET {
+            let lines: Vec<_> = GET.into_iter().filter(|line| *line != missing).collect();
+            assert!(read(&lines).is_err(), "without {missing:?}");
         }
         let mut lines = vec![("x", "y")];
         lines.extend(GET);
