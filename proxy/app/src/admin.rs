@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 
 use crate::logging::LogControl;
 
-pub(crate) use dump::{node_bootstrap, render};
+pub(crate) use dump::{Shown, node_bootstrap, render};
 
 /// What the pages show and change.
 pub(crate) struct Admin {
@@ -44,8 +44,8 @@ pub(crate) struct Admin {
     pub(crate) log: Arc<LogControl>,
     /// Its connections.
     pub(crate) drain: Arc<dyn DrainHandle>,
-    /// What it was started with, as bootstrap JSON.
-    pub(crate) bootstrap: Value,
+    /// What it was started with.
+    pub(crate) bootstrap: Shown,
     /// How it was started, in the shape of `CommandLineOptions`.
     pub(crate) options: Value,
     /// Layers of runtime keys, the strongest last.

@@ -7,7 +7,6 @@ use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow};
-use envoy_types::pb::envoy::config::bootstrap::v3 as wire;
 use lateen_proxy_sync::{Bootstrap, resources_from_text};
 use prost::Message;
 
@@ -60,14 +59,14 @@ pub(crate) fn run(program: &str, command: &str, input: &[u8]) -> anyhow::Result<
     ))
 }
 
-/// Reads a bootstrap's text.
+/// Reads a bootstrap's text into its encoded message.
 ///
 /// # Errors
 /// Names the field that is unknown or malformed.
-pub(crate) fn bootstrap(text: &str) -> anyhow::Result<wire::Bootstrap> {
+pub(crate) fn bootstrap(text: &str) -> anyhow::Result<Vec<u8>> {
     Ok(match run(PROGRAM, READ_BOOTSTRAP, text.as_bytes())? {
-        Some(bytes) => wire::Bootstrap::decode(bytes.as_slice()).context("bootstrap")?,
-        None => Bootstrap::message(text)?,
+        Some(bytes) => bytes,
+        None => Bootstrap::message(text)?.encode_to_vec(),
     })
 }
 

@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::admin::{Admin, cluster_stats};
+use crate::admin::{Admin, Shown, cluster_stats};
 use crate::config::{ProxyConfig, VERSION};
 use crate::logging::LogControl;
 
@@ -54,8 +54,8 @@ pub(crate) struct Core {
 
 /// What the admin pages show and may do, beside the core.
 pub(crate) struct AdminSettings {
-    /// What the process was started with, as bootstrap JSON.
-    pub(crate) bootstrap: Value,
+    /// What the process was started with.
+    pub(crate) bootstrap: Shown,
     /// How, in the shape of `CommandLineOptions`.
     pub(crate) options: Value,
     /// Layers of runtime keys.
@@ -177,7 +177,7 @@ impl Core {
         tokio::spawn(Arc::clone(&status).serve_status(listen("agent", ports.status)?));
         tokio::spawn(Arc::clone(&status).serve_health(listen("health", ports.health)?));
         tokio::spawn(status.serve_prometheus(listen("metrics", ports.prometheus)?));
-        let bootstrap = crate::admin::node_bootstrap(&config.node, ports.admin);
+        let bootstrap = Shown::Json(crate::admin::node_bootstrap(&config.node, ports.admin));
         self.start_admin(
             (Ipv4Addr::LOCALHOST, ports.admin).into(),
             AdminSettings {

@@ -13,6 +13,7 @@ use lateen_proxy_state::{LastGood, State};
 use lateen_proxy_sync::{Bootstrap, Client, ClientConfig, ControlPlane, Roots, Security};
 use tokio::sync::mpsc;
 
+use crate::admin::Shown;
 use crate::child;
 use crate::chores::{AdminSettings, Core, chores_runtime, local_peer};
 use crate::config::{EnvoyConfig, Mode, ProxyConfig, VERSION};
@@ -48,8 +49,9 @@ pub(crate) fn pod(config: &ProxyConfig, log: Arc<LogControl>) -> anyhow::Result<
 
 /// Runs an Envoy bootstrap until a signal ends it, or says what is wrong with it.
 pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::Result<()> {
-    let (message, shown) = crate::standalone::message(config)?;
-    let (bootstrap, faults) = Bootstrap::read(message);
+    let encoded = crate::standalone::message(config)?;
+    let (bootstrap, faults) = Bootstrap::read_encoded(encoded.clone())?;
+    let node = crate::standalone::shown_node(&bootstrap.node);
     let core = Core::for_bootstrap(log);
     core.state.set_runtime(bootstrap.runtime_keys());
     let logs = LogTable::new(Arc::clone(&core.logs));
@@ -57,8 +59,8 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
         let signals = Signals::listen().context("signal handlers")?;
         bootstrap.place(&core.state);
         core.metrics.stats().configure(bootstrap.stats);
-        let node = &bootstrap.node;
-        let identity = identity(&node.id, &node.cluster, node.locality.as_ref());
+        let own = &bootstrap.node;
+        let identity = identity(&own.id, &own.cluster, own.locality.as_ref());
         let service_cluster = bootstrap.node.cluster.as_str().into();
         let overload = bootstrap.overload;
         let overload = overload.map(|plan| overload::start(plan, Arc::clone(&core.metrics)));
@@ -94,7 +96,10 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
         if let Some(address) = bootstrap.admin {
             let quit = config.allow_quit.then(|| asks.clone());
             let settings = AdminSettings {
-                bootstrap: shown,
+                bootstrap: Shown::Encoded {
+                    message: encoded,
+                    node,
+                },
                 options: crate::standalone::options(config),
                 runtime: bootstrap.runtime,
                 drain_time: config.drain,

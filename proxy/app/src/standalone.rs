@@ -3,60 +3,83 @@
 use std::io::Write;
 
 use anyhow::{Context, bail};
-use envoy_types::pb::envoy::config::bootstrap::v3 as wire;
+use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{Struct, Value as ProtoValue};
 use prost::Message;
 use serde_json::{Value, json};
 
 use crate::child;
 use crate::config::{EnvoyConfig, Mode};
 
-/// The bootstrap as a message, and as JSON for the admin pages.
+/// The bootstrap as an encoded message.
 ///
 /// # Errors
 /// Names what cannot be read, or the field that is unknown or malformed.
-pub(crate) fn message(config: &EnvoyConfig) -> anyhow::Result<(wire::Bootstrap, Value)> {
-    let mut message = wire::Bootstrap::default();
-    let mut shown = json!({});
+pub(crate) fn message(config: &EnvoyConfig) -> anyhow::Result<Bytes> {
+    let mut bytes = Vec::new();
     if let Some(path) = &config.bootstrap {
         let name = path.display().to_string();
         if name.ends_with(".pb") || name.ends_with(".pb_text") {
             bail!("{name}: only YAML and JSON are supported, no binary or text protocol buffers");
         }
         let text = std::fs::read_to_string(path).with_context(|| name.clone())?;
-        add(&mut message, &mut shown, &text).with_context(|| name)?;
+        // Messages one after the other are one: later fields win, lists are joined.
+        bytes.extend(child::bootstrap(&text).with_context(|| name)?);
     }
     if !config.text.is_empty() {
-        add(&mut message, &mut shown, &config.text).context("--config-yaml")?;
+        bytes.extend(child::bootstrap(&config.text).context("--config-yaml")?);
     }
-    let node = message.node.get_or_insert_default();
-    override_node(node, &config.node);
-    shown["node"]["id"] = node.id.clone().into();
-    shown["node"]["cluster"] = node.cluster.clone().into();
-    shown["node"]["user_agent_name"] = node.user_agent_name.clone().into();
-    Ok((message, shown))
+    let said = OnlyNode::decode(&*bytes).context("bootstrap")?;
+    let mut node = said.node.unwrap_or_default();
+    override_node(&mut node, &config.node);
+    bytes.extend(OnlyNode { node: Some(node) }.encode_to_vec());
+    bytes.shrink_to_fit();
+    Ok(bytes.into())
 }
 
-/// Merges a text into the message: fields of the text win, lists are joined.
-fn add(message: &mut wire::Bootstrap, shown: &mut Value, text: &str) -> anyhow::Result<()> {
-    message.merge(child::bootstrap(text)?.encode_to_vec().as_slice())?;
-    let documents = lateen_api::yaml::parse(text).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let value = documents
-        .first()
-        .and_then(|document| lateen_api::yaml::read::<Value>(&document.root).ok());
-    merge(shown, value.unwrap_or_default());
-    Ok(())
+/// The node of a bootstrap.
+#[derive(Clone, PartialEq, prost::Message)]
+struct OnlyNode {
+    #[prost(message, optional, tag = "1")]
+    node: Option<Node>,
 }
 
-fn merge(known: &mut Value, value: Value) {
-    match (known, value) {
-        (Value::Object(known), Value::Object(value)) => {
-            for (key, value) in value {
-                merge(known.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (Value::Array(known), Value::Array(value)) => known.extend(value),
-        (known, value) => *known = value,
+/// A node as the admin pages show it.
+pub(crate) fn shown_node(node: &Node) -> Value {
+    let mut shown = json!({ "id": node.id, "cluster": node.cluster });
+    if let Some(metadata) = &node.metadata {
+        shown["metadata"] = fields(metadata);
+    }
+    if let Some(place) = &node.locality {
+        shown["locality"] =
+            json!({ "region": place.region, "zone": place.zone, "sub_zone": place.sub_zone });
+    }
+    if !node.client_features.is_empty() {
+        shown["client_features"] = node.client_features.clone().into();
+    }
+    shown["user_agent_name"] = node.user_agent_name.clone().into();
+    shown
+}
+
+fn fields(of: &Struct) -> Value {
+    let mut names: Vec<_> = of.fields.iter().collect();
+    names.sort_unstable_by_key(|(name, _)| *name);
+    let fields = names
+        .into_iter()
+        .map(|(name, value)| (name.clone(), plain(value)));
+    Value::Object(fields.collect())
+}
+
+fn plain(value: &ProtoValue) -> Value {
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::BoolValue(on)) => (*on).into(),
+        Some(Kind::NumberValue(number)) => (*number).into(),
+        Some(Kind::StringValue(text)) => text.clone().into(),
+        Some(Kind::ListValue(list)) => list.values.iter().map(plain).collect(),
+        Some(Kind::StructValue(inner)) => fields(inner),
     }
 }
 
@@ -133,10 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_merged() {
-        let mut known = json!({ "a": { "b": 1, "l": [1] } });
-        merge(&mut known, json!({ "a": { "b": 2, "l": [2], "c": true } }));
-        assert_eq!(known, json!({ "a": { "b": 2, "l": [1, 2], "c": true } }));
+    fn the_command_line_overrides_the_node() {
         let mut node = Node {
             id: "a".into(),
             ..Node::default()

@@ -16,8 +16,11 @@ pub(crate) fn report(
     outcome: Outcome,
     now: u64,
 ) {
-    let state = &endpoint.ejection;
     count(detection, endpoint, outcome);
+    if outcome == Outcome::Success && endpoint.ejection.made().is_none() {
+        return;
+    }
+    let state = &*endpoint.ejection;
     let due = |detector, counter: &AtomicU32, of: InARow| {
         // The count goes on with every failure, but only its limit is an event.
         if bump(counter) == of.limit && of.limit > 0 {
@@ -103,11 +106,15 @@ pub(crate) fn rates(cluster: &Cluster, detection: &OutlierDetection, now: u64) {
     };
     let (mut answers, mut tries): (Vec<Seen<'_>>, Vec<Seen<'_>>) = (Vec::new(), Vec::new());
     for endpoint in set.iter() {
-        let state = &endpoint.ejection;
+        let Some(state) = endpoint.ejection.made() else {
+            answers.push((endpoint, 0, 100.0));
+            tries.push((endpoint, 0, 100.0));
+            continue;
+        };
         let requests = state.requests.swap(0, Ordering::Relaxed);
         let failures = state.failures.swap(0, Ordering::Relaxed);
         let local = state.local.swap(0, Ordering::Relaxed);
-        if state.is_out(now) {
+        if endpoint.is_out(now) {
             continue;
         }
         answers.push((endpoint, requests, rate(requests, failures)));
@@ -252,7 +259,7 @@ fn room(cluster: &Cluster, detection: &OutlierDetection, now: u64) -> bool {
     let (mut out, mut all) = (1u64, 0u64);
     for endpoint in set.iter() {
         all += 1;
-        out += u64::from(endpoint.ejection.is_out(now));
+        out += u64::from(endpoint.is_out(now));
     }
     (detection.always_eject_one && out == 1)
         || out * 100 <= all * u64::from(detection.max_ejection_percent)

@@ -41,12 +41,14 @@ impl Keeper {
 
 impl Prepare for Keeper {
     fn prepare(&self, cluster: &Cluster) {
-        plan::prepare(cluster, self.now());
+        if plan::is_wanted(cluster) {
+            plan::prepare(cluster, self.now());
+        }
     }
 
     fn uneject(&self, cluster: &Cluster, endpoint: &Endpoint) {
         let now = self.now();
-        if endpoint.ejection.is_out(now) {
+        if endpoint.is_out(now) {
             endpoint.ejection.until.store(now, Ordering::Relaxed);
             plan::prepare(cluster, now);
         }

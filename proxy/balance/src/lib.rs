@@ -109,7 +109,7 @@ impl Balance for Balancer {
             }
         };
         let by_address = || {
-            let made = || plan::by_address(cluster, (self.clock)());
+            let made = || Box::new(plan::by_address(cluster, (self.clock)()));
             plan.by_address.get_or_init(made)
         };
         if let Some(session) = &choice.session {

@@ -34,6 +34,21 @@ pub(crate) fn prepare(cluster: &Cluster, now: u64) -> Arc<Plan> {
     plan
 }
 
+/// Whether a plan is made before somebody calls the cluster: where another one was made, where making it is long or has
+/// effects of its own. Any other cluster gets its plan with its first request; most are never called.
+pub(crate) fn is_wanted(cluster: &Cluster) -> bool {
+    let balancing = &cluster.balancing;
+    cluster.plan.load().is_some()
+        || cluster.lb.is_hashed()
+        || cluster.health_check.is_some()
+        || cluster.outlier.is_some()
+        || cluster.subsets.is_some()
+        || balancing.slow_start.is_some()
+        || balancing.zone.is_some()
+        || balancing.reported.is_some()
+        || balancing.named.is_some()
+}
+
 /// What a plan shares out: endpoints of one locality at one priority, all or those of a subset.
 pub(crate) struct Slice<'a> {
     pub(crate) of: &'a LocalityEndpoints,
@@ -132,7 +147,7 @@ pub(crate) fn levels(cluster: &Cluster, slices: &[Slice<'_>], now: u64) -> Box<[
 
 /// When the first ejection ends, and a number that is another one when others are ejected.
 pub(crate) fn ejections(set: &EndpointSet, now: u64) -> (u64, u64) {
-    let until = |endpoint: &Arc<Endpoint>| endpoint.ejection.until.load(Ordering::Relaxed);
+    let until = |endpoint: &Arc<Endpoint>| endpoint.out_until();
     let out = set.iter().map(until).filter(|until| *until > now);
     out.fold((u64::MAX, 0), |(first, sum), until| {
         (first.min(until), sum.wrapping_add(until))
@@ -182,7 +197,7 @@ fn drafts(cluster: &Cluster, slices: &[Slice<'_>], now: u64) -> Vec<Draft> {
         if by_locality {
             let group = draft
                 .localities
-                .entry(locality.locality.clone())
+                .entry((*locality.locality).clone())
                 .or_default();
             group.weight = slice.weight;
             group.all.extend(slice.endpoints.iter().cloned());
@@ -193,7 +208,7 @@ fn drafts(cluster: &Cluster, slices: &[Slice<'_>], now: u64) -> Vec<Draft> {
 
 /// Health as given and as found; `now` is milliseconds of the balancer's clock.
 pub fn health(cluster: &Cluster, endpoint: &Endpoint, now: u64) -> Health {
-    if endpoint.ejection.is_out(now) {
+    if endpoint.is_out(now) {
         return Health::Unhealthy;
     }
     if cluster.health_check.is_none() || endpoint.health == Health::Draining {
@@ -410,7 +425,7 @@ fn part(cluster: &Cluster, endpoints: Vec<Arc<Endpoint>>) -> Part {
     }
 }
 
-fn table(cluster: &Cluster, draft: &Draft, now: u64) -> Option<HashTable> {
+fn table(cluster: &Cluster, draft: &Draft, now: u64) -> Option<Box<HashTable>> {
     let able = |endpoints: &[Arc<Endpoint>]| {
         if draft.panics {
             endpoints.to_vec()
@@ -448,7 +463,7 @@ fn table(cluster: &Cluster, draft: &Draft, now: u64) -> Option<HashTable> {
         _ => None,
     }?;
     made.shares = kept;
-    Some(made)
+    Some(Box::new(made))
 }
 
 /// The endpoints' shares of `whole`, by weight.

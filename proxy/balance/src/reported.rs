@@ -58,8 +58,8 @@ pub(crate) fn is_due(cluster: &Cluster, now: u64) -> bool {
     }
     cluster.shared.reweighed.store(now, Relaxed);
     let set = cluster.endpoints().and_then(|slot| slot.load_full());
-    for endpoint in set.iter().flat_map(|set| set.iter()) {
-        let stats = &endpoint.stats;
+    let endpoints = set.iter().flat_map(|set| set.iter());
+    for stats in endpoints.filter_map(|endpoint| endpoint.stats.made()) {
         let at = stats.reported_at.load(Relaxed);
         let since = stats.reported_since.load(Relaxed);
         if at > 0 && now > at.saturating_add(millis(settings.expiration)) {
@@ -83,7 +83,10 @@ pub(crate) fn is_due(cluster: &Cluster, now: u64) -> bool {
 pub(crate) fn weights(endpoints: &[Arc<Endpoint>]) -> Vec<u64> {
     let used: Vec<u64> = endpoints
         .iter()
-        .map(|one| one.stats.used_weight.load(Relaxed))
+        .map(|one| {
+            let stats = one.stats.made();
+            stats.map_or(0, |stats| stats.used_weight.load(Relaxed))
+        })
         .collect();
     let mut known: Vec<u64> = used.iter().copied().filter(|one| *one > 0).collect();
     known.sort_unstable();

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lateen_proxy_model::{
-    EndpointSet, InARow, LbPolicy, Locality, LocalityEndpoints, OutlierDetection, Slot,
+    EndpointSet, InARow, Interned, LbPolicy, Locality, LocalityEndpoints, OutlierDetection, Slot,
 };
 use proptest::prelude::*;
 
@@ -26,7 +26,7 @@ fn endpoint(port: u16, weight: u32, health: Health) -> Arc<Endpoint> {
 
 fn level(priority: u32, endpoints: Vec<Arc<Endpoint>>) -> LocalityEndpoints {
     LocalityEndpoints {
-        locality: Locality::default(),
+        locality: Default::default(),
         priority,
         weight: 0,
         endpoints,
@@ -206,7 +206,7 @@ fn failures_in_a_row_eject_for_a_growing_time() {
         .collect();
     let bad = Arc::clone(&endpoints[0]);
     let mut cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
-    cluster.outlier = Some(detection());
+    cluster.outlier = Some(detection().into());
     let (balancer, now) = clock(1);
     let slot = Slot::new("c");
     let chosen = || {
@@ -244,17 +244,17 @@ fn failures_without_an_answer_count_by_themselves_where_they_are_told_apart() {
             .collect();
         let bad = Arc::clone(&endpoints[0]);
         let mut cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
-        cluster.outlier = Some(OutlierDetection {
+        cluster.outlier = Some(Interned::from(OutlierDetection {
             split_local: split,
             consecutive_local: in_a_row(3),
             ..detection()
-        });
+        }));
         let (balancer, _) = clock(1);
         let is_out_after = |outcomes: &[Outcome]| {
             for outcome in outcomes {
                 balancer.report(&cluster, &bad, *outcome);
             }
-            bad.ejection.is_out(1000)
+            bad.is_out(1000)
         };
         let local = Outcome::LocalFailure;
         assert_eq!(is_out_after(&[local, local]), !split);
@@ -287,12 +287,12 @@ fn endpoints_that_fail_far_more_than_others_are_ejected() {
                 bound: if by_rate { 1900 } else { 85 },
                 enforcing: 100,
             });
-            cluster.outlier = Some(OutlierDetection {
+            cluster.outlier = Some(Interned::from(OutlierDetection {
                 consecutive_5xx: InARow::default(),
                 success_rate: detector.filter(|_| by_rate),
                 failure_percentage: detector.filter(|_| !by_rate),
                 ..detection()
-            });
+            }));
             let (balancer, _) = clock(1);
             for (endpoint, failures) in all.iter().zip(failures) {
                 for turn in 0..100 {
@@ -305,9 +305,7 @@ fn endpoints_that_fail_far_more_than_others_are_ejected() {
                 }
             }
             keeper::sweep(&cluster, 10_000);
-            let out: Vec<usize> = (0..5)
-                .filter(|one| all[*one].ejection.is_out(10_000))
-                .collect();
+            let out: Vec<usize> = (0..5).filter(|one| all[*one].is_out(10_000)).collect();
             assert_eq!(
                 &out,
                 if by_rate { &deviates } else { &fails },
@@ -337,17 +335,17 @@ fn how_many_may_be_ejected_is_as_in_envoy() {
             .collect();
         let all = endpoints.clone();
         let mut cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
-        cluster.outlier = Some(OutlierDetection {
+        cluster.outlier = Some(Interned::from(OutlierDetection {
             consecutive_5xx: in_a_row(1),
             max_ejection_percent: percent,
             always_eject_one: always,
             ..detection()
-        });
+        }));
         let (balancer, _) = clock(1);
         for endpoint in &all {
             balancer.report(&cluster, endpoint, Outcome::GatewayError);
         }
-        let out = all.iter().filter(|one| one.ejection.is_out(1000)).count();
+        let out = all.iter().filter(|one| one.is_out(1000)).count();
         assert_eq!(out, envoy, "{count} {percent} {always}");
     }
 }

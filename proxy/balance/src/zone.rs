@@ -96,7 +96,7 @@ fn by_zone(callers: &EndpointSet, panic_threshold: u32) -> Option<HashMap<Locali
         let well = well.filter(|one| one.health == Health::Healthy).count() as u64;
         all += locality.endpoints.len() as u64;
         healthy += well;
-        *found.entry(locality.locality.clone()).or_default() += well;
+        *found.entry((*locality.locality).clone()).or_default() += well;
     }
     let enough = healthy * 100 >= all * u64::from(panic_threshold);
     (all > 0 && enough).then_some(found)

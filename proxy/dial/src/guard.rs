@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lateen_proxy_model::{Cluster, ClusterShared, Endpoint, Target};
+use lateen_proxy_model::{Cluster, ClusterShared, Endpoint, OnUse, Target};
 
 /// One open connection of a cluster.
 #[derive(Debug)]
-pub struct ConnectionGuard(Arc<ClusterShared>, bool, Arc<Endpoint>);
+pub struct ConnectionGuard(Arc<OnUse<ClusterShared>>, bool, Arc<Endpoint>);
 
 /// One request that waits for a connection.
-pub(crate) struct PendingGuard(Arc<ClusterShared>, bool, Arc<Endpoint>);
+pub(crate) struct PendingGuard(Arc<OnUse<ClusterShared>>, bool, Arc<Endpoint>);
 
 /// One request under way.
-pub(crate) struct RequestGuard(Arc<ClusterShared>, bool);
+pub(crate) struct RequestGuard(Arc<OnUse<ClusterShared>>, bool);
 
 /// One pool of a cluster.
-pub(crate) struct PoolGuard(Arc<ClusterShared>, bool);
+pub(crate) struct PoolGuard(Arc<OnUse<ClusterShared>>, bool);
 
 impl ConnectionGuard {
     /// Counts a connection, unless the limit is reached; `first` is the worker's first one to its endpoint, which is

@@ -11,6 +11,7 @@ use crate::codec::UpstreamCodec;
 use crate::dns_cache::DnsCache;
 use crate::endpoint::{EndpointMetadata, EndpointsRef, Locality};
 use crate::health_check::{EndpointCheck, HealthCheck};
+use crate::interned::{Interned, OnUse};
 use crate::outlier::OutlierDetection;
 use crate::plan::{Balancing, PlanSlot};
 use crate::slot::Slot;
@@ -34,7 +35,7 @@ pub enum ClusterKind {
         /// STRICT_DNS, not LOGICAL_DNS.
         strict: bool,
         /// How they are looked up.
-        dns: DnsSettings,
+        dns: Arc<DnsSettings>,
     },
     /// The connection's original destination is the endpoint; with a port override it replaces the port.
     OriginalDst {
@@ -103,13 +104,13 @@ pub struct DnsHost {
     /// Weight of each of its addresses.
     pub weight: u32,
     /// Metadata of each of its addresses.
-    pub metadata: EndpointMetadata,
+    pub metadata: Interned<EndpointMetadata>,
     /// Host name that the endpoints have in place of `host`.
     pub hostname: Option<Arc<str>>,
     /// What it says of active health checks.
     pub check: Option<Arc<EndpointCheck>>,
     /// Where it runs.
-    pub locality: Locality,
+    pub locality: Interned<Locality>,
     /// Priority of the locality.
     pub priority: u32,
     /// Weight of the locality.
@@ -282,7 +283,7 @@ pub struct Cluster {
     /// How one is chosen.
     pub lb: LbPolicy,
     /// What else the choice depends on.
-    pub balancing: Balancing,
+    pub balancing: Interned<Balancing>,
     /// Panic threshold in percent: below this share of healthy endpoints, health is ignored. 0 never panics.
     pub panic_threshold: u32,
     /// Time for TCP connect and TLS handshake together.
@@ -296,13 +297,13 @@ pub struct Cluster {
     /// Concurrent streams of an HTTP/2 connection; `None` is the protocol's own default.
     pub max_concurrent_streams: Option<u32>,
     /// Options of HTTP/1 and HTTP/2.
-    pub codec: UpstreamCodec,
+    pub codec: Interned<UpstreamCodec>,
     /// Transport sockets in order of preference; empty is plain text.
     pub transports: Vec<TransportMatch>,
     /// Limits of requests of default priority.
-    pub limits: CircuitBreakers,
+    pub limits: Interned<CircuitBreakers>,
     /// Limits of requests of high priority.
-    pub high: CircuitBreakers,
+    pub high: Interned<CircuitBreakers>,
     /// Connections to one endpoint.
     pub max_connections_per_host: Option<u32>,
     /// Active health checks.
@@ -312,11 +313,11 @@ pub struct Cluster {
     /// Division by metadata.
     pub subsets: Option<Arc<Subsets>>,
     /// Further settings of connections.
-    pub options: ConnectionOptions,
+    pub options: Interned<ConnectionOptions>,
     /// Passive health checks.
-    pub outlier: Option<OutlierDetection>,
+    pub outlier: Option<Interned<OutlierDetection>>,
     /// TCP keep-alive.
-    pub keepalive: Option<TcpKeepalive>,
+    pub keepalive: Option<Interned<TcpKeepalive>>,
     /// Local address upstream connections are bound to (127.0.0.6 for inbound clusters).
     pub bind: Option<IpAddr>,
     /// PROXY protocol version sent first: 1 or 2.
@@ -328,7 +329,7 @@ pub struct Cluster {
     /// The service, for telemetry.
     pub service: ServiceInfo,
     /// Counters that outlive updates of the cluster.
-    pub shared: Arc<ClusterShared>,
+    pub shared: Arc<OnUse<ClusterShared>>,
     /// Shares of its endpoints.
     pub plan: PlanSlot,
 }
@@ -340,22 +341,22 @@ impl Cluster {
             name: name.into(),
             kind,
             lb: LbPolicy::RoundRobin,
-            balancing: Balancing::default(),
+            balancing: Interned::default(),
             panic_threshold: 50,
             connect_timeout: Duration::from_secs(5),
             http: HttpProtocol::Http1,
             idle_timeout: Some(Duration::from_secs(3600)),
             max_requests_per_connection: None,
             max_concurrent_streams: None,
-            codec: UpstreamCodec::default(),
+            codec: Interned::default(),
             transports: Vec::new(),
-            limits: CircuitBreakers::default(),
-            high: CircuitBreakers::default(),
+            limits: Interned::default(),
+            high: Interned::default(),
             max_connections_per_host: None,
             health_check: None,
             remove_healthy: true,
             subsets: None,
-            options: ConnectionOptions::default(),
+            options: Interned::default(),
             outlier: None,
             keepalive: None,
             bind: None,

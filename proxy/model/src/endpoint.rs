@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::health_check::{ActiveHealth, EndpointCheck};
+use crate::interned::{Interned, OnUse};
 use crate::peer::PeerMetadata;
 use crate::slot::Slot;
 use crate::subset::LabelValue;
@@ -60,7 +61,7 @@ pub struct Endpoint {
     /// Health as EDS gives it.
     pub health: Health,
     /// Metadata.
-    pub metadata: EndpointMetadata,
+    pub metadata: Interned<EndpointMetadata>,
     /// Host name, where the address came from one.
     pub hostname: Option<Arc<str>>,
     /// Other addresses of it, tried after the first.
@@ -70,11 +71,11 @@ pub struct Endpoint {
     /// Requests or connections under way from all workers, for least request.
     pub active: AtomicU32,
     /// Totals of all workers.
-    pub stats: EndpointStats,
+    pub stats: OnUse<EndpointStats>,
     /// What active health checks found.
     pub found: ActiveHealth,
     /// What passive health checks found.
-    pub ejection: Ejection,
+    pub ejection: OnUse<Ejection>,
     /// When it was first seen, in milliseconds of the balancer's clock; 0 when it was not yet. For slow start.
     pub since: AtomicU64,
 }
@@ -148,13 +149,6 @@ pub struct Ejection {
     pub count: AtomicU32,
 }
 
-impl Ejection {
-    /// Whether the endpoint is out at `now`.
-    pub fn is_out(&self, now: u64) -> bool {
-        self.until.load(Ordering::Relaxed) > now
-    }
-}
-
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl Endpoint {
@@ -163,23 +157,34 @@ impl Endpoint {
         address: SocketAddr,
         weight: u32,
         health: Health,
-        metadata: EndpointMetadata,
+        metadata: impl Into<Interned<EndpointMetadata>>,
     ) -> Self {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             address,
             weight: weight.max(1),
             health,
-            metadata,
+            metadata: metadata.into(),
             hostname: None,
             additional: Arc::default(),
             check: None,
             active: AtomicU32::new(0),
-            stats: EndpointStats::default(),
+            stats: OnUse::default(),
             found: ActiveHealth::default(),
-            ejection: Ejection::default(),
+            ejection: OnUse::default(),
             since: AtomicU64::new(0),
         }
+    }
+
+    /// Whether passive health checks have it out at `now`.
+    pub fn is_out(&self, now: u64) -> bool {
+        self.out_until() > now
+    }
+
+    /// Until when passive health checks have it out; 0 when they never had.
+    pub fn out_until(&self) -> u64 {
+        let ejection = self.ejection.made();
+        ejection.map_or(0, |ejection| ejection.until.load(Ordering::Relaxed))
     }
 
     /// Whether `other` describes the same endpoint in the same state, so that `self` can be kept.
@@ -198,7 +203,7 @@ impl Endpoint {
 #[derive(Clone, Debug)]
 pub struct LocalityEndpoints {
     /// Where they run.
-    pub locality: Locality,
+    pub locality: Interned<Locality>,
     /// 0 is preferred.
     pub priority: u32,
     /// Weight of the locality; 0 when localities are not weighted.

@@ -29,6 +29,7 @@ mod handshake;
 mod head;
 mod health_check;
 mod health_filter;
+mod interned;
 mod jwks;
 mod jwt;
 mod listener;
@@ -113,6 +114,7 @@ pub use health_check::{
     HttpCheck, TcpCheck,
 };
 pub use health_filter::HealthFilter;
+pub use interned::{Intern, Interned, OnUse};
 pub use jwks::{BASE64_URL, Digest, Jwks, JwksError, JwtAlgorithm, SignatureError};
 pub use jwt::{
     JwksTurn, JwtFilter, JwtKeys, JwtOverride, JwtPlace, JwtProvider, JwtRequirement, JwtRule,

@@ -60,7 +60,12 @@ pub struct ZoneAware {
 
 impl PartialEq for ZoneAware {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.local, &other.local) && self.locality == other.locality
+        Arc::ptr_eq(&self.local, &other.local)
+            && self.locality == other.locality
+            && self.enabled == other.enabled
+            && self.min_cluster_size == other.min_cluster_size
+            && self.force_local_min == other.force_local_min
+            && self.by_weight == other.by_weight
     }
 }
 
@@ -140,7 +145,7 @@ pub struct Plan {
     /// The callers by zone that were taken into account.
     pub local: Option<Arc<EndpointSet>>,
     /// Endpoints by address, made when the first request names one.
-    pub by_address: OnceLock<HashMap<std::net::SocketAddr, Arc<Endpoint>>>,
+    pub by_address: OnceLock<Box<HashMap<std::net::SocketAddr, Arc<Endpoint>>>>,
 }
 
 /// Shares within subsets.
@@ -188,7 +193,7 @@ pub struct PlanLevel {
     /// Degraded endpoints.
     pub degraded: Pool,
     /// In place of the pools, for policies that hash.
-    pub table: Option<HashTable>,
+    pub table: Option<Box<HashTable>>,
 }
 
 /// Endpoints of one state of health, in parts.

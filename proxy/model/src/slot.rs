@@ -10,6 +10,8 @@ use std::task::{Context, Poll, Waker};
 
 use arc_swap::{ArcSwapOption, Guard};
 
+use crate::interned::OnUse;
+
 /// A named place that holds the newest value of one resource, or nothing while it is unknown.
 ///
 /// Routes hold the slot of their cluster, clusters the slot of their endpoints: one writer stores a new value, and every
@@ -19,7 +21,7 @@ pub struct Slot<T> {
     id: u64,
     value: ArcSwapOption<T>,
     /// Who waits for a first value; nobody but for route tables that are not there yet.
-    waiting: Mutex<BTreeMap<u64, Waker>>,
+    waiting: OnUse<Mutex<BTreeMap<u64, Waker>>>,
 }
 
 /// Waits until a slot has a value.
@@ -38,7 +40,7 @@ impl<T> Slot<T> {
             name: name.into(),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             value: ArcSwapOption::empty(),
-            waiting: Mutex::default(),
+            waiting: OnUse::default(),
         })
     }
 
@@ -73,8 +75,9 @@ impl<T> Slot<T> {
     pub fn store(&self, value: Option<Arc<T>>) {
         let there = value.is_some();
         self.value.store(value);
-        if there {
-            for (_, waker) in std::mem::take(&mut *self.waiting()) {
+        if there && let Some(waiting) = self.waiting.made() {
+            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            for (_, waker) in std::mem::take(&mut *waiting) {
                 waker.wake();
             }
         }
@@ -113,7 +116,9 @@ impl<T> Future for Known<'_, T> {
 
 impl<T> Drop for Known<'_, T> {
     fn drop(&mut self) {
-        self.slot.waiting().remove(&self.id);
+        if self.slot.waiting.made().is_some() {
+            self.slot.waiting().remove(&self.id);
+        }
     }
 }
 

@@ -36,10 +36,18 @@ pub(crate) fn merge(
             fresh.id = before.id;
             fresh.since.store(before.since.load(Relaxed), Relaxed);
             fresh.found.carry(&before.found);
-            fresh.stats.carry(&before.stats);
-            carry_ejection(&fresh.ejection, &before.ejection);
+            if let Some(stats) = before.stats.made() {
+                fresh.stats.carry(stats);
+            }
+            if let Some(ejection) = before.ejection.made() {
+                carry_ejection(&fresh.ejection, ejection);
+            }
         }
     }
+    for locality in &mut localities {
+        locality.endpoints.shrink_to_fit();
+    }
+    localities.shrink_to_fit();
     EndpointSet::new(localities)
 }
 
@@ -105,7 +113,7 @@ mod tests {
 
     fn one(port: u16, weight: u32) -> Vec<LocalityEndpoints> {
         vec![LocalityEndpoints {
-            locality: Locality::default(),
+            locality: Default::default(),
             priority: 0,
             weight: 0,
             endpoints: vec![Arc::new(Endpoint::new(

@@ -60,9 +60,10 @@ pub(crate) struct Applier {
     /// Who the proxy is.
     pub(crate) node: NodeFacts,
     resolvers: Resolvers,
-    clusters: HashMap<Arc<str>, ClusterNote, RandomState>,
+    /// Boxed where there is anything to remember.
+    clusters: HashMap<Arc<str>, Option<Box<ClusterNote>>, RandomState>,
     warming: BTreeMap<Arc<str>, Warming>,
-    leaving: BTreeMap<Arc<str>, (Instant, ClusterNote)>,
+    leaving: BTreeMap<Arc<str>, (Instant, Option<Box<ClusterNote>>)>,
     tables: BTreeMap<Arc<str>, (RouteTable, Uses)>,
     listeners: BTreeMap<Arc<str>, ListenerNote>,
     gone_listeners: Vec<Arc<str>>,
@@ -84,6 +85,14 @@ struct ClusterNote {
     eds: Option<Arc<str>>,
     secrets: BTreeSet<Arc<str>>,
     is_dns: bool,
+}
+
+impl ClusterNote {
+    /// `None` when there is nothing to remember.
+    fn kept(self) -> Option<Box<Self>> {
+        let any = self.eds.is_some() || self.is_dns || !self.secrets.is_empty();
+        any.then(|| Box::new(self))
+    }
 }
 
 /// A cluster that is not visible yet.
@@ -219,7 +228,7 @@ impl Applier {
     /// What the present resources refer to.
     pub(crate) fn wanted(&self) -> Wanted {
         let mut wanted = Wanted::default();
-        for note in self.clusters.values() {
+        for note in self.clusters.values().flatten() {
             wanted.endpoints.extend(note.eds.clone());
             wanted.secrets.extend(note.secrets.iter().cloned());
         }
@@ -306,7 +315,8 @@ impl Applier {
 
     fn has_endpoints(&self, name: &str) -> bool {
         let is = |note: &ClusterNote| note.eds.as_deref() == Some(name);
-        self.clusters.get(name).is_some_and(is) || self.clusters.values().any(is)
+        let own = self.clusters.get(name).and_then(Option::as_deref);
+        own.is_some_and(is) || self.clusters.values().flatten().any(|note| is(note))
     }
 
     fn is_routed(&self, table: &str) -> bool {
@@ -372,7 +382,7 @@ impl Applier {
             secrets: built.uses.secrets,
             is_dns,
         };
-        self.clusters.insert(Arc::clone(&name), note);
+        self.clusters.insert(Arc::clone(&name), note.kept());
         self.leaving.remove(&name);
         self.wanted_changed = true;
         let warming = Warming {
@@ -534,7 +544,7 @@ impl Applier {
                 known || one.until.is_some_and(|until| until <= now)
             })
             .filter(|(name, _)| {
-                let note = self.clusters.get(*name);
+                let note = self.clusters.get(*name).and_then(Option::as_ref);
                 note.is_none_or(|note| self.are_settled(ResourceKind::Secret, &note.secrets))
             })
             .map(|(name, _)| Arc::clone(name))
@@ -655,6 +665,7 @@ impl Applier {
                 continue;
             };
             self.state.clusters().remove(&name);
+            let note = note.map(|note| *note).unwrap_or_default();
             if note.is_dns {
                 self.resolvers.stop(&name);
             }

@@ -1,11 +1,11 @@
 //! Bootstrap files of `lateen-proxy envoy -c FILE`: Envoy's own format, as far as the proxy's features reach.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::mem::take;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use envoy_types::pb::envoy::config::bootstrap::v3 as wire;
 use envoy_types::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{ConfigSource, Node};
@@ -21,6 +21,7 @@ use prost::Message;
 
 use crate::apply::Incoming;
 use crate::source::{ApiSource, Source, Target};
+use crate::static_parts::{self, Parts};
 use crate::wire::at::{At, Refused, nothing_left};
 use crate::wire::common::{flag, socket_address};
 use crate::wire::config_source::{api_source, config_source};
@@ -74,9 +75,39 @@ pub struct Bootstrap {
 }
 
 /// Resources of a bootstrap, in the order they are applied.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StaticResources {
-    pub(crate) by_kind: Vec<(ResourceKind, Vec<Incoming>)>,
+    pub(crate) by_kind: [(ResourceKind, Vec<Incoming>); 3],
+}
+
+impl Default for StaticResources {
+    fn default() -> Self {
+        let kinds = [
+            ResourceKind::Secret,
+            ResourceKind::Cluster,
+            ResourceKind::Listener,
+        ];
+        Self {
+            by_kind: kinds.map(|kind| (kind, Vec::new())),
+        }
+    }
+}
+
+impl StaticResources {
+    /// Those of one kind; other kinds are with the listeners.
+    pub(crate) fn of(&mut self, kind: ResourceKind) -> &mut Vec<Incoming> {
+        let [secrets, clusters, listeners] = &mut self.by_kind;
+        match kind {
+            ResourceKind::Secret => &mut secrets.1,
+            ResourceKind::Cluster => &mut clusters.1,
+            _ => &mut listeners.1,
+        }
+    }
+
+    fn has_cluster(&self, name: &str) -> bool {
+        let [_, (_, clusters), _] = &self.by_kind;
+        clusters.iter().any(|one| *one.name == *name)
+    }
 }
 
 /// Where resources come from that a bootstrap does not hold itself.
@@ -158,7 +189,7 @@ impl Bootstrap {
     /// # Errors
     /// The first field that is not supported.
     pub fn from_message(message: wire::Bootstrap) -> Result<Self, StaticError> {
-        let (made, faults) = Self::read(message);
+        let (made, faults) = Self::read(&message)?;
         match faults.into_iter().next() {
             Some(first) => Err(first.into()),
             None => Ok(made),
@@ -166,7 +197,28 @@ impl Bootstrap {
     }
 
     /// The same, giving every part that is not supported; what is returned then lacks those parts.
-    pub fn read(mut message: wire::Bootstrap) -> (Self, Vec<Refused>) {
+    ///
+    /// # Errors
+    /// When the message does not encode and decode, which it does.
+    pub fn read(message: &wire::Bootstrap) -> Result<(Self, Vec<Refused>), StaticError> {
+        Self::read_encoded(message.encode_to_vec().into())
+    }
+
+    /// The same from an encoded message, whose buffer the resources keep.
+    ///
+    /// # Errors
+    /// When the bytes are no bootstrap.
+    pub fn read_encoded(bytes: Bytes) -> Result<(Self, Vec<Refused>), StaticError> {
+        let parts = static_parts::parts(bytes)
+            .map_err(|error| StaticError::Syntax(format!("not a bootstrap: {error}")))?;
+        Ok(Self::of_parts(parts))
+    }
+
+    fn of_parts(parts: Parts) -> (Self, Vec<Refused>) {
+        let Parts {
+            mut message,
+            resources,
+        } = parts;
         let at = At::ROOT;
         let mut faults = Vec::new();
         let stats = statistics(&at.field("stats_config"), message.stats_config.take());
@@ -177,11 +229,10 @@ impl Bootstrap {
         let place = at.field("layered_runtime");
         let runtime = kept(layers(&place, message.layered_runtime.take()), &mut faults);
         let place = at.field("dynamic_resources");
-        let clusters = names(message.static_resources.as_ref());
         let dynamic = dynamic(
             &place,
             message.dynamic_resources.take(),
-            &clusters,
+            &resources,
             &mut faults,
         );
         let place = at.field("overload_manager");
@@ -189,10 +240,8 @@ impl Bootstrap {
         let plan = plan.map(|plan| overload::read(&place, plan)).transpose();
         let overload = overload::with_runtime(kept(plan, &mut faults), max_connections(&runtime));
         let place = at.field("static_resources");
-        let resources = kept(
-            resources(&place, message.static_resources.take()),
-            &mut faults,
-        );
+        let rest = message.static_resources.take().unwrap_or_default();
+        kept(nothing_left(&place, &rest), &mut faults);
         let node = message.node.take().unwrap_or_default();
         let local_cluster = local_cluster(&at.field("cluster_manager"), &mut message);
         let local_cluster = kept(local_cluster, &mut faults);
@@ -302,23 +351,17 @@ fn admin(at: &At<'_>, message: Option<wire::Admin>) -> Result<Option<SocketAddr>
         .transpose()
 }
 
-/// Names of the clusters that a bootstrap holds itself.
-fn names(message: Option<&wire::bootstrap::StaticResources>) -> BTreeSet<String> {
-    let clusters = message.into_iter().flat_map(|held| &held.clusters);
-    clusters.map(|cluster| cluster.name.clone()).collect()
-}
-
 fn dynamic(
     at: &At<'_>,
     message: Option<wire::bootstrap::DynamicResources>,
-    clusters: &BTreeSet<String>,
+    held: &StaticResources,
     faults: &mut Vec<Refused>,
 ) -> Dynamic {
     let mut message = message.unwrap_or_default();
     let place = at.field("ads_config");
     let ads = message.ads_config.take().map(|ads| {
         let source = api_source(&place, ads, true)?;
-        known_servers(&place, &source, clusters)?;
+        known_servers(&place, &source, held)?;
         Ok(source)
     });
     let ads = kept(ads.transpose(), faults);
@@ -329,7 +372,7 @@ fn dynamic(
             match &source {
                 Source::Ads if ads.is_none() => Err(place.refuse("there is no ads_config")),
                 Source::Api(api) => {
-                    known_servers(&place.field("api_config_source"), api, clusters)?;
+                    known_servers(&place.field("api_config_source"), api, held)?;
                     Ok((source, wait))
                 }
                 Source::Path(file) if !file.path.exists() => {
@@ -352,15 +395,11 @@ fn dynamic(
 }
 
 /// Streams begin before any cluster has come, so their servers are clusters of the bootstrap.
-fn known_servers(
-    at: &At<'_>,
-    source: &ApiSource,
-    clusters: &BTreeSet<String>,
-) -> Result<(), Refused> {
+fn known_servers(at: &At<'_>, source: &ApiSource, held: &StaticResources) -> Result<(), Refused> {
     let list = at.field("grpc_services");
     for (index, server) in source.servers.iter().enumerate() {
         if let Target::Cluster { name, .. } = &server.target
-            && !clusters.contains(name)
+            && !held.has_cluster(name)
         {
             let text = format!("{name:?} is no cluster of static_resources");
             let at = list.item(index);
@@ -451,49 +490,10 @@ fn reject_fragment(layers: &[Layer]) -> bool {
     values.next().is_none_or(|value| value != "false")
 }
 
-fn resources(
-    at: &At<'_>,
-    message: Option<wire::bootstrap::StaticResources>,
-) -> Result<StaticResources, Refused> {
-    let mut message = message.unwrap_or_default();
-    let secrets = take(&mut message.secrets);
-    let clusters = take(&mut message.clusters);
-    let mut listeners = take(&mut message.listeners);
-    nothing_left(at, &message)?;
-    for (index, listener) in listeners.iter_mut().enumerate() {
-        if listener.name.is_empty() {
-            listener.name = format!("listener_{index}");
-        }
-    }
-    let by_kind = vec![
-        (
-            ResourceKind::Secret,
-            secrets.iter().map(|one| packed(&one.name, one)).collect(),
-        ),
-        (
-            ResourceKind::Cluster,
-            clusters.iter().map(|one| packed(&one.name, one)).collect(),
-        ),
-        (
-            ResourceKind::Listener,
-            listeners.iter().map(|one| packed(&one.name, one)).collect(),
-        ),
-    ];
-    Ok(StaticResources { by_kind })
-}
-
-fn packed(name: &str, message: &impl Message) -> Incoming {
-    Incoming {
-        name: Arc::from(name),
-        version: Box::default(),
-        body: message.encode_to_vec().into(),
-        is_static: true,
-        time_to_live: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const FILE: &str = r#"

@@ -34,7 +34,7 @@ struct Job {
     name: Arc<str>,
     hosts: Arc<[DnsHost]>,
     strict: bool,
-    dns: DnsSettings,
+    dns: Arc<DnsSettings>,
 }
 
 impl Resolvers {
@@ -59,7 +59,7 @@ impl Resolvers {
             name: Arc::clone(&cluster.name),
             hosts: Arc::clone(hosts),
             strict: *strict,
-            dns: dns.clone(),
+            dns: Arc::clone(dns),
         };
         let name = Arc::clone(&cluster.name);
         let task = tokio::spawn(run(job, Arc::clone(state), Arc::clone(&self.changed)));

@@ -21,6 +21,7 @@ mod query;
 mod session;
 mod sotw;
 mod source;
+mod static_parts;
 mod take_up;
 #[allow(
     deprecated,

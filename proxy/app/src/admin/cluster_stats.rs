@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use lateen_proxy_balance::endpoint_health;
-use lateen_proxy_model::{Breakers, CircuitBreakers, Cluster, Detector, Gauge, Health};
+use lateen_proxy_model::{
+    Breakers, CircuitBreakers, Cluster, ClusterShared, Detector, Gauge, Health,
+};
 use lateen_proxy_state::State;
 use lateen_proxy_telemetry::{Scope, Stats};
 
@@ -42,15 +44,16 @@ pub(crate) fn refresh(state: &State, stats: &Stats, now: u64) {
                 counter.follow(value);
             }
         };
-        connections(&cluster, &mut line);
+        let none = ClusterShared::default();
+        let shared = cluster.shared.made().unwrap_or(&none);
+        connections(shared, &mut line);
         for (priority, high) in [("default", false), ("high", true)] {
-            let (limits, counted) = (cluster.limits_of(high), cluster.shared.of(high));
+            let (limits, counted) = (cluster.limits_of(high), shared.of(high));
             breakers((limits, counted, &cluster, high), |stat, value| {
                 line(&format!("circuit_breakers.{priority}.{stat}"), value);
             });
         }
         let refused = |of: fn(&Breakers) -> &Gauge| {
-            let shared = &cluster.shared;
             u64::from(of(&shared.default).refused()) + u64::from(of(&shared.high).refused())
         };
         line("upstream_cx_overflow", refused(|it| &it.connections));
@@ -59,7 +62,7 @@ pub(crate) fn refresh(state: &State, stats: &Stats, now: u64) {
         line("upstream_rq_pending_overflow", refused(|it| &it.pending));
         line("upstream_rq_retry_overflow", refused(|it| &it.retries));
         members(&cluster, now, &mut line);
-        checks(&cluster, &mut line);
+        checks(&cluster, shared, &mut line);
     }
 }
 
@@ -101,8 +104,8 @@ fn dns_caches(state: &State, stats: &Stats) {
     }
 }
 
-fn connections(cluster: &Cluster, line: &mut dyn FnMut(&str, u64)) {
-    let totals = &cluster.shared.connections;
+fn connections(shared: &ClusterShared, line: &mut dyn FnMut(&str, u64)) {
+    let totals = &shared.connections;
     for (name, value) in [
         ("upstream_cx_total", &totals.total),
         ("upstream_cx_http1_total", &totals.http1),
@@ -114,7 +117,6 @@ fn connections(cluster: &Cluster, line: &mut dyn FnMut(&str, u64)) {
         line(name, value.load(Relaxed));
     }
     let of = |of: fn(&Breakers) -> &Gauge| {
-        let shared = &cluster.shared;
         u64::from(of(&shared.default).now()) + u64::from(of(&shared.high).now())
     };
     line("upstream_cx_active", of(|it| &it.connections));
@@ -182,15 +184,15 @@ fn members(cluster: &Cluster, now: u64, mut line: impl FnMut(&str, u64)) {
         set.as_ref().map_or(0, |set| set.len() as u64),
     );
     let out = set.iter().flat_map(|set| set.iter());
-    let out = out.filter(|one| one.ejection.is_out(now)).count() as u64;
+    let out = out.filter(|one| one.is_out(now)).count() as u64;
     if cluster.outlier.is_some() {
         line("outlier_detection.ejections_active", out);
     }
 }
 
-fn checks(cluster: &Cluster, mut line: impl FnMut(&str, u64)) {
+fn checks(cluster: &Cluster, shared: &ClusterShared, mut line: impl FnMut(&str, u64)) {
     if cluster.outlier.is_some() {
-        let stats = cluster.shared.outlier();
+        let stats = shared.outlier();
         let mut total = 0;
         for detector in Detector::ALL {
             let of = |list: &[std::sync::atomic::AtomicU64]| {
@@ -209,7 +211,7 @@ fn checks(cluster: &Cluster, mut line: impl FnMut(&str, u64)) {
         line("outlier_detection.ejections_overflow", overflow);
     }
     if cluster.health_check.is_some() {
-        let stats = cluster.shared.checks();
+        let stats = shared.checks();
         for (name, value) in [
             ("attempt", &stats.attempt),
             ("failure", &stats.failure),
@@ -232,7 +234,7 @@ fn checks(cluster: &Cluster, mut line: impl FnMut(&str, u64)) {
         line("health_check.degraded", all - well(degraded).min(all));
     }
     if cluster.subsets.is_some() {
-        let stats = cluster.shared.subsets();
+        let stats = shared.subsets();
         line("lb_subsets_active", stats.active.load(Relaxed));
         line("lb_subsets_fallback", stats.fallback.load(Relaxed));
         line(

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use lateen_proxy_model::{
-    ActiveHealth, CircuitBreakers, Cluster, Endpoint, Health, LocalityEndpoints,
+    ActiveHealth, CircuitBreakers, Cluster, Endpoint, EndpointStats, Health, LocalityEndpoints,
 };
 use lateen_proxy_state::{ResourceKind, State};
 use serde_json::{Map, Value, json};
@@ -145,7 +145,7 @@ fn host(locality: &LocalityEndpoints, endpoint: &Endpoint, now: u64) -> Value {
         "eds_health_status".to_owned(),
         eds_health(endpoint.health).into(),
     );
-    if endpoint.ejection.is_out(now) {
+    if endpoint.is_out(now) {
         health.insert("failed_outlier_check".to_owned(), true.into());
     }
     let found = endpoint.found.bits();
@@ -198,7 +198,8 @@ fn eds_health(health: Health) -> &'static str {
 
 /// Totals of an endpoint in the order of Envoy's page.
 fn totals(endpoint: &Endpoint) -> [(&'static str, &'static str, u64); 9] {
-    let stats = &endpoint.stats;
+    let none = EndpointStats::default();
+    let stats = endpoint.stats.made().unwrap_or(&none);
     let counter = |name, value: &AtomicU64| (name, "COUNTER", value.load(Relaxed));
     let gauge = |name, value: &AtomicU32| (name, "GAUGE", u64::from(value.load(Relaxed)));
     [
@@ -229,7 +230,7 @@ fn health_flags(endpoint: &Endpoint, now: u64) -> String {
     if found & ActiveHealth::FAILED != 0 {
         flags.push_str("/failed_active_hc");
     }
-    if endpoint.ejection.is_out(now) {
+    if endpoint.is_out(now) {
         flags.push_str("/failed_outlier_check");
     }
     match endpoint.health {

@@ -18,11 +18,14 @@ use super::dump_part::{Part, Refusal};
 use super::{Admin, dump_fixed, secrets, server, timestamp};
 
 const PREFIX: &str = "type.googleapis.com/";
+const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
 
 /// Everything a dump shows, without references to what is alive.
 pub(super) struct Snapshot {
-    /// Bootstrap and secrets parts, ready.
-    bootstrap: Value,
+    bootstrap: Shown,
+    /// When the process started.
+    started: String,
+    /// The part of secrets, ready.
     secrets: Value,
     include_eds: bool,
     part: Part,
@@ -30,6 +33,47 @@ pub(super) struct Snapshot {
     waiting: Vec<(ResourceKind, String)>,
     accepted: [Named; ResourceKind::ALL.len()],
     rejected: [Vec<(Arc<str>, Arc<Rejection>)>; ResourceKind::ALL.len()],
+}
+
+/// The bootstrap as it is kept for pages.
+#[derive(Clone, Debug)]
+pub(crate) enum Shown {
+    /// Small, and made by this proxy.
+    Json(Value),
+    /// As its message, whose buffer resources are parts of.
+    Encoded {
+        /// The message.
+        message: Bytes,
+        /// Its node.
+        node: Value,
+    },
+}
+
+impl Shown {
+    /// Who the proxy is.
+    pub(super) fn node(&self) -> Value {
+        match self {
+            Self::Json(value) => value.get("node").cloned().unwrap_or_else(|| json!({})),
+            Self::Encoded { node, .. } => node.clone(),
+        }
+    }
+
+    fn json(&self, codec: &Codec) -> Result<Value, JsonError> {
+        let message = match self {
+            Self::Json(value) => return Ok(value.clone()),
+            Self::Encoded { message, .. } => message,
+        };
+        let any = Any {
+            type_url: format!("{PREFIX}{BOOTSTRAP}"),
+            value: message.to_vec(),
+        };
+        let mut value = codec.write(&any, Naming::Proto)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.shift_remove("@type");
+        }
+        secrets::redact(&mut value);
+        Ok(value)
+    }
 }
 
 /// A snapshot that cannot be shown.
@@ -62,10 +106,9 @@ impl Snapshot {
                 Some((name, Arc::new(shown)))
             })
             .collect();
-        let mut bootstrap = json!({ "node": dump_fixed::said(server::build()) });
-        server::over(&mut bootstrap, &admin.bootstrap);
         Self {
-            bootstrap: json!({ "bootstrap": bootstrap, "last_updated": timestamp(admin.started.1) }),
+            bootstrap: admin.bootstrap.clone(),
+            started: timestamp(admin.started.1),
             secrets: secrets::dump(admin.state.secrets(), |name| {
                 fixed.iter().any(|(known, _)| **known == *name)
             }),
@@ -96,7 +139,10 @@ impl Snapshot {
 
     fn render(&self) -> Result<Vec<u8>, DumpError> {
         let codec = Codec::new()?;
-        let mut configs = vec![part("BootstrapConfigDump", self.bootstrap.clone())];
+        let mut bootstrap = json!({ "node": dump_fixed::said(server::build()) });
+        server::over(&mut bootstrap, &self.bootstrap.json(&codec)?);
+        let bootstrap = json!({ "bootstrap": bootstrap, "last_updated": self.started });
+        let mut configs = vec![part("BootstrapConfigDump", bootstrap)];
         let clusters = self.clusters(&codec)?;
         let endpoints = match self.include_eds {
             true => Some(self.endpoints(&codec, &clusters)?),
@@ -335,14 +381,23 @@ impl Snapshot {
         let waiting: Vec<Value> = waiting
             .map(|(kind, name)| json!([*kind as usize, name]))
             .collect();
+        let bootstrap = match &self.bootstrap {
+            Shown::Json(value) => value.clone(),
+            Shown::Encoded { .. } => Value::Null,
+        };
         let head = json!([
-            self.bootstrap,
+            bootstrap,
+            self.started,
             self.secrets,
             self.include_eds,
             self.part.to_json(),
             waiting
         ]);
         put(&mut out, head.to_string().as_bytes());
+        match &self.bootstrap {
+            Shown::Json(_) => put(&mut out, &[]),
+            Shown::Encoded { message, .. } => put(&mut out, message),
+        }
         for (accepted, rejected) in self.accepted.iter().zip(&self.rejected) {
             put_number(&mut out, accepted.len() as u64);
             for (name, resource) in accepted {
@@ -365,10 +420,19 @@ impl Snapshot {
 
     fn decode(mut bytes: Bytes) -> Option<Self> {
         let head: Value = serde_json::from_slice(&take(&mut bytes)?).ok()?;
-        let [bootstrap, secrets, include_eds, part, waiting] =
-            <[Value; 5]>::try_from(head.as_array()?.clone()).ok()?;
+        let [bootstrap, started, secrets, include_eds, part, waiting] =
+            <[Value; 6]>::try_from(head.as_array()?.clone()).ok()?;
+        let message = take(&mut bytes)?;
+        let bootstrap = match message.is_empty() {
+            true => Shown::Json(bootstrap),
+            false => Shown::Encoded {
+                message,
+                node: Value::Null,
+            },
+        };
         let mut snapshot = Self {
             bootstrap,
+            started: started.as_str()?.to_owned(),
             secrets,
             include_eds: include_eds.as_bool()?,
             part: Part::from_json(&part)?,
@@ -489,7 +553,9 @@ fn entry(
     if !resource.version.is_empty() {
         fields.insert("version_info".to_owned(), (*resource.version).into());
     }
-    fields.insert(field.to_owned(), codec.write(&any, Naming::Proto)?);
+    let mut shown = codec.write(&any, Naming::Proto)?;
+    secrets::redact(&mut shown);
+    fields.insert(field.to_owned(), shown);
     fields.insert(
         "last_updated".to_owned(),
         timestamp(resource.updated).into(),
@@ -557,12 +623,13 @@ fn take_time(bytes: &mut Bytes) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Snapshot, render};
+    use super::{Shown, Snapshot, render};
 
     #[test]
     fn cut_input_is_refused() {
         let empty = Snapshot {
-            bootstrap: serde_json::json!({}),
+            bootstrap: Shown::Json(serde_json::json!({})),
+            started: String::new(),
             secrets: serde_json::json!({}),
             include_eds: false,
             part: Default::default(),

@@ -14,6 +14,14 @@ use super::timestamp;
 const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 /// `[redacted]` in base64, which takes the place of keys.
 const REDACTED: &str = "W3JlZGFjdGVkXQ==";
+/// Fields whose sources of data are keys or passwords.
+const SENSITIVE: [&str; 5] = [
+    "private_key",
+    "private_key_provider",
+    "pkcs12",
+    "password",
+    "session_ticket_keys",
+];
 
 /// Body of `SecretsConfigDump`, without those that are shown elsewhere.
 pub(super) fn dump(secrets: &SecretStore, elsewhere: impl Fn(&str) -> bool) -> Value {
@@ -58,6 +66,40 @@ pub(super) fn dump(secrets: &SecretStore, elsewhere: impl Fn(&str) -> bool) -> V
         })
         .collect();
     json!({ "dynamic_active_secrets": active, "dynamic_warming_secrets": warming })
+}
+
+/// Takes keys and passwords out of what is shown of a resource.
+pub(super) fn redact(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                if SENSITIVE.contains(&&**name) && !field.is_string() {
+                    blank(field);
+                } else {
+                    redact(field);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        _ => {}
+    }
+}
+
+/// Puts a mark in the place of every text.
+fn blank(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    Value::String(text) if name == "inline_bytes" => REDACTED.clone_into(text),
+                    field => blank(field),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(blank),
+        Value::String(text) => "[redacted]".clone_into(text),
+        _ => {}
+    }
 }
 
 /// The name that a secret has in its source.

@@ -28,9 +28,7 @@ impl Admin {
         let mut options = no_options();
         over(&mut options, &self.options);
         let mut node = build();
-        if let Some(own) = self.bootstrap.get("node") {
-            over(&mut node, own);
-        }
+        over(&mut node, &self.bootstrap.node());
         json!({
             "version": format!("{VERSION}/lateen-proxy"),
             "state": self.stage(),

@@ -14,7 +14,7 @@ use prost::Message;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use serde_json::{Value, json};
 
-use super::Admin;
+use super::{Admin, Shown};
 use crate::logging::LogControl;
 
 struct Connections;
@@ -41,7 +41,9 @@ fn admin() -> Arc<Admin> {
         metrics,
         log: Arc::new(LogControl::detached()),
         drain: Arc::new(Connections),
-        bootstrap: json!({ "node": { "id": "sidecar~10.1.0.7~a.b~b.svc.cluster.local" } }),
+        bootstrap: Shown::Json(
+            json!({ "node": { "id": "sidecar~10.1.0.7~a.b~b.svc.cluster.local" } }),
+        ),
         options: json!({ "concurrency": 2 }),
         runtime: vec![lateen_proxy_sync::Layer {
             name: "base".into(),

@@ -11,7 +11,7 @@ use lateen_proxy_balance::Keeper;
 use lateen_proxy_dial::check_health;
 use lateen_proxy_model::{
     ActiveHealth, CheckKind, CheckTimes, Cluster, ClusterKind, Endpoint, EndpointMetadata,
-    GrpcCheck, Health, HealthCheck, HttpCheck, Locality, LocalityEndpoints, TcpCheck,
+    GrpcCheck, Health, HealthCheck, HttpCheck, LocalityEndpoints, TcpCheck,
 };
 use lateen_proxy_state::State;
 
@@ -72,7 +72,7 @@ fn checked(upstream: &Upstream, check: HealthCheck) -> Arc<State> {
         EndpointMetadata::default(),
     );
     let localities = vec![LocalityEndpoints {
-        locality: Locality::default(),
+        locality: Default::default(),
         priority: 0,
         weight: 0,
         endpoints: vec![Arc::new(endpoint)],

@@ -380,7 +380,7 @@ pub(crate) fn cluster(addresses: &[SocketAddr]) -> Cluster {
         Arc::new(Endpoint::new(*address, 1, Health::Healthy, metadata))
     };
     let set = EndpointSet::new(vec![LocalityEndpoints {
-        locality: Locality::default(),
+        locality: Default::default(),
         priority: 0,
         weight: 0,
         endpoints: addresses.iter().map(endpoint).collect(),

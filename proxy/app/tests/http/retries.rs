@@ -176,7 +176,7 @@ fn circuit_breakers_open() {
         })
         .await;
         let mut limited = upstream.cluster();
-        limited.limits = CircuitBreakers {
+        *limited.limits = CircuitBreakers {
             max_connections: 1,
             max_pending: 1,
             ..CircuitBreakers::default()

@@ -146,7 +146,7 @@ fn an_ejected_endpoint_leaves_the_table_and_comes_back() {
     let bad = Arc::clone(&endpoints[4]);
     let mut cluster = cluster(RING, vec![level(0, endpoints)]);
     let whole = chosen(&cluster);
-    cluster.outlier = Some(detection());
+    cluster.outlier = Some(detection().into());
     bad.ejection.until.store(5000, Ordering::Relaxed);
     keeper::sweep(&cluster, 1000);
     let without = chosen(&cluster);

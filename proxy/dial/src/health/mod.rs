@@ -152,7 +152,11 @@ async fn run(
         count(&now.cluster, finding);
         if matches!(finding, Finding::Well { .. })
             && !now.endpoint.found.has(ActiveHealth::FAILED)
-            && now.cluster.outlier.is_some_and(|it| it.uneject_by_check)
+            && now
+                .cluster
+                .outlier
+                .as_ref()
+                .is_some_and(|it| it.uneject_by_check)
         {
             prepare.uneject(&now.cluster, &now.endpoint);
         }

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use lateen_proxy_model::{
-    Backoff, ClusterShared, RateLimitedBackoff, RequestView, ResetHeader, ResetReason, RetryOn,
-    RetryPolicy, SendFailure,
+    Backoff, ClusterShared, OnUse, RateLimitedBackoff, RequestView, ResetHeader, ResetReason,
+    RetryOn, RetryPolicy, SendFailure,
 };
 use lateen_proxy_telemetry::Flags;
 
@@ -107,7 +107,7 @@ fn parts(value: &HeaderValue) -> impl Iterator<Item = &str> {
 }
 
 /// One retry under way, in the cluster's circuit breaker.
-struct Running(Arc<ClusterShared>, bool);
+struct Running(Arc<OnUse<ClusterShared>>, bool);
 
 impl Drop for Running {
     fn drop(&mut self) {

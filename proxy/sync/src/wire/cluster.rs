@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::extensions::clusters::dynamic_forward_proxy::v3::Clu
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Any, Struct};
 use lateen_proxy_model::{
-    AddressFamily, Cluster, ClusterKind, ConnectionOptions, HttpProtocol, LbPolicy,
+    AddressFamily, Cluster, ClusterKind, ConnectionOptions, HttpProtocol, Interned, LbPolicy,
     LocalityEndpoints, ServiceInfo, TcpKeepalive,
 };
 use lateen_xds::any;
@@ -92,17 +92,17 @@ pub(crate) fn cluster(
     let checks = at.field("health_checks");
     let cluster = Cluster {
         lb: balanced.lb,
-        balancing: balanced.balancing,
+        balancing: balanced.balancing.into(),
         panic_threshold: balanced.panic_threshold,
         connect_timeout: connect_timeout.unwrap_or(Duration::from_secs(5)),
         http: protocol.http,
         idle_timeout: protocol.idle_timeout,
         max_requests_per_connection: protocol.max_requests_per_connection,
         max_concurrent_streams: protocol.codec.http2.max_concurrent_streams,
-        codec: protocol.codec,
+        codec: protocol.codec.into(),
         transports,
-        limits: limits.default,
-        high: limits.high,
+        limits: limits.default.into(),
+        high: limits.high.into(),
         max_connections_per_host: limits.per_host,
         health_check: health_check::read(&checks, take(&mut message.health_checks))?,
         remove_healthy: take(&mut message.ignore_health_on_host_removal),
@@ -110,14 +110,15 @@ pub(crate) fn cluster(
         outlier: outlier::read(
             &at.field("outlier_detection"),
             message.outlier_detection.take(),
-        )?,
-        keepalive: keepalive(&at, &mut message, &mut options)?,
+        )?
+        .map(Interned::from),
+        keepalive: keepalive(&at, &mut message, &mut options)?.map(Interned::from),
         bind: bind(
             &at.field("upstream_bind_config"),
             message.upstream_bind_config.take(),
             &mut options,
         )?,
-        options,
+        options: options.into(),
         proxy_protocol,
         alpn_override_off: facts.alpn_override_off,
         metadata_exchange: filters(&at.field("filters"), take(&mut message.filters))?,
@@ -229,7 +230,12 @@ fn eds(
             .field("service_name")
             .refuse("xdstp names are not supported"));
     }
-    let slot = context.state().endpoints().slot(&from.key(service));
+    let key = from.key(service);
+    let endpoints = context.state().endpoints();
+    let slot = match *key == **name {
+        true => endpoints.slot_of(name),
+        false => endpoints.slot(&key),
+    };
     Ok(Discovery {
         kind: ClusterKind::Endpoints(Arc::clone(&slot)),
         inline: None,
@@ -241,14 +247,14 @@ fn eds(
 fn inline(
     context: &Context<'_>,
     at: &At<'_>,
-    name: &str,
+    name: &Arc<str>,
     message: &mut wire::Cluster,
 ) -> Result<Discovery, Refused> {
     let at = at.field("load_assignment");
     let given = message.load_assignment.take().unwrap_or_default();
     let (_, parsed) = endpoint::assignment(&at, given)?;
     Ok(Discovery {
-        kind: ClusterKind::Endpoints(context.state().endpoints().slot(name)),
+        kind: ClusterKind::Endpoints(context.state().endpoints().slot_of(name)),
         inline: Some(endpoint::addresses(&at, parsed)?),
         eds: None,
         verified: false,

@@ -2,6 +2,7 @@
 
 use std::mem::take;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as wire;
@@ -30,7 +31,7 @@ const DEFAULT: Duration = Duration::from_secs(5);
 pub(super) fn older(
     context: &Context<'_>,
     at: &At<'_>,
-    name: &str,
+    name: &Arc<str>,
     message: &mut wire::Cluster,
     strict: bool,
 ) -> Result<Discovery, Refused> {
@@ -101,7 +102,7 @@ fn older_settings(at: &At<'_>, message: &mut wire::Cluster) -> Result<DnsSetting
 pub(super) fn extension(
     context: &Context<'_>,
     at: &At<'_>,
-    name: &str,
+    name: &Arc<str>,
     message: &mut wire::Cluster,
     packed: &Any,
 ) -> Result<Discovery, Refused> {
@@ -201,7 +202,7 @@ pub(super) fn failure(
 fn hosts(
     context: &Context<'_>,
     at: &At<'_>,
-    name: &str,
+    name: &Arc<str>,
     message: &mut wire::Cluster,
     (settings, one_endpoint): (DnsSettings, bool),
 ) -> Result<Discovery, Refused> {
@@ -215,13 +216,13 @@ fn hosts(
     }
     Ok(Discovery {
         kind: ClusterKind::Dns {
-            endpoints: context.state().endpoints().slot(name),
+            endpoints: context.state().endpoints().slot_of(name),
             hosts: hosts.into(),
             strict: !one_endpoint,
-            dns: DnsSettings {
+            dns: Arc::new(DnsSettings {
                 one_endpoint,
                 ..settings
-            },
+            }),
         },
         inline: None,
         eds: None,

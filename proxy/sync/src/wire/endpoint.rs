@@ -9,8 +9,8 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as wire;
 use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use lateen_proxy_model::{
-    DnsHost, Endpoint, EndpointCheck, EndpointMetadata, Health, Locality, LocalityEndpoints,
-    PeerMetadata,
+    DnsHost, Endpoint, EndpointCheck, EndpointMetadata, Health, Interned, Locality,
+    LocalityEndpoints, PeerMetadata,
 };
 
 use super::at::{At, Refused, nothing_left};
@@ -29,14 +29,14 @@ struct Parsed {
     hostname: String,
     weight: u32,
     health: Health,
-    metadata: EndpointMetadata,
+    metadata: Interned<EndpointMetadata>,
     additional: Arc<[SocketAddr]>,
     check: Option<Arc<EndpointCheck>>,
 }
 
 /// One locality of [`Parsed`] endpoints.
 pub(crate) struct ParsedLocality {
-    locality: Locality,
+    locality: Interned<Locality>,
     priority: u32,
     weight: u32,
     endpoints: Vec<Parsed>,
@@ -146,7 +146,8 @@ fn locality(
             region: place.region.into(),
             zone: place.zone.into(),
             sub_zone: place.sub_zone.into(),
-        },
+        }
+        .into(),
         priority,
         weight,
         endpoints: endpoints
@@ -192,7 +193,7 @@ fn endpoint(at: &At<'_>, message: wire::LbEndpoint) -> Result<Parsed, Refused> {
         hostname,
         weight: number(message.load_balancing_weight).unwrap_or(1),
         health,
-        metadata: metadata(message.metadata.as_ref()),
+        metadata: metadata(message.metadata.as_ref()).into(),
     })
 }
 

@@ -117,7 +117,7 @@ fn an_outbound_cluster_of_the_mesh_is_understood() {
     assert_eq!(cluster.http, HttpProtocol::Http1);
     assert_eq!(&*cluster.service.name, "reviews");
     assert!(cluster.metadata_exchange && cluster.balancing.locality_weighted);
-    let outlier = cluster.outlier.expect("outlier detection");
+    let outlier = cluster.outlier.as_ref().expect("outlier detection");
     assert_eq!(
         (
             (

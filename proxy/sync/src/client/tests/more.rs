@@ -276,18 +276,14 @@ async fn what_does_not_come_is_not_waited_for_longer_than_said() {
         "http_filters": [{"name": "router", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}}]}]}),
     );
-    let resources = StaticResources {
-        by_kind: vec![(
-            L,
-            vec![Incoming {
-                name: "l".into(),
-                version: "".into(),
-                body: held.resource.expect("a body").value.into(),
-                is_static: true,
-                time_to_live: None,
-            }],
-        )],
-    };
+    let mut resources = StaticResources::default();
+    resources.of(L).push(Incoming {
+        name: "l".into(),
+        version: "".into(),
+        body: held.resource.expect("a body").value.into(),
+        is_static: true,
+        time_to_live: None,
+    });
     assert_eq!(client.static_faults(resources), Vec::<String>::new());
     assert!(state.listeners().is_empty() && !state.readiness().facts().listeners);
     let running = tokio::spawn(client.run_bootstrap());
