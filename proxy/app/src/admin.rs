@@ -6,6 +6,7 @@ mod dump;
 mod dump_fixed;
 mod dump_part;
 mod guard;
+mod histograms;
 mod listeners;
 mod pages;
 mod query;

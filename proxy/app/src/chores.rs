@@ -89,9 +89,9 @@ impl Core {
         let keeper = Keeper::new(started.0);
         let state = State::preparing(Arc::new(keeper));
         let (known, origin) = (Arc::clone(&state), started.0);
-        metrics.refreshed_by(move |stats| {
+        metrics.stats().collected_by(move |collector| {
             let now = u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-            cluster_stats::refresh(&known, stats, now);
+            cluster_stats::collect(&known, collector, now);
         });
         let dropped = metrics.stats().counter("filesystem.write_failed");
         Self {

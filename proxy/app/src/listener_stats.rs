@@ -88,6 +88,7 @@ fn scope(place: &str) -> Scope<'_> {
         group: "listener",
         tag: "listener_address",
         value: place,
+        within: None,
     }
 }
 
@@ -174,6 +175,7 @@ impl TcpCounters {
             group: "tcp",
             tag: "tcp_prefix",
             value: prefix,
+            within: None,
         };
         let kept = TCP
             .iter()

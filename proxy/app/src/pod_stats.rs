@@ -73,7 +73,7 @@ pub(crate) fn config(metadata: &NodeMetadata, waits_for_connections: bool) -> St
             include: true,
             patterns,
         }),
-        default_tags: false,
+        ..StatsConfig::default()
     }
 }
 

@@ -9,13 +9,11 @@ use bytes::Bytes;
 use envoy_types::pb::envoy::config::bootstrap::v3 as wire;
 use envoy_types::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{ConfigSource, Node};
-use envoy_types::pb::envoy::config::metrics::v3::StatsConfig as StatsConfigMessage;
-use envoy_types::pb::envoy::config::metrics::v3::stats_matcher::StatsMatcher as MatcherKind;
 use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind;
 use lateen_proxy_model::{Locality, OverloadPlan};
 use lateen_proxy_state::{ResourceKind, Runtime, State};
-use lateen_proxy_telemetry::{StatsConfig, StatsMatcher};
+use lateen_proxy_telemetry::StatsConfig;
 use lateen_xds::json;
 use prost::Message;
 
@@ -23,10 +21,9 @@ use crate::apply::Incoming;
 use crate::source::{ApiSource, Source, Target};
 use crate::static_parts::{self, Parts};
 use crate::wire::at::{At, Refused, nothing_left};
-use crate::wire::common::{flag, socket_address};
+use crate::wire::common::socket_address;
 use crate::wire::config_source::{api_source, config_source};
-use crate::wire::matcher::string;
-use crate::wire::overload;
+use crate::wire::{overload, statistics as wire_statistics};
 
 /// The runtime key of S1.
 const REJECT_FRAGMENT: &str = "envoy.reloadable_features.http_reject_path_with_fragment";
@@ -221,7 +218,8 @@ impl Bootstrap {
         } = parts;
         let at = At::ROOT;
         let mut faults = Vec::new();
-        let stats = statistics(&at.field("stats_config"), message.stats_config.take());
+        let place = at.field("stats_config");
+        let stats = wire_statistics::read(&place, message.stats_config.take());
         let stats = kept(stats, &mut faults);
         forget_statistics(&mut message);
         let admin = admin(&at.field("admin"), message.admin.take());
@@ -291,36 +289,7 @@ fn kept<T: Default>(part: Result<T, Refused>, faults: &mut Vec<Refused>) -> T {
     })
 }
 
-/// Settings of Envoy's statistics and of its own watchdog, which this proxy does not have.
-/// What is kept of statistics. Tags have Envoy's default names; buckets of histograms are fixed.
-fn statistics(at: &At<'_>, message: Option<StatsConfigMessage>) -> Result<StatsConfig, Refused> {
-    let message = message.unwrap_or_default();
-    let default_tags = flag(message.use_all_default_tags, true);
-    let at = at.field("stats_matcher");
-    let (include, list, name) = match message.stats_matcher.and_then(|it| it.stats_matcher) {
-        None | Some(MatcherKind::RejectAll(false)) => {
-            return Ok(StatsConfig {
-                matcher: None,
-                default_tags,
-            });
-        }
-        Some(MatcherKind::RejectAll(true)) => (true, Vec::new(), "reject_all"),
-        Some(MatcherKind::ExclusionList(list)) => (false, list.patterns, "exclusion_list"),
-        Some(MatcherKind::InclusionList(list)) => (true, list.patterns, "inclusion_list"),
-    };
-    let place = at.field(name);
-    let place = place.field("patterns");
-    let patterns = list
-        .iter()
-        .enumerate()
-        .map(|(index, pattern)| string(&place.item(index), pattern))
-        .collect::<Result<_, _>>()?;
-    Ok(StatsConfig {
-        matcher: Some(StatsMatcher { include, patterns }),
-        default_tags,
-    })
-}
-
+/// Settings of Envoy's watchdog and of where its statistics go, which this proxy does not have.
 fn forget_statistics(message: &mut wire::Bootstrap) {
     message.stats_flush_interval = None;
     message.stats_flush = None;

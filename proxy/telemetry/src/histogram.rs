@@ -57,46 +57,7 @@ impl Histogram {
     }
 }
 
-impl Histogram {
-    /// Adds a value from any thread.
-    pub(crate) fn observe_shared(&self, value: u64) {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "bounds end at 3.6e6, where f64 is exact"
-        )]
-        let place = BOUNDS.partition_point(|bound| *bound < value as f64);
-        if let Some(bucket) = self.buckets.get(place) {
-            bucket.fetch_add(1, Relaxed);
-        }
-        self.sum.fetch_add(value, Relaxed);
-    }
-}
-
 impl HistogramSum {
-    /// Quantiles, each as the bound of the bucket that it falls into.
-    pub(crate) fn summary(&self) -> String {
-        let count = self.count();
-        if count == 0 {
-            return "No recorded values".to_owned();
-        }
-        let quantile = |percent: f64| {
-            #[expect(clippy::cast_precision_loss, reason = "a rank may be rounded")]
-            let rank = count as f64 * percent / 100.0;
-            let mut below = 0_u64;
-            let place = self.buckets.iter().position(|bucket| {
-                below = below.saturating_add(*bucket);
-                #[expect(clippy::cast_precision_loss, reason = "a rank may be rounded")]
-                let reached = below as f64 >= rank && below > 0;
-                reached
-            });
-            let bound = place.and_then(|place| BOUNDS.get(place));
-            bound.map_or_else(|| "inf".to_owned(), f64::to_string)
-        };
-        let quantiles = [0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
-        let texts = quantiles.map(|percent| format!("P{percent}(nan,{})", quantile(percent)));
-        texts.join(" ")
-    }
-
     pub(crate) fn add(&mut self, shard: &Histogram) {
         for (total, bucket) in self.buckets.iter_mut().zip(&shard.buckets) {
             *total = total.saturating_add(bucket.load(Relaxed));

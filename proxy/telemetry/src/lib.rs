@@ -26,4 +26,7 @@ pub use metrics::{Metrics, MetricsConfig};
 pub use peer::{Peer, PeerFields, Service};
 pub use record::{Exchange, HeaderSource, HttpRecord, LogType, Protocol, Side, TcpRecord};
 pub use recorder::{Recorder, TCP_REPORT_INTERVAL, TcpReporter};
-pub use stats::{Counter, Distribution, Gauge, Scope, Stats, StatsConfig, StatsMatcher};
+pub use stats::{
+    Bin, Collector, Counter, Distribution, Gauge, PageRow, QUANTILES, Sample, SampleValue, Scope,
+    Spread, Stats, StatsConfig, StatsMatcher, StatsPage, StatsTag, Within, summary,
+};

@@ -1,9 +1,9 @@
 //! All workers' counts, summed when somebody asks.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -31,20 +31,7 @@ pub struct Metrics {
     pub(crate) max_series: usize,
     version: String,
     stats: Stats,
-    refresh: Refresh,
     shards: Mutex<Vec<Arc<Shard>>>,
-}
-
-/// Brings statistics up to date that are counted elsewhere.
-#[derive(Default)]
-struct Refresh(OnceLock<Refreshing>);
-
-type Refreshing = Box<dyn Fn(&Stats) + Send + Sync>;
-
-impl fmt::Debug for Refresh {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Refresh").finish()
-    }
 }
 
 /// The series of one worker. The locks are taken when a series is born and when somebody scrapes.
@@ -128,7 +115,6 @@ impl Metrics {
             max_series: config.max_series,
             version: config.version,
             stats: Stats::default(),
-            refresh: Refresh::default(),
             shards: Mutex::default(),
         })
     }
@@ -147,21 +133,17 @@ impl Metrics {
         &self.stats
     }
 
-    /// Has `refresh` called before every rendering; only the first call counts.
-    pub fn refreshed_by(&self, refresh: impl Fn(&Stats) + Send + Sync + 'static) {
-        let _ = self.refresh.0.set(Box::new(refresh));
-    }
-
-    fn refresh(&self) {
-        if let Some(refresh) = self.refresh.0.get() {
-            refresh(&self.stats);
-        }
-    }
-
     /// Everything as Prometheus text (format 0.0.4). Families without a series are left out.
     #[must_use]
     pub fn render(&self) -> String {
-        self.refresh();
+        let mut out = self.render_mesh();
+        self.stats.render_prometheus(&|_| true, &mut out);
+        out
+    }
+
+    /// The mesh's metrics alone, as Prometheus text.
+    #[must_use]
+    pub fn render_mesh(&self) -> String {
         let sums = self.sums();
         let mut out = String::with_capacity(4096);
         render_columns(&REQUESTS, &sums.requests, &mut out);
@@ -177,26 +159,20 @@ impl Metrics {
             "lateen_metrics_series_overflow_total {}",
             sums.overflow
         );
-        self.stats.render_prometheus(&mut out);
         out
     }
 
-    /// Everything as the admin page `stats` shows it: named statistics, then the mesh's counters with their labels inside the name.
-    #[must_use]
-    pub fn render_plain(&self) -> String {
-        self.refresh();
+    /// Shows the mesh's counters as the admin page `stats` does, with their labels inside the name.
+    pub fn each_of_mesh(&self, see: &mut dyn FnMut(&str, u64)) {
         let sums = self.sums();
-        let mut out = String::new();
-        self.stats.render_plain(&mut out);
         let requests = REQUESTS.iter().zip(&sums.requests);
         let messages = MESSAGE_FAMILIES.iter().zip(&sums.messages);
         let tcp = TCP_FAMILIES.iter().zip(&sums.tcp);
         for (family, values) in requests.chain(messages).chain(tcp) {
             for (labels, value) in values {
-                plain_line(family, labels, *value, &mut out);
+                see(&plain_name(family, labels), *value);
             }
         }
-        out
     }
 
     fn sums(&self) -> Sums {
@@ -283,8 +259,8 @@ fn render_columns<const N: usize>(names: &[&str; N], families: &[Family; N], out
 }
 
 /// `name="value",…` becomes `name=.=value;.;…`, the separators that the mesh's statistics have in their names.
-fn plain_line(family: &str, labels: &str, value: u64, out: &mut String) {
-    let _ = write!(out, "istiocustom.{family}.");
+fn plain_name(family: &str, labels: &str) -> String {
+    let mut out = format!("istiocustom.{family}.");
     let mut quoted = false;
     let mut characters = labels.chars();
     while let Some(character) = characters.next() {
@@ -304,5 +280,5 @@ fn plain_line(family: &str, labels: &str, value: u64, out: &mut String) {
             other => out.push(other),
         }
     }
-    let _ = writeln!(out, ": {value}");
+    out
 }

@@ -1,17 +1,25 @@
 //! The proxy's own counters and gauges: the part of Envoy's statistics that a mesh keeps by default.
 
 mod distribution;
+mod gather;
+mod log_linear;
+mod objects;
+mod tags;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use lateen_proxy_model::StringMatcher;
+use objects::{Cut, Objects, Value};
 use parking_lot::Mutex;
 
 use crate::labels::escape_into;
 pub use distribution::Distribution;
+pub use gather::{Collector, PageRow, Sample, SampleValue, StatsPage, summary};
+pub use log_linear::{Bin, QUANTILES, Spread};
+pub use tags::StatsTag;
 
 /// Names every mesh proxy shows from its start, at 0 (contract/telemetry.md, "Envoy native stats kept by default").
 const COUNTERS: [&str; 20] = [
@@ -70,6 +78,10 @@ pub struct StatsConfig {
     pub matcher: Option<StatsMatcher>,
     /// Tags have Envoy's default names, `envoy_cluster_name` and so on; a mesh has them without `envoy_`.
     pub default_tags: bool,
+    /// Labels besides.
+    pub tags: Vec<StatsTag>,
+    /// Upper bounds of the buckets of histograms with such a name, the first that matches; others have Envoy's.
+    pub buckets: Vec<(StringMatcher, Arc<[f64]>)>,
 }
 
 /// A list of names.
@@ -85,18 +97,44 @@ pub struct StatsMatcher {
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
     /// `cluster`, `http`.
-    pub group: &'a str,
+    pub group: &'static str,
     /// The tag that its name becomes.
-    pub tag: &'a str,
+    pub tag: &'static str,
     /// Its name.
     pub value: &'a str,
+    /// An object within that one, such as a route of a virtual host.
+    pub within: Option<Within<'a>>,
+}
+
+/// One of the objects in an object.
+#[derive(Clone, Copy, Debug)]
+pub struct Within<'a> {
+    /// `route`, `vcluster`.
+    pub group: &'static str,
+    /// The tag that its name becomes.
+    pub tag: &'static str,
+    /// Its name.
+    pub value: &'a str,
+}
+
+type Collecting = Box<dyn Fn(&mut Collector<'_>) + Send + Sync>;
+
+/// Tells what is counted elsewhere.
+#[derive(Default)]
+struct Elsewhere(OnceLock<Collecting>);
+
+impl fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Elsewhere").finish()
+    }
 }
 
 /// All named statistics of the process. Asking for a name again gives the same value.
 #[derive(Debug)]
 pub struct Stats {
     table: Mutex<BTreeMap<String, Stat>>,
-    distributions: Mutex<BTreeMap<String, distribution::Named>>,
+    objects: Mutex<Objects>,
+    collecting: Elsewhere,
     /// Set once; before, as in a mesh without settings, of Envoy's own per-object statistics none is kept.
     config: OnceLock<StatsConfig>,
 }
@@ -120,7 +158,8 @@ impl Default for Stats {
     fn default() -> Self {
         let stats = Self {
             table: Mutex::default(),
-            distributions: Mutex::default(),
+            objects: Mutex::default(),
+            collecting: Elsewhere::default(),
             config: OnceLock::new(),
         };
         for name in COUNTERS {
@@ -159,21 +198,26 @@ impl Stats {
         Gauge(self.tagged(group, tag, name, Kind::Gauge))
     }
 
-    /// Sets all counters to zero.
+    /// Sets all counters to zero, and forgets the values of histograms.
     pub fn reset_counters(&self) {
         for stat in self.table.lock().values() {
             if matches!(stat.kind, Kind::Counter) {
                 stat.value.store(0, Relaxed);
             }
         }
+        let objects = self.objects.lock();
+        for kept in objects.by_prefix.values().flat_map(|it| &it.stats) {
+            match &kept.value {
+                Value::Number(Kind::Counter, value) => value.store(0, Relaxed),
+                Value::Number(Kind::Gauge, _) => {}
+                Value::Times(times) => times.reset(),
+            }
+        }
     }
 
-    /// Whether the statistic of this name goes up and down.
-    pub fn is_gauge(&self, name: &str) -> bool {
-        let table = self.table.lock();
-        table
-            .get(name)
-            .is_some_and(|stat| matches!(stat.kind, Kind::Gauge))
+    /// Has `collect` asked for what is counted elsewhere whenever somebody looks; only the first call counts.
+    pub fn collected_by(&self, collect: impl Fn(&mut Collector<'_>) + Send + Sync + 'static) {
+        let _ = self.collecting.0.set(Box::new(collect));
     }
 
     /// Says which per-object statistics are kept. Only the first call counts; it comes before configuration does.
@@ -183,52 +227,43 @@ impl Stats {
 
     /// A counter of an object, if it is kept.
     pub fn scoped(&self, scope: Scope<'_>, name: &str) -> Option<Counter> {
-        self.kept(scope, (name, name), None, Kind::Counter)
-            .map(Counter)
+        self.kept(scope, name, || None, Kind::Counter).map(Counter)
     }
 
     /// A gauge of an object, if it is kept.
     pub fn scoped_gauge(&self, scope: Scope<'_>, name: &str) -> Option<Gauge> {
-        self.kept(scope, (name, name), None, Kind::Gauge).map(Gauge)
+        self.kept(scope, name, || None, Kind::Gauge).map(Gauge)
     }
 
     /// The counter of a class of response codes: `<prefix>2xx`, with a tag for the class.
     pub fn class(&self, scope: Scope<'_>, prefix: &str, class: u8) -> Option<Counter> {
-        let names = (format!("{prefix}{class}xx"), format!("{prefix}xx"));
-        let tag = Some(("response_code_class", class.to_string()));
-        self.kept(scope, (&names.0, &names.1), tag, Kind::Counter)
-            .map(Counter)
+        let name = format!("{prefix}{class}xx");
+        let cut = || Some(Cut::class(prefix));
+        self.kept(scope, &name, cut, Kind::Counter).map(Counter)
     }
 
     /// The counter of a response code: `<prefix>200`, with a tag for the code.
     pub fn code(&self, scope: Scope<'_>, prefix: &str, code: u16) -> Option<Counter> {
         let name = format!("{prefix}{code}");
-        let family = prefix.trim_end_matches('_');
-        let tag = Some(("response_code", code.to_string()));
-        self.kept(scope, (&name, family), tag, Kind::Counter)
-            .map(Counter)
+        let cut = || Some(Cut::code(prefix, &name));
+        self.kept(scope, &name, cut, Kind::Counter).map(Counter)
     }
 
-    /// Names in text and in Prometheus form, and a further tag.
     fn kept(
         &self,
         scope: Scope<'_>,
-        (name, family_name): (&str, &str),
-        tag: Option<(&str, String)>,
+        name: &str,
+        cut: impl FnOnce() -> Option<Cut>,
         kind: Kind,
     ) -> Option<Arc<AtomicU64>> {
-        let full = format!("{}.{}.{name}", scope.group, scope.value);
-        let prefix = self.prefix_if_kept(&full)?;
-        Some(self.value(full, kind, || {
-            let mut labels = String::from("{");
-            if let Some((tag, value)) = &tag {
-                let _ = write!(labels, "{prefix}{tag}=\"{value}\",");
-            }
-            let _ = write!(labels, "{prefix}{}=\"", scope.tag);
-            escape_into(scope.value, &mut labels);
-            labels.push_str("\"}");
-            (family(&format!("{}.{family_name}", scope.group)), labels)
-        }))
+        let prefix = scope.prefix();
+        self.prefix_if_kept(&format!("{prefix}.{name}"))?;
+        let made = || Value::Number(kind, Arc::default());
+        let mut objects = self.objects.lock();
+        match objects.value((scope, prefix), name, cut, made) {
+            Value::Number(_, value) => Some(value),
+            Value::Times(_) => None,
+        }
     }
 
     /// What tags of a statistic that is kept begin with.
@@ -245,7 +280,7 @@ impl Stats {
 
     /// Whether a statistic of this name is kept.
     pub fn keeps(&self, scope: Scope<'_>, name: &str) -> bool {
-        let full = format!("{}.{}.{name}", scope.group, scope.value);
+        let full = format!("{}.{name}", scope.prefix());
         self.prefix_if_kept(&full).is_some()
     }
 
@@ -253,44 +288,18 @@ impl Stats {
     pub fn forget(&self, group: &str, tag: &str, stays: impl Fn(&str) -> bool) {
         let prefix = format!("{group}.");
         let label = format!("{tag}=\"");
-        let stays = |name: &str, labels: &str| {
-            let value = name.strip_prefix(&prefix).and_then(|_| {
-                let (_, rest) = labels.rsplit_once(&label)?;
-                rest.split('"').next()
-            });
-            value.is_none_or(&stays)
+        let value_of = |name: &str, labels: &str| -> Option<String> {
+            name.strip_prefix(&prefix)?;
+            let (_, rest) = labels.rsplit_once(&label)?;
+            rest.split('"').next().map(str::to_owned)
         };
         let mut table = self.table.lock();
-        table.retain(|name, stat| stays(name, &stat.labels));
+        table.retain(|name, stat| {
+            let value = value_of(name, &stat.labels);
+            value.is_none_or(|value| stays(&value))
+        });
         drop(table);
-        self.forget_distributions(stays);
-    }
-
-    /// Appends `name: value` lines, sorted, as the admin page `stats` shows them.
-    pub fn render_plain(&self, out: &mut String) {
-        for (name, stat) in &*self.table.lock() {
-            let _ = writeln!(out, "{name}: {}", stat.value.load(Relaxed));
-        }
-        self.plain_distributions(out);
-    }
-
-    /// Appends Prometheus text, one `# TYPE` line a family.
-    pub fn render_prometheus(&self, out: &mut String) {
-        let table = self.table.lock();
-        let mut families: BTreeMap<&str, Vec<&Stat>> = BTreeMap::new();
-        for stat in table.values() {
-            families.entry(&stat.family).or_default().push(stat);
-        }
-        for (family, members) in families {
-            if let Some(first) = members.first() {
-                let _ = writeln!(out, "# TYPE {family} {}", first.kind.as_str());
-            }
-            for stat in members {
-                let _ = writeln!(out, "{family}{} {}", stat.labels, stat.value.load(Relaxed));
-            }
-        }
-        drop(table);
-        self.prometheus_distributions(out);
+        self.objects.lock().forget(group, stays);
     }
 
     fn tagged(
@@ -382,15 +391,6 @@ impl Gauge {
     }
 }
 
-impl Kind {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-        }
-    }
-}
-
 fn family(name: &str) -> String {
     let plain = name.chars().map(|c| {
         if c.is_ascii_alphanumeric() || c == '_' {
@@ -416,12 +416,12 @@ mod tests {
             group: "cluster",
             tag: "cluster_name",
             value: "main",
+            within: None,
         };
         assert!(
             stats.scoped(scope, "upstream_rq_total").is_none(),
             "nothing is kept before it is said"
         );
-        let before = stats.table.lock().len();
         stats.configure(StatsConfig {
             matcher: Some(StatsMatcher {
                 include: true,
@@ -431,13 +431,14 @@ mod tests {
                 }],
             }),
             default_tags: true,
+            ..StatsConfig::default()
         });
         assert!(stats.scoped(scope, "upstream_cx_total").is_none());
-        assert_eq!(stats.table.lock().len(), before);
+        assert!(stats.objects.lock().by_prefix.is_empty());
         stats.class(scope, "upstream_rq_", 2).expect("kept").inc();
         stats.code(scope, "upstream_rq_", 204).expect("kept").inc();
         let (mut text, mut plain) = (String::new(), String::new());
-        stats.render_prometheus(&mut text);
+        stats.render_prometheus(&|_| true, &mut text);
         stats.render_plain(&mut plain);
         for line in [
             "envoy_cluster_upstream_rq_xx{envoy_response_code_class=\"2\",envoy_cluster_name=\"main\"} 1\n",
@@ -456,11 +457,97 @@ mod tests {
             .add(2);
         stats.counter("listener_manager.lds.update_success").inc();
         let mut text = String::new();
-        stats.render_prometheus(&mut text);
+        stats.render_prometheus(&|_| true, &mut text);
         assert!(text.contains("envoy_cluster_upstream_cx_total{cluster_name=\"xds-grpc\"} 2\n"));
         assert!(text.contains("# TYPE envoy_listener_manager_lds_update_success counter\nenvoy_listener_manager_lds_update_success 1\n"));
         let mut plain = String::new();
         stats.render_plain(&mut plain);
         assert!(plain.contains("cluster.xds-grpc.upstream_cx_total: 2\n"));
+    }
+
+    #[test]
+    fn what_is_counted_elsewhere_takes_no_memory_and_is_shown_once() {
+        use super::{Scope, StatsConfig};
+        let stats = Stats::default();
+        stats.configure(StatsConfig {
+            default_tags: true,
+            ..StatsConfig::default()
+        });
+        let scope = Scope {
+            group: "cluster",
+            tag: "cluster_name",
+            value: "a.b",
+            within: None,
+        };
+        stats.collected_by(move |collector| {
+            collector.counter(scope, "upstream_cx_total", 3);
+            collector.gauge(scope, "membership_total", 1);
+        });
+        let (mut text, mut plain) = (String::new(), String::new());
+        stats.render_prometheus(&|_| true, &mut text);
+        assert!(text.contains(
+            "# TYPE envoy_cluster_membership_total gauge\nenvoy_cluster_membership_total{envoy_cluster_name=\"a.b\"} 1\n"
+        ));
+        assert!(stats.objects.lock().by_prefix.is_empty());
+        stats
+            .scoped(scope, "upstream_cx_total")
+            .expect("kept")
+            .add(2);
+        stats.render_plain(&mut plain);
+        assert!(
+            plain.contains("\ncluster.a.b.upstream_cx_total: 3\n"),
+            "{plain}"
+        );
+        assert_eq!(plain.matches("upstream_cx_total").count(), 1);
+    }
+
+    #[test]
+    fn labels_come_from_names() {
+        use lateen_proxy_model::StringMatcher;
+
+        use super::{Scope, StatsConfig, StatsTag, Within};
+        let stats = Stats::default();
+        let pattern = regex::Regex::new(r"route\.r(\.upstream)").expect("regex");
+        stats.configure(StatsConfig {
+            default_tags: true,
+            tags: vec![
+                StatsTag::fixed_value("my.place", "x".into()),
+                StatsTag::found_by("what", pattern),
+            ],
+            buckets: vec![(
+                StringMatcher::Prefix {
+                    value: "vhost.".into(),
+                    ignore_case: false,
+                },
+                [7.0].into(),
+            )],
+            ..StatsConfig::default()
+        });
+        let scope = Scope {
+            group: "vhost",
+            tag: "virtual_host",
+            value: "v",
+            within: Some(Within {
+                group: "route",
+                tag: "route",
+                value: "r",
+            }),
+        };
+        stats
+            .scoped(scope, "upstream_rq_total")
+            .expect("kept")
+            .inc();
+        stats.distribution(scope, "time").expect("kept").add(8);
+        let (mut text, mut plain) = (String::new(), String::new());
+        stats.render_prometheus(&|_| true, &mut text);
+        stats.render_plain(&mut plain);
+        assert!(plain.contains("vhost.v.route.r.upstream_rq_total: 1\n"));
+        for line in [
+            "envoy_vhost_route_rq_total{envoy_virtual_host=\"v\",envoy_route=\"r\",my_place=\"x\",what=\".upstream\"} 1\n",
+            "envoy_vhost_route_time_bucket{envoy_virtual_host=\"v\",envoy_route=\"r\",my_place=\"x\",le=\"7\"} 0\n",
+            "envoy_server_live{my_place=\"x\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
     }
 }

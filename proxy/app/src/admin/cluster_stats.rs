@@ -7,7 +7,7 @@ use lateen_proxy_model::{
     Breakers, CircuitBreakers, Cluster, ClusterShared, Detector, Gauge, Health,
 };
 use lateen_proxy_state::State;
-use lateen_proxy_telemetry::{Scope, Stats};
+use lateen_proxy_telemetry::{Collector, Scope, Stats};
 
 /// Parts of the names of those that go down too.
 const GAUGES: [&str; 6] = [
@@ -19,11 +19,10 @@ const GAUGES: [&str; 6] = [
     "outlier_detection.ejections_active",
 ];
 
-/// Brings the statistics of clusters up to date, as far as they are kept; `now` is the balancer's clock.
-pub(crate) fn refresh(state: &State, stats: &Stats, now: u64) {
-    dns_caches(state, stats);
+/// Tells the statistics of clusters, and forgets those of clusters that are gone; `now` is the balancer's clock.
+pub(crate) fn collect(state: &State, collector: &mut Collector<'_>, now: u64) {
     let clusters = state.clusters().values();
-    stats.forget("cluster", "cluster_name", |gone| {
+    collector.stats().forget("cluster", "cluster_name", |gone| {
         let known = clusters.binary_search_by(|(name, _)| (**name).cmp(gone));
         known.is_ok() || gone == "xds-grpc"
     });
@@ -32,16 +31,15 @@ pub(crate) fn refresh(state: &State, stats: &Stats, now: u64) {
             group: "cluster",
             tag: "cluster_name",
             value: &name,
+            within: None,
         };
         let mut line = |stat: &str, value: u64| {
             let goes_down =
                 stat.ends_with("_active") || GAUGES.iter().any(|prefix| stat.starts_with(prefix));
             if goes_down {
-                if let Some(gauge) = stats.scoped_gauge(scope, stat) {
-                    gauge.set(value);
-                }
-            } else if let Some(counter) = stats.scoped(scope, stat) {
-                counter.follow(value);
+                collector.gauge(scope, stat, value);
+            } else {
+                collector.counter(scope, stat, value);
             }
         };
         let none = ClusterShared::default();

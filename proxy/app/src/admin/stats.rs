@@ -1,13 +1,17 @@
 //! The pages of statistics.
 
+use std::fmt::Write;
+
 use http::StatusCode;
 use lateen_proxy_agent::refresh_stats;
 use lateen_proxy_agent::serve::{Answer, text, typed};
 use lateen_proxy_state::ResourceKind;
+use lateen_proxy_telemetry::{Sample, SampleValue, StatsPage};
 use regex::Regex;
 use serde_json::{Value, json};
 
 use super::Admin;
+use super::histograms::Form;
 use super::query::Query;
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,6 +25,7 @@ struct Choice {
     filter: Option<Regex>,
     used_only: bool,
     kind: String,
+    form: Form,
 }
 
 impl Admin {
@@ -40,48 +45,79 @@ impl Admin {
             _ => "prometheus",
         };
         match format {
-            "prometheus" => {
-                let all = self.metrics.render();
-                typed(StatusCode::OK, PROMETHEUS, choice.families(&all))
-            }
+            "prometheus" => typed(StatusCode::OK, PROMETHEUS, self.prometheus(&choice)),
             "json" => super::json_answer(&self.stats_json(&choice)),
             "text" | "" => text(StatusCode::OK, self.stats_text(&choice)),
             _ => bad("usage: /stats?format=(json|prometheus|text)\n\n".to_owned()),
         }
     }
 
-    /// All statistics, a line each.
-    fn plain(&self) -> String {
-        self.metrics.render_plain()
+    fn prometheus(&self, choice: &Choice) -> String {
+        let mut page = choice.families(&self.metrics.render_mesh());
+        let stats = self.metrics.stats();
+        stats.render_prometheus(&|sample| choice.takes(sample), &mut page);
+        page
+    }
+
+    /// The statistics that are asked for.
+    fn page(&self, choice: &Choice) -> StatsPage {
+        let mut page = StatsPage::default();
+        self.metrics.stats().each(&mut |sample| {
+            if choice.takes(sample) {
+                page.add(sample);
+            }
+        });
+        if matches!(&*choice.kind, "All" | "Counters") {
+            self.metrics.each_of_mesh(&mut |name, value| {
+                if choice.takes_name(name) && (value > 0 || !choice.used_only) {
+                    page.counter(name, value);
+                }
+            });
+        }
+        for (name, value) in self.readouts(choice) {
+            page.text(name, &value);
+        }
+        page
     }
 
     fn stats_text(&self, choice: &Choice) -> String {
-        let plain = self.plain();
-        let mut lines: Vec<String> = plain
-            .lines()
-            .filter(|line| choice.takes_line(line, self))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        for (name, value) in self.readouts(choice) {
-            lines.push(format!("{name}: \"{value}\"\n"));
+        let stats = self.metrics.stats();
+        let mut out = String::new();
+        for row in self.page(choice).rows() {
+            // Writing to a text cannot fail.
+            let _ = match row.value {
+                SampleValue::Counter(value) | SampleValue::Gauge(value) => {
+                    writeln!(out, "{}: {value}", row.name)
+                }
+                SampleValue::Text(value) => writeln!(out, "{}: \"{value}\"", row.name),
+                SampleValue::Histogram(spread) => {
+                    let bounds = || stats.bounds(row.name);
+                    writeln!(out, "{}:{}", row.name, choice.form.text(spread, bounds))
+                }
+            };
         }
-        lines.sort_unstable();
-        lines.concat()
+        out
     }
 
     fn stats_json(&self, choice: &Choice) -> Value {
-        let plain = self.plain();
-        let lines = plain.lines().filter(|line| choice.takes_line(line, self));
-        let mut stats: Vec<Value> = lines
-            .filter_map(|line| line.rsplit_once(": "))
-            .filter_map(|(name, value)| {
-                let value: u64 = value.parse().ok()?;
-                Some(json!({ "name": name, "value": value }))
-            })
-            .collect();
-        let readouts = self.readouts(choice).into_iter();
-        stats.extend(readouts.map(|(name, value)| json!({ "name": name, "value": value })));
-        json!({ "stats": stats })
+        let stats = self.metrics.stats();
+        let (mut shown, mut histograms) = (Vec::new(), Vec::new());
+        for row in self.page(choice).rows() {
+            let name = row.name;
+            match row.value {
+                SampleValue::Counter(value) | SampleValue::Gauge(value) => {
+                    shown.push(json!({ "name": name, "value": value }));
+                }
+                SampleValue::Text(value) => shown.push(json!({ "name": name, "value": value })),
+                SampleValue::Histogram(spread) => {
+                    histograms.push(choice.form.json(name, spread, || stats.bounds(name)));
+                }
+            }
+        }
+        if !histograms.is_empty() {
+            shown.push(json!({ "histograms": choice.form.whole(histograms) }));
+        }
+        json!({ "stats": shown })
     }
 
     /// Statistics whose value is a text.
@@ -118,21 +154,14 @@ impl Choice {
             .is_none_or(|filter| filter.is_match(name))
     }
 
-    fn takes_line(&self, line: &str, admin: &Admin) -> bool {
-        let Some((name, value)) = line.rsplit_once(": ") else {
-            return false;
+    fn takes(&self, sample: &Sample<'_>) -> bool {
+        let of_kind = match sample.value {
+            SampleValue::Counter(_) => matches!(&*self.kind, "All" | "Counters"),
+            SampleValue::Gauge(_) => matches!(&*self.kind, "All" | "Gauges"),
+            SampleValue::Histogram(_) => matches!(&*self.kind, "All" | "Histograms"),
+            SampleValue::Text(_) => matches!(&*self.kind, "All" | "TextReadouts"),
         };
-        let stats = admin.metrics.stats();
-        let of_kind = match &*self.kind {
-            "All" => true,
-            "Counters" => !stats.is_gauge(name) && !stats.is_distribution(name),
-            "Gauges" => stats.is_gauge(name),
-            "Histograms" => stats.is_distribution(name),
-            _ => false,
-        };
-        of_kind
-            && self.takes_name(name)
-            && !(self.used_only && matches!(value, "0" | "No recorded values"))
+        of_kind && self.takes_name(sample.name) && (sample.is_used() || !self.used_only)
     }
 
     /// The lines of a Prometheus page that are asked for, with the type lines of their families.
@@ -174,16 +203,18 @@ fn choice(query: &Query) -> Result<Choice, String> {
     if !TYPES.contains(&kind) {
         return Err("invalid &type= param\n".to_owned());
     }
-    if let Some(form) = query.value("histogram_buckets")
-        && !BUCKETS.contains(&form)
-    {
-        let forms = BUCKETS.join("|");
-        return Err(format!("usage: /stats?histogram_buckets=({forms})\n"));
-    }
+    let form = match query.value("histogram_buckets") {
+        None => Form::Summary,
+        Some(name) => Form::named(name).ok_or_else(|| {
+            let forms = BUCKETS.join("|");
+            format!("usage: /stats?histogram_buckets=({forms})\n")
+        })?,
+    };
     Ok(Choice {
         filter,
         used_only: query.has("usedonly"),
         kind: kind.to_owned(),
+        form,
     })
 }
 

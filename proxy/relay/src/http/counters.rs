@@ -92,6 +92,7 @@ impl HttpCounters {
             group: "http",
             tag: "http_conn_manager_prefix",
             value: prefix,
+            within: None,
         };
         let counter = |name| stats.scoped(scope, name);
         let made = Self {
@@ -282,5 +283,6 @@ fn scope(name: &str) -> Scope<'_> {
         group: "cluster",
         tag: "cluster_name",
         value: name,
+        within: None,
     }
 }

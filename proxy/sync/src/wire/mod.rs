@@ -59,6 +59,7 @@ mod service;
 mod sessions;
 mod socket;
 mod socket_option;
+pub(crate) mod statistics;
 mod stats;
 mod subset;
 mod tcp_proxy;
