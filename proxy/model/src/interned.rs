@@ -10,6 +10,7 @@ use crate::codec::UpstreamCodec;
 use crate::endpoint::{EndpointMetadata, Locality};
 use crate::outlier::OutlierDetection;
 use crate::plan::Balancing;
+use crate::tls::{Algorithms, PeerChecks};
 
 /// Different values of one type that are looked at for an equal one; more than any mesh has of settings.
 const REMEMBERED: usize = 64;
@@ -76,14 +77,17 @@ macro_rules! interned {
 }
 
 interned!(
+    Algorithms,
     Balancing,
     CircuitBreakers,
     ConnectionOptions,
     EndpointMetadata,
     Locality,
     OutlierDetection,
+    PeerChecks,
     TcpKeepalive,
     UpstreamCodec,
+    Vec<Vec<u8>>,
 );
 
 impl<T: Intern> From<T> for Interned<T> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::interned::Interned;
 use crate::slot::Slot;
 
 /// A certificate chain with its key. Secrets named `default`, `file-cert:…` or `kubernetes://…`.
@@ -187,7 +188,7 @@ pub struct ClientTls {
     /// The endpoint's host name takes the place of the request's host.
     pub host_sni: bool,
     /// Protocols offered, in order.
-    pub alpn: Vec<Vec<u8>>,
+    pub alpn: Interned<Vec<Vec<u8>>>,
     /// Certificate to show.
     pub identity: Option<IdentityRef>,
     /// Roots the server must chain to; `None` verifies nothing.
@@ -199,9 +200,9 @@ pub struct ClientTls {
     /// Lowest and highest version as 12 or 13.
     pub versions: (u8, u8),
     /// What else is asked of the server's certificate.
-    pub checks: PeerChecks,
+    pub checks: Interned<PeerChecks>,
     /// Algorithms.
-    pub algorithms: Algorithms,
+    pub algorithms: Interned<Algorithms>,
     /// The compiled configurations of the `tls` room, with the secrets they were made from.
     pub compiled: ArcSwapOption<CompiledClient>,
 }

@@ -32,6 +32,9 @@ const LEAVE: Duration = Duration::from_secs(15);
 /// Longest time a DNS cluster waits for its first look-up.
 const FIRST_LOOKUP: Duration = Duration::from_secs(5);
 
+/// Names of secrets that are remembered.
+const NAMES: usize = 4096;
+
 /// A resource as it comes: what it is known by ([`key`](crate::source::key)) and the message without its envelope.
 #[derive(Clone, Debug)]
 pub(crate) struct Incoming {
@@ -60,6 +63,7 @@ pub(crate) struct Applier {
     /// Who the proxy is.
     pub(crate) node: NodeFacts,
     resolvers: Resolvers,
+    secret_names: BTreeSet<Arc<str>>,
     /// Boxed where there is anything to remember.
     clusters: HashMap<Arc<str>, Option<Box<ClusterNote>>, RandomState>,
     warming: BTreeMap<Arc<str>, Warming>,
@@ -83,7 +87,7 @@ pub(crate) struct Applier {
 #[derive(Debug, Default)]
 struct ClusterNote {
     eds: Option<Arc<str>>,
-    secrets: BTreeSet<Arc<str>>,
+    secrets: Box<[Arc<str>]>,
     is_dns: bool,
 }
 
@@ -121,6 +125,7 @@ impl Applier {
             reject_fragment,
             node: NodeFacts::default(),
             resolvers,
+            secret_names: BTreeSet::new(),
             clusters: HashMap::default(),
             warming: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -379,7 +384,7 @@ impl Applier {
         };
         let note = ClusterNote {
             eds: built.eds.map(|(name, _)| name),
-            secrets: built.uses.secrets,
+            secrets: self.kept_names(built.uses.secrets),
             is_dns,
         };
         self.clusters.insert(Arc::clone(&name), note.kept());
@@ -391,6 +396,22 @@ impl Applier {
         };
         self.warming.insert(name, warming);
         Ok(())
+    }
+
+    /// The names, each as it was first met: many clusters refer to the same few secrets.
+    fn kept_names(&mut self, names: BTreeSet<Arc<str>>) -> Box<[Arc<str>]> {
+        if self.secret_names.len() > NAMES {
+            self.secret_names.clear();
+        }
+        let known = &mut self.secret_names;
+        let kept = names.into_iter().map(|name| match known.get(&name) {
+            Some(known) => Arc::clone(known),
+            None => {
+                known.insert(Arc::clone(&name));
+                name
+            }
+        });
+        kept.collect()
     }
 
     fn put_endpoints(&mut self, one: &Incoming) -> Result<(), Refused> {
@@ -473,8 +494,12 @@ impl Applier {
     }
 
     /// Whether secrets or filters are there, or are not waited for any more.
-    fn are_settled(&self, kind: ResourceKind, names: &BTreeSet<Arc<str>>) -> bool {
-        names.iter().all(|name| {
+    fn are_settled<'n>(
+        &self,
+        kind: ResourceKind,
+        names: impl IntoIterator<Item = &'n Arc<str>>,
+    ) -> bool {
+        names.into_iter().all(|name| {
             self.is_known(kind, name) || self.given_up.contains(&(kind, Arc::clone(name)))
         })
     }

@@ -107,7 +107,7 @@ fn new_client(
             .map(|bundle| roots(tls.trust.as_ref(), bundle))
             .transpose()?,
         sans: tls.sans.clone(),
-        checks: tls.checks.clone(),
+        checks: (*tls.checks).clone(),
         match_server_name: tls.auto_san,
         provider: provider.clone(),
     };

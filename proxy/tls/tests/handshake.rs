@@ -56,7 +56,11 @@ fn client_side(ca: &Ca, server: &str, alpn: &[&str]) -> ClientTls {
         sni: Some("outbound_.9080_._.reviews.default.svc.cluster.local".into()),
         auto_sni: false,
         host_sni: false,
-        alpn: alpn.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        alpn: alpn
+            .iter()
+            .map(|text| text.as_bytes().to_vec())
+            .collect::<Vec<_>>()
+            .into(),
         identity: Some(identity(ca, "spiffe://cluster.local/ns/default/sa/client")),
         trust: Some(trust(ca)),
         sans: vec![SanMatcher::Exact(server.into())],

@@ -21,6 +21,7 @@ const GAUGES: [&str; 6] = [
 
 /// Tells the statistics of clusters, and forgets those of clusters that are gone; `now` is the balancer's clock.
 pub(crate) fn collect(state: &State, collector: &mut Collector<'_>, now: u64) {
+    dns_caches(state, collector.stats());
     let clusters = state.clusters().values();
     collector.stats().forget("cluster", "cluster_name", |gone| {
         let known = clusters.binary_search_by(|(name, _)| (**name).cmp(gone));

@@ -85,19 +85,19 @@ pub(super) fn redact(value: &mut Value) {
     }
 }
 
-/// Puts a mark in the place of every text.
+/// Puts a mark in the place of what is given inline; names of files and variables stay.
 fn blank(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
-                match field {
-                    Value::String(text) if name == "inline_bytes" => REDACTED.clone_into(text),
-                    field => blank(field),
+                match (&**name, field) {
+                    ("inline_bytes", Value::String(text)) => REDACTED.clone_into(text),
+                    ("inline_string", Value::String(text)) => "[redacted]".clone_into(text),
+                    (_, field) => blank(field),
                 }
             }
         }
         Value::Array(items) => items.iter_mut().for_each(blank),
-        Value::String(text) => "[redacted]".clone_into(text),
         _ => {}
     }
 }

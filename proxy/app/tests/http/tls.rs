@@ -77,7 +77,7 @@ impl Ca {
             sni: Some("outbound_.80_._.app.default.svc.cluster.local".into()),
             auto_sni: false,
             host_sni: false,
-            alpn: vec![b"istio".to_vec()],
+            alpn: vec![b"istio".to_vec()].into(),
             identity: Some(self.identity(CLIENT)),
             trust: Some(self.trust()),
             sans: vec![SanMatcher::Exact(san.into())],

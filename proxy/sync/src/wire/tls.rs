@@ -83,14 +83,14 @@ pub(crate) fn client(
         sni: (!sni.is_empty()).then(|| sni.into()),
         auto_sni,
         host_sni,
-        alpn: common.alpn,
+        alpn: common.alpn.into(),
         identity: common.identities.into_iter().next(),
         trust,
         sans,
         auto_san,
         versions: common.versions,
-        checks,
-        algorithms: common.algorithms,
+        checks: checks.into(),
+        algorithms: common.algorithms.into(),
         compiled: Default::default(),
     })
 }
