@@ -21,7 +21,8 @@ use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 use lateen_proxy_agent::serve::{Answer, Call, serve, text, typed};
 use lateen_proxy_agent::{Ask, DrainHandle, Readiness};
-use lateen_proxy_model::TrafficDirection;
+use lateen_proxy_listen::Sockets;
+use lateen_proxy_model::{StringMatcher, TrafficDirection};
 use lateen_proxy_state::State;
 use lateen_proxy_sync::Layer;
 use lateen_proxy_telemetry::Metrics;
@@ -43,6 +44,10 @@ pub(crate) struct Admin {
     pub(crate) readiness: Arc<Readiness>,
     /// Its log levels.
     pub(crate) log: Arc<LogControl>,
+    /// Its listening sockets.
+    pub(crate) sockets: Arc<Sockets>,
+    /// Paths, with queries, that are answered; empty is all.
+    pub(crate) paths: Vec<StringMatcher>,
     /// Its connections.
     pub(crate) drain: Arc<dyn DrainHandle>,
     /// What it was started with.
@@ -89,6 +94,11 @@ impl Admin {
         if let Some(reason) = guard::foreign(&call) {
             return text(StatusCode::FORBIDDEN, reason);
         }
+        let asked = uri.path_and_query().map_or("/", |asked| asked.as_str());
+        if !self.paths.is_empty() && !self.paths.iter().any(|path| path.matches(asked)) {
+            let reason = format!("request to path {asked} not allowed");
+            return text(StatusCode::FORBIDDEN, reason);
+        }
         let query = Query::parse(uri.query().unwrap_or_default());
         let Some(page) = pages::find(path) else {
             let list = pages::list();
@@ -132,8 +142,8 @@ impl Admin {
                 json_answer(&clusters::as_json(&self.state, self.clock()))
             }
             "clusters" => text(StatusCode::OK, clusters::as_text(&self.state, self.clock())),
-            "listeners" if query.json() => json_answer(&listeners::as_json(&self.state)),
-            "listeners" => text(StatusCode::OK, listeners::as_text(&self.state)),
+            "listeners" if query.json() => json_answer(&listeners::as_json(&self.state, &self.sockets)),
+            "listeners" => text(StatusCode::OK, listeners::as_text(&self.state, &self.sockets)),
             "ready" => self.ready(),
             "server_info" => json_answer(&self.server_info()),
             "memory" => json_answer(&server::memory()),

@@ -11,6 +11,8 @@ use lateen_proxy_agent::{
 };
 use lateen_proxy_balance::Keeper;
 use lateen_proxy_dial::check_health;
+use lateen_proxy_listen::Sockets;
+use lateen_proxy_model::StringMatcher;
 use lateen_proxy_state::State;
 use lateen_proxy_sync::Layer;
 use lateen_proxy_telemetry::{LogSinks, Metrics, MetricsConfig, Peer, PeerFields};
@@ -48,6 +50,8 @@ pub(crate) struct Core {
     pub(crate) logs: Arc<LogSinks>,
     /// Log levels.
     pub(crate) log: Arc<LogControl>,
+    /// Listening sockets, with those of the process before this one.
+    pub(crate) sockets: Arc<Sockets>,
     /// When the process started: the origin of the balancer's clock.
     pub(crate) started: (Instant, SystemTime),
 }
@@ -58,6 +62,8 @@ pub(crate) struct AdminSettings {
     pub(crate) bootstrap: Shown,
     /// How, in the shape of `CommandLineOptions`.
     pub(crate) options: Value,
+    /// Paths that are answered; empty is all.
+    pub(crate) paths: Vec<StringMatcher>,
     /// Layers of runtime keys.
     pub(crate) runtime: Vec<Layer>,
     /// How long connections are drained before listeners stop.
@@ -99,6 +105,7 @@ impl Core {
             state,
             agent: Arc::default(),
             logs: Arc::new(LogSinks::new(dropped)),
+            sockets: Arc::default(),
             metrics,
             log,
             started,
@@ -139,6 +146,8 @@ impl Core {
             metrics: Arc::clone(&self.metrics),
             readiness: Arc::clone(&self.readiness),
             log: Arc::clone(&self.log),
+            sockets: Arc::clone(&self.sockets),
+            paths: settings.paths,
             drain,
             bootstrap: settings.bootstrap,
             options: settings.options,
@@ -187,6 +196,7 @@ impl Core {
                     "mode": "Serve",
                     "drain_time": format!("{}s", settings.drain.drain.as_secs()),
                 }),
+                paths: Vec::new(),
                 runtime: Vec::new(),
                 drain_time: settings.drain.drain,
                 quit: None,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use lateen_proxy_agent::DrainHandle;
-use lateen_proxy_listen::Sockets;
 use lateen_proxy_relay::exchange::own_frame;
 use lateen_proxy_relay::http::{Node, OwnMetadata, Shedding};
 use lateen_proxy_telemetry::{Gauge, PeerFields};
@@ -35,8 +34,6 @@ pub(crate) struct DataPathConfig {
     pub(crate) drain_time: Duration,
     /// HTTP connections that drain are asked to end at times spread over this one.
     pub(crate) drain_over: Duration,
-    /// Listening sockets, with those of the process before this one.
-    pub(crate) sockets: Arc<Sockets>,
     /// The service cluster that the node is of.
     pub(crate) service_cluster: Arc<str>,
     /// How overloaded the process is, where somebody looks.
@@ -111,7 +108,7 @@ impl DataPath {
             identity: config.identity,
             drain_time: config.drain_time,
             drain_over: config.drain_over,
-            sockets: config.sockets,
+            sockets: Arc::clone(&core.sockets),
             workers: config.workers.get(),
             service_cluster: config.service_cluster,
             overload: config.overload,

@@ -81,7 +81,7 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
         if let Some(first) = faults.into_iter().next() {
             bail!("{}: {first}", crate::standalone::place(config));
         }
-        let sockets = Arc::clone(&data_path.sockets);
+        let sockets = Arc::clone(&core.sockets);
         let restart = config
             .restart
             .as_ref()
@@ -101,6 +101,7 @@ pub(crate) fn bootstrap(config: &EnvoyConfig, log: Arc<LogControl>) -> anyhow::R
                     node,
                 },
                 options: crate::standalone::options(config),
+                paths: bootstrap.admin_paths,
                 runtime: bootstrap.runtime,
                 drain_time: config.drain,
                 quit,
@@ -145,7 +146,6 @@ fn pod_data_path(config: &ProxyConfig) -> DataPathConfig {
         drain_time: config.settings.drain.drain,
         // As Istio runs Envoy: at once.
         drain_over: Duration::ZERO,
-        sockets: Arc::default(),
         service_cluster: config.node.cluster.as_str().into(),
         overload: None,
     }
@@ -197,7 +197,6 @@ fn bootstrap_data_path(
         identity,
         drain_time: config.drain,
         drain_over: config.drain_over(),
-        sockets: Arc::default(),
         service_cluster,
         overload,
     }

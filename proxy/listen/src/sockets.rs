@@ -179,6 +179,13 @@ impl Sockets {
             .is_some_and(|group| group.users >= workers)
     }
 
+    /// The address that the sockets of a place have; the kernel may have chosen its port.
+    pub fn bound(&self, place: &Place) -> Option<SocketAddr> {
+        let tables = self.lock();
+        let group = tables.open.get(place)?;
+        group.sockets.first()?.local_addr().ok()?.as_socket()
+    }
+
     /// All open sockets with their places, for another process.
     ///
     /// # Errors

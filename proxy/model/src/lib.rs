@@ -51,6 +51,7 @@ mod rate_limit;
 mod rbac;
 mod retry;
 mod route;
+mod route_stats;
 mod session;
 mod slot;
 mod socket;
@@ -114,6 +115,7 @@ pub use health_check::{
     HttpCheck, TcpCheck,
 };
 pub use health_filter::HealthFilter;
+pub use route_stats::{HostStats, RouteStats, VirtualCluster};
 pub use interned::{Intern, Interned, OnUse};
 pub use jwks::{BASE64_URL, Digest, Jwks, JwksError, JwtAlgorithm, SignatureError};
 pub use jwt::{

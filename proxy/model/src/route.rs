@@ -20,6 +20,7 @@ use crate::metadata_matcher::MetadataMatcher;
 use crate::mutation::{HeaderMutations, HeaderText, Template};
 use crate::rate_limit::RouteRateLimits;
 use crate::retry::RetryPolicy;
+use crate::route_stats::RouteStats;
 use crate::slot::Slot;
 use crate::subset::SubsetRef;
 use crate::tracing::RouteTracing;
@@ -220,6 +221,8 @@ pub struct RouteForward {
     pub buffer_limit: Option<usize>,
     /// Retries.
     pub retry: Option<Arc<RetryPolicy>>,
+    /// Where its requests are counted beside the cluster.
+    pub stats: Option<Arc<RouteStats>>,
     /// Path changes.
     pub path_rewrite: Option<PathRewrite>,
     /// Host changes.
@@ -519,6 +522,7 @@ impl RouteForward {
             idle_timeout: None,
             buffer_limit: None,
             retry: None,
+            stats: None,
             path_rewrite: None,
             host_rewrite: None,
             append_forwarded_host: false,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::head::RequestView;
+use crate::RequestView;
 use crate::matcher::HeaderMatcher;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);

@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::config::bootstrap::v3::runtime_layer::LayerSpecifier
 use envoy_types::pb::envoy::config::core::v3::{ConfigSource, Node};
 use envoy_types::pb::google::protobuf::Struct;
 use envoy_types::pb::google::protobuf::value::Kind;
-use lateen_proxy_model::{Locality, OverloadPlan};
+use lateen_proxy_model::{Locality, OverloadPlan, StringMatcher};
 use lateen_proxy_state::{ResourceKind, Runtime, State};
 use lateen_proxy_telemetry::StatsConfig;
 use lateen_xds::json;
@@ -23,7 +23,7 @@ use crate::static_parts::{self, Parts};
 use crate::wire::at::{At, Refused, nothing_left};
 use crate::wire::common::socket_address;
 use crate::wire::config_source::{api_source, config_source};
-use crate::wire::{overload, statistics as wire_statistics};
+use crate::wire::{matcher, overload, statistics as wire_statistics};
 
 /// The runtime key of S1.
 const REJECT_FRAGMENT: &str = "envoy.reloadable_features.http_reject_path_with_fragment";
@@ -55,6 +55,8 @@ pub struct Bootstrap {
     pub node: Node,
     /// Address of the admin pages; `None` has none.
     pub admin: Option<SocketAddr>,
+    /// Paths, with queries, that the admin pages answer; empty is all.
+    pub admin_paths: Vec<StringMatcher>,
     /// `#` in a path is answered 400 (S1; Envoy's default).
     pub reject_fragment: bool,
     /// Which of Envoy's own statistics are kept.
@@ -223,7 +225,7 @@ impl Bootstrap {
         let stats = kept(stats, &mut faults);
         forget_statistics(&mut message);
         let admin = admin(&at.field("admin"), message.admin.take());
-        let admin = kept(admin, &mut faults);
+        let (admin, admin_paths) = kept(admin, &mut faults);
         let place = at.field("layered_runtime");
         let runtime = kept(layers(&place, message.layered_runtime.take()), &mut faults);
         let place = at.field("dynamic_resources");
@@ -248,6 +250,7 @@ impl Bootstrap {
             node,
             stats,
             admin,
+            admin_paths,
             reject_fragment: reject_fragment(&runtime),
             runtime,
             dynamic,
@@ -303,9 +306,12 @@ fn forget_statistics(message: &mut wire::Bootstrap) {
     }
 }
 
-fn admin(at: &At<'_>, message: Option<wire::Admin>) -> Result<Option<SocketAddr>, Refused> {
+/// The address of the admin pages, and the paths that they answer.
+type AdminPages = (Option<SocketAddr>, Vec<StringMatcher>);
+
+fn admin(at: &At<'_>, message: Option<wire::Admin>) -> Result<AdminPages, Refused> {
     let Some(mut message) = message else {
-        return Ok(None);
+        return Ok(AdminPages::default());
     };
     // Requests to the admin pages are not logged, and nothing is profiled.
     message.access_log.clear();
@@ -314,10 +320,14 @@ fn admin(at: &At<'_>, message: Option<wire::Admin>) -> Result<Option<SocketAddr>
     message.profile_path.clear();
     message.ignore_global_conn_limit = false;
     let address = message.address.take();
+    let place = at.field("allow_paths");
+    let paths = take(&mut message.allow_paths);
+    let paths = paths.iter().enumerate();
+    let paths = paths.map(|(index, path)| matcher::string(&place.item(index), path));
+    let paths = paths.collect::<Result<_, _>>()?;
     nothing_left(at, &message)?;
-    address
-        .map(|address| socket_address(&at.field("address"), Some(address)))
-        .transpose()
+    let address = address.map(|address| socket_address(&at.field("address"), Some(address)));
+    Ok((address.transpose()?, paths))
 }
 
 fn dynamic(

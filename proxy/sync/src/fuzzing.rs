@@ -41,7 +41,7 @@ pub fn resources(found: &[(ResourceKind, &[u8])]) -> (Arc<State>, Vec<String>) {
 /// The same of a bootstrap's text.
 pub fn bootstrap(text: &str) -> Option<(Arc<State>, Vec<String>)> {
     let message = Bootstrap::message(text).ok()?;
-    let (bootstrap, _) = Bootstrap::read(message);
+    let (bootstrap, _) = Bootstrap::read(&message).ok()?;
     let (state, mut applier) = applier();
     bootstrap.place(&state);
     let StaticResources { by_kind } = bootstrap.resources;

@@ -6,7 +6,7 @@ use http::StatusCode;
 use lateen_proxy_agent::refresh_stats;
 use lateen_proxy_agent::serve::{Answer, text, typed};
 use lateen_proxy_state::ResourceKind;
-use lateen_proxy_telemetry::{Sample, SampleValue, StatsPage};
+use lateen_proxy_telemetry::{PageRow, Sample, SampleValue, StatsPage};
 use regex::Regex;
 use serde_json::{Value, json};
 
@@ -82,8 +82,17 @@ impl Admin {
 
     fn stats_text(&self, choice: &Choice) -> String {
         let stats = self.metrics.stats();
+        let mut page = self.page(choice);
+        let rows: Vec<PageRow<'_>> = page.rows().collect();
+        // As in Envoy: texts come first, and histograms last.
+        let part = |value: SampleValue<'_>| match value {
+            SampleValue::Text(_) => 0,
+            SampleValue::Counter(_) | SampleValue::Gauge(_) => 1,
+            SampleValue::Histogram(_) => 2,
+        };
+        let parts = (0..3).flat_map(|now| rows.iter().filter(move |row| part(row.value) == now));
         let mut out = String::new();
-        for row in self.page(choice).rows() {
+        for row in parts {
             // Writing to a text cannot fail.
             let _ = match row.value {
                 SampleValue::Counter(value) | SampleValue::Gauge(value) => {

@@ -8,6 +8,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use lateen_proxy_agent::serve::Call;
 use lateen_proxy_agent::{DrainHandle, PemIdentity, Readiness};
+use lateen_proxy_model::StringMatcher;
 use lateen_proxy_state::{Rejection, Resource, ResourceKind, State};
 use lateen_proxy_telemetry::{Metrics, MetricsConfig, Peer, PeerFields};
 use prost::Message;
@@ -40,6 +41,8 @@ fn admin() -> Arc<Admin> {
         state,
         metrics,
         log: Arc::new(LogControl::detached()),
+        sockets: Arc::default(),
+        paths: Vec::new(),
         drain: Arc::new(Connections),
         bootstrap: Shown::Json(
             json!({ "node": { "id": "sidecar~10.1.0.7~a.b~b.svc.cluster.local" } }),
@@ -345,6 +348,22 @@ async fn pages_about_the_process() {
     assert!(index.contains("<form method=\"post\" action=\"healthcheck/fail\">"));
     let (_, help) = ask(&admin, Method::GET, "/help").await;
     assert!(help.contains("  /drain_listeners (POST): "));
+}
+
+#[tokio::test]
+async fn only_allowed_paths_are_answered() {
+    let exact = StringMatcher::Exact {
+        value: "/ready".into(),
+        ignore_case: false,
+    };
+    let mut admin = admin();
+    Arc::get_mut(&mut admin).expect("one").paths = vec![exact];
+    assert_ne!(ask(&admin, Method::GET, "/ready").await.0, StatusCode::FORBIDDEN);
+    for path in ["/ready?a=1", "/stats", "/nope"] {
+        let (status, body) = ask(&admin, Method::GET, path).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        assert_eq!(body, format!("request to path {path} not allowed"));
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -291,6 +292,12 @@ pub(super) fn find_route<'t>(
     };
     if let Some(route) = found.route {
         exchange.take_route(route);
+        if let RouteAction::Forward(forward) = &route.action
+            && let Some(stats) = &forward.stats
+        {
+            let kind = stats.kind(&view(exchange, parts));
+            exchange.count_in(Some((Arc::clone(stats), kind)));
+        }
     }
     found
 }

@@ -286,6 +286,7 @@ fn scope(filter: &MongoFilter) -> Scope<'_> {
         group: "mongo",
         tag: "mongo_prefix",
         value: &filter.stat_prefix,
+        within: None,
     }
 }
 

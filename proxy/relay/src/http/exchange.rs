@@ -14,7 +14,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, Version};
 use lateen_proxy_model::{
-    ActiveRequest, ClusterRef, DynamicMetadata, PeerView, RequestFacts, Route, SessionHost,
+    ActiveRequest, ClusterRef, DynamicMetadata, PeerView, RequestFacts, Route, RouteStats, SessionHost,
     UpstreamConnection,
 };
 use lateen_proxy_telemetry::{
@@ -25,6 +25,7 @@ use serde_json::{Map, Value};
 use super::changed::{AnswerChanges, BodyLink};
 use super::connection::Connection;
 use super::counters::Ended;
+use super::route_counters::RouteEnded;
 use super::grpc::MessageCounter;
 use super::peer::Exchanged;
 use super::pipe::PipeWriter;
@@ -61,6 +62,8 @@ pub struct Exchange {
     pub(crate) upstream: Option<Arc<UpstreamConnection>>,
     upstream_host: Option<SocketAddr>,
     route: Option<Arc<Route>>,
+    /// Where the request is counted beside its cluster, and as what.
+    counted: Option<(Arc<RouteStats>, usize)>,
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) exchanged: Exchanged,
     /// Switches of the chain that are on for the route.
@@ -180,6 +183,7 @@ impl Exchange {
             upstream: None,
             upstream_host: None,
             route: None,
+            counted: None,
             peer: None,
             exchanged: Exchanged::default(),
             on,
@@ -264,6 +268,11 @@ impl Exchange {
     /// Notes the route, for the access log.
     pub fn take_route(&mut self, route: &Arc<Route>) {
         self.route = Some(Arc::clone(route));
+    }
+
+    /// Notes where the request is counted beside its cluster, and as which kind.
+    pub fn count_in(&mut self, counted: Option<(Arc<RouteStats>, usize)>) {
+        self.counted = counted;
     }
 
     /// `Host` or `:authority`.
@@ -487,6 +496,19 @@ impl Exchange {
                 time: self.upstream_time(duration),
             };
             counters.end(chain.worker.recorder.stats(), ended);
+        }
+        if let Some((stats, kind)) = &self.counted {
+            let ended = RouteEnded {
+                status: self.status.get(),
+                attempts: self.attempts,
+                sent: self.upstream.is_some(),
+                timed_out: self.flags.contains(Flags::UPSTREAM_TIMEOUT),
+                limited: self.flags.contains(Flags::RETRIES_EXHAUSTED),
+                overflow: self.attempts > 0 && self.flags.contains(Flags::UPSTREAM_OVERFLOW),
+                time: self.upstream_time(duration),
+            };
+            let counters = chain.worker.route(stats);
+            counters.end(chain.worker.recorder.stats(), *kind, ended);
         }
     }
 

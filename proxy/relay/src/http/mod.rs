@@ -13,6 +13,7 @@ mod changed;
 mod client_body;
 mod connection;
 mod counters;
+mod route_counters;
 mod exchange;
 mod expand;
 mod forward;

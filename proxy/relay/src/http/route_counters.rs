@@ -23,8 +23,10 @@ pub(crate) struct RouteCounters {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RouteEnded {
     pub(crate) status: u16,
-    /// Tries that reached an endpoint or were to.
+    /// Tries.
     pub(crate) attempts: u32,
+    /// There was a connection.
+    pub(crate) sent: bool,
     pub(crate) timed_out: bool,
     /// No try was left.
     pub(crate) limited: bool,
@@ -105,7 +107,7 @@ impl Counters {
         let retries = ended.attempts.saturating_sub(1);
         let success = retries > 0 && (1..500).contains(&ended.status);
         for (counter, by) in [
-            (&self.total, ended.attempts),
+            (&self.total, if ended.sent { ended.attempts } else { 0 }),
             (&self.retries, retries),
             (&self.timeouts, u32::from(ended.timed_out)),
             (&self.limited, u32::from(ended.limited)),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use lateen_proxy_model::{
-    Cluster, ClusterRef, Endpoint, PeerMetadata, RouteTable, RouteTableRef, Slot,
+    Cluster, ClusterRef, Endpoint, PeerMetadata, RouteStats, RouteTable, RouteTableRef, Slot,
 };
 use lateen_proxy_telemetry::{Peer, PeerFields, Recorder, Service};
 
@@ -15,6 +15,7 @@ use super::caller::{Caller, Nobody};
 use super::counters::ClusterCounters;
 use super::overload::Shedding;
 use super::peer::{OwnMetadata, PeerCache};
+use super::route_counters::RouteCounters;
 use super::trace::Node;
 
 /// Entries of a cache; beyond that it starts anew.
@@ -43,6 +44,7 @@ pub struct Worker {
     tables: RefCell<HashMap<u64, Rc<KnownTable>, Hasher>>,
     clusters: RefCell<HashMap<u64, Rc<KnownCluster>, Hasher>>,
     endpoints: RefCell<HashMap<u64, Arc<Peer>, Hasher>>,
+    routes: RefCell<HashMap<u64, Rc<RouteCounters>, Hasher>>,
 }
 
 /// Finds the slot of a cluster by its name.
@@ -121,6 +123,7 @@ impl Worker {
             tables: RefCell::default(),
             clusters: RefCell::default(),
             endpoints: RefCell::default(),
+            routes: RefCell::default(),
         }
     }
 
@@ -196,6 +199,20 @@ impl Worker {
         });
         known.insert(slot.id(), Rc::clone(&cluster));
         Some(cluster)
+    }
+
+    /// The counters of a route that is counted by itself.
+    pub(crate) fn route(&self, stats: &RouteStats) -> Rc<RouteCounters> {
+        let mut known = self.routes.borrow_mut();
+        if let Some(counters) = known.get(&stats.id()) {
+            return Rc::clone(counters);
+        }
+        if known.len() >= CACHE {
+            known.clear();
+        }
+        let counters = Rc::new(RouteCounters::resolve(self.recorder.stats(), stats));
+        known.insert(stats.id(), Rc::clone(&counters));
+        counters
     }
 
     /// The peer that an endpoint's own metadata names.

@@ -157,8 +157,6 @@ pub(super) fn route_table(message: &mut route::RouteConfiguration) {
 }
 
 pub(super) fn virtual_host(message: &mut route::VirtualHost) {
-    // Statistics.
-    message.virtual_clusters.clear();
     // For filters that read it; none is supported.
     message.metadata = None;
 }
@@ -166,8 +164,6 @@ pub(super) fn virtual_host(message: &mut route::VirtualHost) {
 pub(super) fn route(message: &mut route::Route) {
     // For filters that read it, and for people: it names the VirtualService in the configuration dump.
     message.metadata = None;
-    // A name for Envoy's statistics.
-    message.stat_prefix.clear();
 }
 
 pub(super) fn listener(message: &mut listener::Listener) {

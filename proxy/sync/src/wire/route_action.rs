@@ -68,6 +68,7 @@ pub(super) fn forward(
         take(&mut message.upgrade_configs),
     )?;
     let made = RouteForward {
+        stats: None,
         cluster: cluster(context, at, specifier, subset.as_ref())?,
         subset,
         high,

@@ -12,11 +12,7 @@ use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
 use envoy_types::pb::google::protobuf as wkt;
 use http::StatusCode;
-use lateen_proxy_model::{
-    ClusterChoice, CorsPolicy, DirectResponse, Mirror, Overrides, PathMatcher, PathRewrite,
-    RateLimits, RequireTls, RetryPolicy, Route, RouteAction, RouteMatch, RouteTable, TlsCondition,
-    VirtualHost,
-};
+use lateen_proxy_model::{ClusterChoice, CorsPolicy, DirectResponse, HostStats, Mirror, Overrides, PathMatcher, PathRewrite, RateLimits, RequireTls, RetryPolicy, Route, RouteAction, RouteMatch, RouteStats, RouteTable, TlsCondition, VirtualCluster, VirtualHost};
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{flag, number, runtime_fraction};
@@ -87,6 +83,7 @@ struct Defaults {
     max_body: usize,
     overrides: Overrides,
     rate_limits: Option<RateLimits>,
+    stats: Arc<HostStats>,
     cors: Option<CorsPolicy>,
     mirrors: Vec<Mirror>,
     retry: Option<Arc<RetryPolicy>>,
@@ -146,7 +143,15 @@ fn virtual_host(
         .take()
         .map(|policy| per_filter::older_cors(&place, policy))
         .transpose()?;
+    let host_name: Arc<str> = take(&mut message.name).into();
+    let place = at.field("virtual_clusters");
+    let clusters = take(&mut message.virtual_clusters);
+    let stats = Arc::new(HostStats {
+        host: Arc::clone(&host_name),
+        clusters: virtual_clusters(&place, clusters)?,
+    });
     let defaults = Defaults {
+        stats,
         max_body: defaults.max_body,
         overrides: own.over(&defaults.overrides),
         rate_limits: rate_limits(
@@ -167,7 +172,7 @@ fn virtual_host(
     };
     let (request_headers, response_headers) = both_mutations!(at, &mut message);
     let mut host = VirtualHost {
-        name: take(&mut message.name).into(),
+        name: host_name,
         include_attempt_count: take(&mut message.include_request_attempt_count),
         attempt_count_in_response: take(&mut message.include_attempt_count_in_response),
         require_tls: require_tls(&mut message),
@@ -184,6 +189,26 @@ fn virtual_host(
     let domains = take(&mut message.domains);
     nothing_left(at, &message)?;
     Ok((domains, host))
+}
+
+fn virtual_clusters(
+    at: &At<'_>,
+    values: Vec<wire::VirtualCluster>,
+) -> Result<Vec<VirtualCluster>, Refused> {
+    let one = |(index, value): (usize, wire::VirtualCluster)| {
+        let at = at.item(index);
+        if value.name.is_empty() {
+            return Err(at.field("name").refuse("missing"));
+        }
+        if value.headers.is_empty() {
+            return Err(at.field("headers").refuse("missing"));
+        }
+        Ok(VirtualCluster {
+            name: value.name.into(),
+            headers: headers(&at.field("headers"), &value.headers)?,
+        })
+    };
+    values.into_iter().enumerate().map(one).collect()
 }
 
 /// The newer field counts.
@@ -224,6 +249,7 @@ fn route(
         message.per_request_buffer_limit_bytes.take(),
         message.request_body_buffer_limit.take(),
     );
+    let stat_prefix: Arc<str> = take(&mut message.stat_prefix).into();
     let action = match message.action.take() {
         Some(Action::Route(mut action)) => {
             let at = at.field("route");
@@ -238,6 +264,7 @@ fn route(
                 forward.mirrors.clone_from(&defaults.mirrors);
             }
             forward.buffer_limit = buffer_limit.or(defaults.buffer_limit);
+            forward.stats = RouteStats::new(&defaults.stats, stat_prefix);
             if let ClusterChoice::Weighted { clusters, .. } = &mut forward.cluster {
                 for own in clusters.iter_mut().filter_map(|it| it.overrides.as_mut()) {
                     *own = own.over(&overrides);
