@@ -71,6 +71,8 @@ pub struct RouteTable {
     pub ignore_path_parameters: bool,
     /// Headers taken from requests of the outside.
     pub internal_only: Vec<HeaderName>,
+    /// Routes that are counted by themselves.
+    pub counted: Vec<Arc<RouteStats>>,
 }
 
 /// Whether plain-text requests are sent elsewhere.

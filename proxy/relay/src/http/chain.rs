@@ -183,7 +183,7 @@ impl HttpChain {
     pub fn inline_table(&self, table: &Arc<RouteTable>) -> Rc<KnownTable> {
         Rc::clone(
             self.inline
-                .get_or_init(|| Rc::new(KnownTable::new(Arc::clone(table)))),
+                .get_or_init(|| self.worker.met(table)),
         )
     }
 

@@ -497,7 +497,7 @@ impl Exchange {
             };
             counters.end(chain.worker.recorder.stats(), ended);
         }
-        if let Some((stats, kind)) = &self.counted {
+        if let (Some((stats, kind)), Some(_)) = (&self.counted, cluster) {
             let ended = RouteEnded {
                 status: self.status.get(),
                 attempts: self.attempts,

@@ -174,9 +174,17 @@ impl Worker {
         if known.len() >= CACHE {
             known.clear();
         }
-        let table = Rc::new(KnownTable::new(Arc::clone(newest)));
+        let table = self.met(newest);
         known.insert(slot.id(), Rc::clone(&table));
         Some(table)
+    }
+
+    /// A table that was not known before: what it counts is there from now on.
+    pub(crate) fn met(&self, table: &Arc<RouteTable>) -> Rc<KnownTable> {
+        for stats in &table.counted {
+            self.route(stats);
+        }
+        Rc::new(KnownTable::new(Arc::clone(table)))
     }
 
     /// The newest value of a cluster's slot; `None` when there is no such cluster.

@@ -71,6 +71,11 @@ pub(crate) fn route_table(
         let at = list.item(index);
         let (domains, host) = virtual_host(context, &at, host, &defaults)?;
         domains_of(&at.field("domains"), domains, index, &mut table)?;
+        let stats = host.routes.iter().filter_map(|route| match &route.action {
+            RouteAction::Forward(forward) => forward.stats.clone(),
+            RouteAction::Redirect(_) | RouteAction::Direct(_) => None,
+        });
+        table.counted.extend(stats);
         table.hosts.push(Arc::new(host));
     }
     nothing_left(at, &message)?;
