@@ -142,8 +142,13 @@ impl Admin {
                 json_answer(&clusters::as_json(&self.state, self.clock()))
             }
             "clusters" => text(StatusCode::OK, clusters::as_text(&self.state, self.clock())),
-            "listeners" if query.json() => json_answer(&listeners::as_json(&self.state, &self.sockets)),
-            "listeners" => text(StatusCode::OK, listeners::as_text(&self.state, &self.sockets)),
+            "listeners" if query.json() => {
+                json_answer(&listeners::as_json(&self.state, &self.sockets))
+            }
+            "listeners" => text(
+                StatusCode::OK,
+                listeners::as_text(&self.state, &self.sockets),
+            ),
             "ready" => self.ready(),
             "server_info" => json_answer(&self.server_info()),
             "memory" => json_answer(&server::memory()),

@@ -162,7 +162,6 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, quic: QuicOptions, a
     let facts = ConnectionFacts {
         client: ClientAddr(client),
         direct: client,
-        source: None,
         local: LocalAddr(local),
         destination: OriginalDst(local),
         source: None,

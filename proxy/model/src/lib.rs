@@ -115,7 +115,6 @@ pub use health_check::{
     HttpCheck, TcpCheck,
 };
 pub use health_filter::HealthFilter;
-pub use route_stats::{HostStats, RouteStats, VirtualCluster};
 pub use interned::{Intern, Interned, OnUse};
 pub use jwks::{BASE64_URL, Digest, Jwks, JwksError, JwtAlgorithm, SignatureError};
 pub use jwt::{
@@ -170,6 +169,7 @@ pub use route::{
     RouteForward, RouteMatch, RouteTable, RouteTableRef, TlsCondition, VirtualHost,
     WeightedCluster, WeightedDraw,
 };
+pub use route_stats::{HostStats, RouteStats, VirtualCluster};
 pub use session::{MutationFilter, MutationLevels, SessionHost, SessionState, StatefulSession};
 pub use slot::Slot;
 pub use socket::{BACKLOG, ListenSocket, Pipe, QuicOptions, SocketOption};

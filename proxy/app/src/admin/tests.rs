@@ -358,7 +358,10 @@ async fn only_allowed_paths_are_answered() {
     };
     let mut admin = admin();
     Arc::get_mut(&mut admin).expect("one").paths = vec![exact];
-    assert_ne!(ask(&admin, Method::GET, "/ready").await.0, StatusCode::FORBIDDEN);
+    assert_ne!(
+        ask(&admin, Method::GET, "/ready").await.0,
+        StatusCode::FORBIDDEN
+    );
     for path in ["/ready?a=1", "/stats", "/nope"] {
         let (status, body) = ask(&admin, Method::GET, path).await;
         assert_eq!(status, StatusCode::FORBIDDEN);

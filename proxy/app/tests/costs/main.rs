@@ -17,8 +17,6 @@ mod filters;
 #[path = "../../src/http/forward_proxy.rs"]
 mod forward_proxy;
 #[allow(dead_code, reason = "what only listeners start")]
-#[path = "../../src/http/forward_proxy.rs"]
-mod forward_proxy;
 #[path = "../../src/http/jwt.rs"]
 mod jwt;
 #[allow(dead_code, reason = "what other tests use")]

@@ -181,10 +181,7 @@ impl HttpChain {
 
     /// The inline table, counted on this thread only.
     pub fn inline_table(&self, table: &Arc<RouteTable>) -> Rc<KnownTable> {
-        Rc::clone(
-            self.inline
-                .get_or_init(|| self.worker.met(table)),
-        )
+        Rc::clone(self.inline.get_or_init(|| self.worker.met(table)))
     }
 
     fn add(&mut self, filter: &HttpFilter) {

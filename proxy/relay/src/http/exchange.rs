@@ -14,8 +14,8 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, Version};
 use lateen_proxy_model::{
-    ActiveRequest, ClusterRef, DynamicMetadata, PeerView, RequestFacts, Route, RouteStats, SessionHost,
-    UpstreamConnection,
+    ActiveRequest, ClusterRef, DynamicMetadata, PeerView, RequestFacts, Route, RouteStats,
+    SessionHost, UpstreamConnection,
 };
 use lateen_proxy_telemetry::{
     Exchange as ExchangeRecord, Flags, HttpRecord, LogType, Peer, Protocol, Side,
@@ -25,12 +25,12 @@ use serde_json::{Map, Value};
 use super::changed::{AnswerChanges, BodyLink};
 use super::connection::Connection;
 use super::counters::Ended;
-use super::route_counters::RouteEnded;
 use super::grpc::MessageCounter;
 use super::peer::Exchanged;
 use super::pipe::PipeWriter;
 use super::reply::LocalReply;
 use super::request_body::{Progress, ReplayOwner};
+use super::route_counters::RouteEnded;
 use super::switches::{On, Switch};
 use super::trace::MaybeTraced;
 use super::upgrade::ClientEnd;

@@ -13,7 +13,6 @@ mod changed;
 mod client_body;
 mod connection;
 mod counters;
-mod route_counters;
 mod exchange;
 mod expand;
 mod forward;
@@ -38,6 +37,7 @@ mod reply;
 mod request_body;
 mod request_id;
 mod retry;
+mod route_counters;
 mod sanitize;
 #[cfg(test)]
 mod sizes;

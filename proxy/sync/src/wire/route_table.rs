@@ -12,7 +12,11 @@ use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
 use envoy_types::pb::google::protobuf as wkt;
 use http::StatusCode;
-use lateen_proxy_model::{ClusterChoice, CorsPolicy, DirectResponse, HostStats, Mirror, Overrides, PathMatcher, PathRewrite, RateLimits, RequireTls, RetryPolicy, Route, RouteAction, RouteMatch, RouteStats, RouteTable, TlsCondition, VirtualCluster, VirtualHost};
+use lateen_proxy_model::{
+    ClusterChoice, CorsPolicy, DirectResponse, HostStats, Mirror, Overrides, PathMatcher,
+    PathRewrite, RateLimits, RequireTls, RetryPolicy, Route, RouteAction, RouteMatch, RouteStats,
+    RouteTable, TlsCondition, VirtualCluster, VirtualHost,
+};
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{flag, number, runtime_fraction};
