@@ -13,7 +13,7 @@ type Member = (ClusterRef, Arc<Cluster>);
 /// The member that a number below 100 falls on.
 pub(crate) fn member(cluster: &Cluster, draw: u32) -> Option<Member> {
     let mut leaves = Vec::new();
-    collect(cluster, DEPTH, &mut leaves);
+    collect(cluster, &mut Vec::new(), &mut leaves);
     let of = |degraded: bool| {
         let able = leaves.iter().map(move |member| able(&member.1, degraded));
         able.collect::<Vec<u32>>()
@@ -43,7 +43,8 @@ pub(crate) fn member(cluster: &Cluster, draw: u32) -> Option<Member> {
     leaves.into_iter().nth(place)
 }
 
-fn collect(cluster: &Cluster, depth: usize, found: &mut Vec<Member>) {
+/// `path`: the clusters that this one stands in, so that circles end.
+fn collect(cluster: &Cluster, path: &mut Vec<u64>, found: &mut Vec<Member>) {
     let ClusterKind::Aggregate { clusters } = &cluster.kind else {
         return;
     };
@@ -51,10 +52,14 @@ fn collect(cluster: &Cluster, depth: usize, found: &mut Vec<Member>) {
         let Some(member) = slot.load_full() else {
             continue;
         };
-        match &member.kind {
-            ClusterKind::Aggregate { .. } if depth == 0 => {}
-            ClusterKind::Aggregate { .. } => collect(&member, depth - 1, found),
-            _ => found.push((Arc::clone(slot), member)),
+        if let ClusterKind::Aggregate { .. } = &member.kind {
+            if path.len() < DEPTH && !path.contains(&slot.id()) {
+                path.push(slot.id());
+                collect(&member, path, found);
+                path.pop();
+            }
+        } else {
+            found.push((Arc::clone(slot), member));
         }
     }
 }
@@ -77,4 +82,83 @@ fn able(cluster: &Cluster, degraded: bool) -> u32 {
 fn has_any(cluster: &Cluster) -> bool {
     let set = cluster.endpoints().map(|slot| slot.load_full());
     set.is_none_or(|set| set.is_some_and(|set| !set.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use lateen_proxy_model::{
+        Endpoint, EndpointMetadata, EndpointSet, Health, Locality, LocalityEndpoints, Slot,
+    };
+
+    use super::*;
+
+    /// A cluster of that many well and sick endpoints.
+    fn leaf(name: &str, well: u16, sick: u16) -> ClusterRef {
+        let one = |(port, health)| {
+            let address = ([127, 0, 0, 1], port).into();
+            Arc::new(Endpoint::new(
+                address,
+                1,
+                health,
+                EndpointMetadata::default(),
+            ))
+        };
+        let well = (0..well).map(|port| (port, Health::Healthy));
+        let sick = (0..sick).map(|port| (100 + port, Health::Unhealthy));
+        let set = EndpointSet::new(vec![LocalityEndpoints {
+            locality: Locality::default(),
+            priority: 0,
+            weight: 0,
+            endpoints: well.chain(sick).map(one).collect(),
+        }]);
+        let cluster = Cluster::new(
+            name,
+            ClusterKind::Endpoints(Slot::filled(name, Arc::new(set))),
+        );
+        cluster.plan.store(crate::plan::prepare(&cluster, 0));
+        Slot::filled(name, Arc::new(cluster))
+    }
+
+    fn of(members: Vec<ClusterRef>) -> Cluster {
+        let clusters = members.into();
+        Cluster::new("all", ClusterKind::Aggregate { clusters })
+    }
+
+    /// How many of all draws fall on each member.
+    fn shares(cluster: &Cluster) -> Vec<(String, u32)> {
+        let mut found: Vec<(String, u32)> = Vec::new();
+        for draw in (0..100).rev() {
+            let (slot, _) = member(cluster, draw).expect("a member");
+            match found.last_mut() {
+                Some((name, count)) if **name == **slot.name() => *count += 1,
+                _ => found.push((slot.name().to_string(), 1)),
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn what_one_cannot_take_flows_to_the_next() {
+        let whole = of(vec![leaf("a", 1, 0), leaf("b", 1, 0)]);
+        assert_eq!(shares(&whole), [("a".to_owned(), 100)]);
+        let half = of(vec![leaf("a", 1, 1), leaf("b", 1, 0)]);
+        assert_eq!(shares(&half), [("a".to_owned(), 70), ("b".to_owned(), 30)]);
+        let gone = of(vec![Slot::new("x"), leaf("a", 0, 2), leaf("b", 2, 0)]);
+        assert_eq!(shares(&gone), [("b".to_owned(), 100)]);
+        let sick = of(vec![leaf("e", 0, 0), leaf("a", 0, 2)]);
+        assert_eq!(shares(&sick), [("a".to_owned(), 100)]);
+        assert!(member(&of(vec![leaf("e", 0, 0)]), 5).is_none());
+    }
+
+    #[test]
+    fn clusters_nest_and_circles_end() {
+        let inner = Arc::new(of(vec![leaf("a", 1, 0)]));
+        let outer = of(vec![Slot::filled("inner", inner)]);
+        assert_eq!(shares(&outer), [("a".to_owned(), 100)]);
+        let own: ClusterRef = Slot::new("own");
+        own.store(Some(Arc::new(of(vec![Arc::clone(&own), Arc::clone(&own)]))));
+        let circle = own.load_full().expect("stored");
+        assert!(member(&circle, 1).is_none());
+        own.store(None);
+    }
 }

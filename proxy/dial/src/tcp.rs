@@ -42,3 +42,55 @@ pub async fn connect_tcp(target: Target<'_>) -> Result<TcpUpstream, SendFailure>
         active,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, SocketAddr};
+
+    use http::Version;
+    use lateen_proxy_model::{
+        Cluster, ClusterKind, Endpoint, EndpointMetadata, Health, Slot, UpstreamSource,
+    };
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_come_from_the_client_where_that_is_asked_for() {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        if let Err(error) = socket.unwrap().set_ip_transparent_v4(true) {
+            // Needs CAP_NET_ADMIN, and a kernel that knows the option.
+            return eprintln!("skipped: IP_TRANSPARENT cannot be set here: {error}");
+        }
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Arc::new(Endpoint::new(
+            server.local_addr().unwrap(),
+            1,
+            Health::Healthy,
+            EndpointMetadata::default(),
+        ));
+        let cluster = Arc::new(Cluster::new("c", ClusterKind::Endpoints(Slot::new("c"))));
+        let slot = Slot::filled("c", Arc::clone(&cluster));
+        let client = IpAddr::from([127, 0, 0, 77]);
+        let upstream = connect_tcp(Target {
+            slot: &slot,
+            cluster: &cluster,
+            endpoint: &endpoint,
+            downstream: Version::HTTP_11,
+            istio_alpn: false,
+            host: None,
+            downstream_addresses: None,
+            source: Some(UpstreamSource {
+                ip: client,
+                mark: 0,
+            }),
+            high: false,
+            connection: 0,
+        });
+        let (upstream, accepted) = tokio::join!(upstream, server.accept());
+        let (_, peer): (_, SocketAddr) = accepted.unwrap();
+        assert_eq!(peer.ip(), client);
+        let local = upstream.unwrap().connection.local.unwrap();
+        assert_eq!(local, peer);
+    }
+}

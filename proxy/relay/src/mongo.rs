@@ -226,7 +226,6 @@ fn query(mut bytes: &[u8], whole: bool) -> Result<MongoQuery, NotMongo> {
         return Ok(made);
     }
     made.collection = value.text().ok_or(NotMongo)?.to_owned();
-    made.max_time |= command.get("maxTimeMS").is_some_and(Value::is_positive);
     let filter = command.get("filter").and_then(Value::document);
     made.kind = filter.as_ref().map_or(MongoQueryKind::ScatterGet, kind);
     Ok(made)

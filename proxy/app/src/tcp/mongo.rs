@@ -23,7 +23,7 @@ const MAX_ACTIVE: usize = 1024;
 const MAX_NAME: usize = 128;
 
 /// Counters that have a value of 0 before anything happened.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 22] = [
     "cx_destroy_local_with_active_rq",
     "cx_destroy_remote_with_active_rq",
     "cx_drain_close",
@@ -46,7 +46,6 @@ const NAMES: [&str; 23] = [
     "op_reply_cursor_not_found",
     "op_reply_query_failure",
     "op_reply_valid_cursor",
-    "op_msg",
 ];
 
 /// Counts the messages of one connection.
@@ -112,7 +111,11 @@ impl<'s> Meter<'s> {
         let fed = decoder.feed(bytes, |message| messages.push(message));
         for message in &messages {
             self.count(message);
-            if asks {
+            let answer = matches!(
+                message.kind,
+                MongoKind::Reply { .. } | MongoKind::CommandReply | MongoKind::Message(None)
+            );
+            if !answer {
                 self.hold_up();
             }
         }
@@ -149,7 +152,7 @@ impl<'s> Meter<'s> {
             MongoKind::Command => self.inc("op_command"),
             MongoKind::CommandReply => self.inc("op_command_reply"),
             MongoKind::Message(command) => {
-                self.inc("op_msg");
+                self.add("op_msg");
                 match command {
                     Some(command) => {
                         let place = self.command(command);

@@ -323,6 +323,9 @@ fn in_cluster(
 /// The smallest message that a reader takes, where it is not the empty one.
 fn base_of(name: &str) -> Json {
     match name {
+        "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig" => {
+            json!({ "dns_cache_config": { "name": "a" } })
+        }
         "envoy.extensions.filters.http.health_check.v3.HealthCheck" => {
             json!({ "pass_through_mode": false })
         }

@@ -22,6 +22,8 @@ use super::at::{At, Refused};
 use super::context::{AccessLogFormat, AccessLogSpec, Context, LogOutput};
 use super::*;
 
+mod forward;
+
 fn message<M: Message + Name + Default>(value: &Value) -> M {
     message_from_json(value).expect("valid JSON of the message")
 }
