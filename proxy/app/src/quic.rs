@@ -164,7 +164,6 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, quic: QuicOptions, a
         direct: client,
         local: LocalAddr(local),
         destination: OriginalDst(local),
-        source: None,
         proxied: None,
         peer: None,
         tls: true,

@@ -139,7 +139,7 @@ impl MongoDecoder {
             return Ok(HEADER);
         };
         match size {
-            HEADER..=MAX_MESSAGE => Ok(size.min(HEADER + LOOKED_AT).max(HEADER + 1)),
+            HEADER..=MAX_MESSAGE => Ok(size.clamp(HEADER + 1, HEADER + LOOKED_AT)),
             _ => Err(NotMongo),
         }
     }

@@ -17,7 +17,7 @@ use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Any, Struct};
 use lateen_proxy_model::{
     AddressFamily, Cluster, ClusterKind, ConnectionOptions, HttpProtocol, Interned, LbPolicy,
-    LocalityEndpoints, ServiceInfo, TcpKeepalive,
+    LocalityEndpoints, ServiceInfo, TcpKeepalive, TransportMatch,
 };
 use lateen_xds::any;
 
@@ -64,13 +64,8 @@ pub(crate) fn cluster(
         protocol.verify_names(&at)?;
     }
     let (transports, proxy_protocol) = socket::upstream(context, &at, &mut message, protocol.auto)?;
-    let clear = transports.is_empty() || transports.iter().any(|one| one.tls.is_none());
-    if protocol.http == HttpProtocol::Auto && clear {
-        let text = "auto_config needs TLS, by which the protocol is agreed on";
-        return Err(at.field("transport_socket").refuse(text));
-    }
-    let tls = transports.first().is_some_and(|first| first.tls.is_some());
-    forward_proxy::settle(&mut found.kind, tls);
+    agreed_on(&at, &protocol.http, &transports)?;
+    forward_proxy::settle(&mut found.kind, &transports);
     let balanced = balance::balancing(context, &at, &mut message)?;
     let facts = facts(message.metadata.take());
     let connect = at.field("connect_timeout");
@@ -132,6 +127,20 @@ pub(crate) fn cluster(
         eds: found.eds,
         uses: context.take_uses(),
     })
+}
+
+/// A protocol can only be agreed on where all endpoints are spoken to with TLS.
+fn agreed_on(
+    at: &At<'_>,
+    http: &HttpProtocol,
+    transports: &[TransportMatch],
+) -> Result<(), Refused> {
+    let clear = transports.is_empty() || transports.iter().any(|one| one.tls.is_none());
+    if *http == HttpProtocol::Auto && clear {
+        let text = "auto_config needs TLS, by which the protocol is agreed on";
+        return Err(at.field("transport_socket").refuse(text));
+    }
+    Ok(())
 }
 
 /// Where endpoints come from, and what is known of them.

@@ -19,7 +19,7 @@ use envoy_types::pb::google::protobuf::Any;
 use http::HeaderValue;
 use lateen_proxy_model::{
     AddressFilter, ClusterKind, DnsCache, DnsCacheSettings, DnsFamily, DnsSettings, ForwardHost,
-    ForwardProxy, SniForwardProxy,
+    ForwardProxy, SniForwardProxy, TransportMatch,
 };
 
 use super::at::{At, Refused, nothing_left};
@@ -78,7 +78,8 @@ pub(super) fn cluster(
 }
 
 /// The port of hosts that name none, now that it is known whether upstreams are spoken to with TLS.
-pub(super) fn settle(kind: &mut ClusterKind, tls: bool) {
+pub(super) fn settle(kind: &mut ClusterKind, transports: &[TransportMatch]) {
+    let tls = transports.first().is_some_and(|first| first.tls.is_some());
     if let ClusterKind::Forward { port, .. } = kind
         && tls
     {
