@@ -162,6 +162,7 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, quic: QuicOptions, a
     let facts = ConnectionFacts {
         client: ClientAddr(client),
         direct: client,
+        source: None,
         local: LocalAddr(local),
         destination: OriginalDst(local),
         proxied: None,
