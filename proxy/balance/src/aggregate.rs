@@ -106,7 +106,7 @@ mod tests {
         let well = (0..well).map(|port| (port, Health::Healthy));
         let sick = (0..sick).map(|port| (100 + port, Health::Unhealthy));
         let set = EndpointSet::new(vec![LocalityEndpoints {
-            locality: Locality::default(),
+            locality: Locality::default().into(),
             priority: 0,
             weight: 0,
             endpoints: well.chain(sick).map(one).collect(),

@@ -109,7 +109,7 @@ fn carry_ejection(fresh: &Ejection, before: &Ejection) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lateen_proxy_model::{EndpointMetadata, Health, Locality};
+    use lateen_proxy_model::{EndpointMetadata, Health};
 
     fn one(port: u16, weight: u32) -> Vec<LocalityEndpoints> {
         vec![LocalityEndpoints {
