@@ -1,7 +1,7 @@
 //! The HTTP relay. A request's way, in the order of the modules: [`connection`] speaks the client's protocol,
 //! [`exchange`] remembers the request, [`sanitize`] makes its head fit to be trusted, [`forward`] tries endpoints until
-//! an answer comes (`retry`, `limits`, `request_body`, `mirror`), [`answer`] brings the answer, or a [`reply`] made here,
-//! back to the client. `app` puts routing and admission between them.
+//! an answer comes (`tries`, `retry`, `limits`, `request_body`, `mirror`), [`answer`] brings the answer, or a [`reply`]
+//! made here, back to the client. `app` puts routing and admission between them.
 
 mod answer;
 mod answer_body;
@@ -45,6 +45,7 @@ mod switches;
 mod throttle;
 mod trace;
 mod tracer;
+mod tries;
 mod tunnel;
 mod upgrade;
 mod worker;
