@@ -32,6 +32,7 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy.service.status.v3.ClientConfig",
     "envoy.service.status.v3.ClientStatusResponse",
     // Network filters.
+    "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz",
     "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
     "envoy.extensions.filters.network.direct_response.v3.Config",
     "envoy.extensions.filters.network.echo.v3.Echo",
@@ -68,6 +69,7 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy.extensions.filters.http.admission_control.v3.AdmissionControl",
     "envoy.extensions.filters.http.cors.v3.Cors",
     "envoy.extensions.filters.http.cors.v3.CorsPolicy",
+    "envoy.extensions.filters.http.csrf.v3.CsrfPolicy",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
     "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
@@ -155,6 +157,10 @@ pub(crate) const ROOTS: &[&str] = &[
     "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
     "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig",
     "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+    "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+    "envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig",
+    "envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig",
+    "envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig",
     // Containers and well-known types.
     "xds.type.v3.TypedStruct",
     "google.protobuf.Any",

@@ -2,6 +2,7 @@
 //! answer, what their upstreams see and what they log must be the same.
 
 mod admin;
+mod authorizer;
 mod case;
 mod client;
 mod http2;

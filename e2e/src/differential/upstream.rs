@@ -39,6 +39,9 @@ struct Received {
 impl Script {
     /// Starts a server and gives its port.
     pub(super) fn serve(&self, name: &str, certificates: &Arc<Certificates>) -> Result<u16> {
+        if name.starts_with("checks") {
+            return super::authorizer::serve(self.clone());
+        }
         if name.starts_with("rls") {
             return super::rate_limiter::serve(self.clone());
         }

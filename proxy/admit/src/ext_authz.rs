@@ -1,5 +1,6 @@
 //! External authorisation: the question as a service gets it, and what its answer means. Asking is not done here.
 
+mod connection;
 mod grpc;
 mod http;
 
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use lateen_proxy_model::{ExtAuthz, RequestView, StringMatcher};
 use serde_json::{Map, Value};
 
+pub use self::connection::{ConnectionAnswer, check_connection, connection_answer};
 pub use self::grpc::{check_request, grpc_answer};
 pub(crate) use self::grpc::{object, values};
 pub use self::http::{http_answer, http_request};

@@ -29,8 +29,8 @@ pub use compression::{
 };
 pub use descriptors::{DescriptorFacts, descriptors};
 pub use ext_authz::{
-    AuthzAnswer, AuthzChanges, AuthzExtras, HeaderChange, check_request, grpc_answer, http_answer,
-    http_request,
+    AuthzAnswer, AuthzChanges, AuthzExtras, ConnectionAnswer, HeaderChange, check_connection,
+    check_request, connection_answer, grpc_answer, http_answer, http_request,
 };
 pub use ext_proc::{
     BadMutation, ProcessedHead, asked_modes, change_head, changed_body, fits_length,

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use crate::data_path::Active;
+use crate::gate::{self, Decision};
 use crate::listener_stats::Counted;
 use crate::network::Passed;
 use crate::worker::Worker;
@@ -37,6 +38,8 @@ pub(crate) struct Accepted<S> {
     pub(crate) drain: Drain,
     /// Counts the connection until it ends.
     pub(crate) held: (Held, Active, Counted),
+    /// What is decided at its first bytes, where anything is.
+    pub(crate) decision: Option<Decision>,
 }
 
 /// A connection that may be plain TCP underneath.
@@ -117,6 +120,7 @@ pub(crate) async fn serve(
         alpn: None,
         drain,
         held: (held, active, counted),
+        decision: None,
     };
     match plain.chain.tls.clone() {
         None => filter(plain),
@@ -135,6 +139,7 @@ pub(crate) async fn serve(
                         alpn,
                         drain: plain.drain,
                         held: plain.held,
+                        decision: None,
                     });
                 }
                 Err(error) => {
@@ -152,8 +157,19 @@ pub(crate) async fn serve(
     }
 }
 
-/// The chain's filters take over, in a task as large as the terminal one needs.
+/// The chain's filters take over; those that decide at the first bytes stand before the others.
 fn filter<S>(accepted: Accepted<S>)
+where
+    S: AsyncRead + AsyncWrite + RawTcp + Unpin + Send + 'static,
+{
+    match gate::is_needed(&accepted.chain) {
+        false => filtered(accepted),
+        true => filtered(gate::close(accepted)),
+    }
+}
+
+/// The terminal filter, in a task as large as it needs.
+fn filtered<S>(accepted: Accepted<S>)
 where
     S: AsyncRead + AsyncWrite + RawTcp + Unpin + Send + 'static,
 {

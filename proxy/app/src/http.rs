@@ -6,6 +6,7 @@ mod ext_authz;
 mod ext_proc;
 mod filters;
 mod forward_proxy;
+mod internal_redirect;
 mod jwt;
 mod rate_limits;
 mod request;

@@ -6,6 +6,7 @@ mod chores;
 mod config;
 mod connection;
 mod data_path;
+mod gate;
 mod http;
 mod listener_stats;
 mod logging;

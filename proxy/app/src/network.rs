@@ -78,6 +78,8 @@ pub(crate) async fn admit(
                     passed.port = Some(proxy.port);
                 }
             }
+            // Decided when the first bytes come.
+            ConnectionFilter::Authz(_) => {}
             ConnectionFilter::SniCluster => {
                 if let Some(name) = &facts.sni {
                     passed.cluster = Some(worker.blueprint.state.clusters().known(name));

@@ -203,6 +203,7 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, quic: QuicOptions, a
         alpn: agreed.alpn,
         drain,
         held: (held, active, counted),
+        decision: None,
         worker,
         listener,
     };

@@ -29,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use crate::connection::{Accepted, RawTcp};
+use crate::gate::{Decided, Decision};
 use crate::listener_stats::TcpCounters;
 use crate::network::{Passed, Refusal};
 use crate::worker::Worker;
@@ -44,6 +45,7 @@ struct Session {
     listener: Arc<Listener>,
     chain: Arc<FilterChain>,
     facts: ConnectionFacts,
+    decision: Option<Decision>,
     alpn: Option<Vec<u8>>,
     begin: (SystemTime, Instant),
     counts: Transferred,
@@ -74,6 +76,7 @@ where
         alpn,
         drain,
         held: _held,
+        decision,
     } = accepted;
     let counters = worker.known.tcp(worker.blueprint.metrics.stats(), proxy);
     if let Some(counters) = &counters {
@@ -87,6 +90,7 @@ where
         listener,
         chain,
         facts,
+        decision,
         alpn,
         begin: (SystemTime::now(), Instant::now()),
         counts: Transferred::default(),
@@ -368,6 +372,8 @@ impl Session {
             original_dst: Some(destination),
             tried,
             selection_attempts: 3,
+            avoid: &[],
+            priorities: None,
             hash: proxy
                 .hash_source
                 .then(|| source_hash(self.facts.client.0.ip())),
@@ -492,6 +498,14 @@ impl Session {
     }
 
     fn finish(mut self, proxy: &TcpProxy) {
+        let refused = self.decided().and_then(|decided| {
+            let refusal = decided.refusal.as_ref()?;
+            Some((refusal.flags, decided.first))
+        });
+        if let Some((flags, first)) = refused {
+            self.flags = flags;
+            self.counts.up.set(first);
+        }
         let reporter = self.reporter.take();
         if let Some(counters) = &self.counters {
             counters.moved(&self.counts, &mut self.told);
@@ -507,6 +521,10 @@ impl Session {
             .access_logs(&proxy.access_log)
             .iter()
             .for_each(|log| log.tcp(&record));
+    }
+
+    fn decided(&self) -> Option<&Decided> {
+        self.decision.as_ref()?.get()
     }
 
     /// A line of the access log before the connection's end.
@@ -542,6 +560,10 @@ impl Session {
             bytes_received: counts.up.get(),
             bytes_sent: counts.down.get(),
             upstream_failure: self.failure.as_deref(),
+            details: (self.decided())
+                .and_then(|decided| decided.refusal.as_ref())
+                .and_then(|refusal| refusal.details),
+            metadata: self.decided().map(|decided| &decided.metadata),
             upstream_host: upstream.map(|connection| connection.remote),
             upstream_local: upstream.and_then(|connection| connection.local),
             cluster: self.cluster.as_ref().map(|known| &*known.cluster.name),

@@ -12,6 +12,7 @@ mod named;
 mod pick;
 mod plan;
 mod reported;
+mod spent;
 mod subset;
 mod table;
 mod zone;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use lateen_proxy_model::{
     Balance, Choice, Cluster, ClusterKind, ClusterRef, Endpoint, EndpointMetadata, Health,
-    LbPolicy, LoadReport, Outcome, Plan, PlanLevel,
+    LbPolicy, LoadReport, Outcome, Plan, PlanLevel, TriedPriorities,
 };
 
 pub use keeper::Keeper;
@@ -134,8 +135,9 @@ impl Balance for Balancer {
         let drawn = hash.unwrap_or_else(|| state.random.u64(..));
         let of = (cluster, levels, plan.warm, slot.id() ^ name);
         for attempt in 0..=choice.selection_attempts {
-            let endpoint = self.pick(of, (drawn, attempt), &mut state)?;
-            if !choice.tried.contains(&endpoint.id) {
+            let endpoint = self.pick(of, (drawn, attempt, choice.priorities), &mut state)?;
+            let avoided = choice.avoid.iter().any(|labels| labels.all_of(endpoint));
+            if !avoided && !choice.tried.contains(&endpoint.id) {
                 return Some(Arc::clone(endpoint));
             }
             last = Some(endpoint);
@@ -169,7 +171,7 @@ impl Balancer {
     fn pick<'p>(
         &self,
         (cluster, levels, warm, cursor): (&Cluster, &'p [PlanLevel], u64, u64),
-        (drawn, attempt): (u64, u32),
+        (drawn, attempt, tried): (u64, u32, Option<&TriedPriorities>),
         state: &mut State,
     ) -> Option<&'p Arc<Endpoint>> {
         // A hash decides the priority too; other policies draw it for each attempt.
@@ -179,7 +181,10 @@ impl Balancer {
         } else {
             state.random.u64(..)
         };
-        let (level, healthy) = pick::level(levels, draw)?;
+        let (level, healthy) = match tried {
+            None => pick::level(levels, draw),
+            Some(tried) => spent::level(levels, tried, draw),
+        }?;
         if level.panics && cluster.balancing.fail_on_panic {
             return None;
         }

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lateen_proxy_model::{
-    EndpointSet, InARow, Interned, LbPolicy, Locality, LocalityEndpoints, OutlierDetection, Slot,
+    EndpointSet, InARow, Interned, LabelValue, Labels, LbPolicy, Locality, LocalityEndpoints,
+    OutlierDetection, Slot,
 };
 use proptest::prelude::*;
 
@@ -132,6 +133,68 @@ fn tried_endpoints_are_avoided_while_attempts_last() {
     for _ in 0..20 {
         let chosen = balancer.choose(&slot, &cluster, &choice).expect("chosen");
         assert_eq!(chosen.address.port(), 2);
+    }
+}
+
+fn labelled(port: u16, key: &str, value: LabelValue) -> Arc<Endpoint> {
+    let metadata = EndpointMetadata {
+        labels: [(Box::from(key), value)].into(),
+        ..EndpointMetadata::default()
+    };
+    let address = SocketAddr::from(([10, 0, 0, 1], port));
+    Arc::new(Endpoint::new(address, 1, Health::Healthy, metadata))
+}
+
+#[test]
+fn endpoints_with_labels_are_avoided_while_attempts_last() {
+    let both = LabelValue::List([LabelValue::from("a"), LabelValue::from("b")].into());
+    let endpoints = vec![
+        labelled(1, "canary", LabelValue::Bool(true)),
+        labelled(2, "canary", LabelValue::Bool(false)),
+        labelled(3, "kind", both),
+    ];
+    let cluster = cluster(LbPolicy::RoundRobin, vec![level(0, endpoints)]);
+    let (balancer, _) = clock(5);
+    let slot = Slot::new("c");
+    let label = |key: &str, value| Labels(vec![(key.into(), value)]);
+    let avoid = [
+        label("canary", LabelValue::Bool(true)),
+        label("kind", LabelValue::from("b")),
+    ];
+    let choice = Choice {
+        avoid: &avoid,
+        selection_attempts: 5,
+        ..Choice::default()
+    };
+    for _ in 0..20 {
+        let chosen = balancer.choose(&slot, &cluster, &choice).expect("chosen");
+        assert_eq!(chosen.address.port(), 2);
+    }
+}
+
+#[test]
+fn priorities_that_were_tried_are_left_out_until_all_were() {
+    let levels: Vec<_> = (0..3u16)
+        .map(|at| level(at.into(), vec![endpoint(at + 1, 1, Health::Healthy)]))
+        .collect();
+    let cluster = cluster(LbPolicy::RoundRobin, levels);
+    for (every, wanted) in [(1, [1, 2, 3, 1, 2, 3]), (2, [1, 1, 2, 2, 3, 3])] {
+        let (balancer, _) = clock(5);
+        let slot = Slot::new("c");
+        let tried = TriedPriorities {
+            every,
+            ..TriedPriorities::default()
+        };
+        let choice = Choice {
+            priorities: Some(&tried),
+            ..Choice::default()
+        };
+        let ports = wanted.map(|_| {
+            let chosen = balancer.choose(&slot, &cluster, &choice).expect("chosen");
+            tried.endpoints.borrow_mut().push(chosen.id);
+            chosen.address.port()
+        });
+        assert_eq!(ports, wanted, "after each {every}");
     }
 }
 

@@ -29,6 +29,7 @@ mod handshake;
 mod head;
 mod health_check;
 mod health_filter;
+mod internal_redirect;
 mod interned;
 mod jwks;
 mod jwt;
@@ -42,6 +43,7 @@ mod metric;
 mod mongo;
 mod mutation;
 mod network;
+mod network_authz;
 mod outlier;
 mod overload;
 mod peer;
@@ -115,6 +117,7 @@ pub use health_check::{
     HttpCheck, TcpCheck,
 };
 pub use health_filter::HealthFilter;
+pub use internal_redirect::{InternalRedirect, RedirectTarget};
 pub use interned::{Intern, Interned, OnUse};
 pub use jwks::{BASE64_URL, Digest, Jwks, JwksError, JwtAlgorithm, SignatureError};
 pub use jwt::{
@@ -145,6 +148,7 @@ pub use mutation::{
     AppendAction, Expand, HeaderMutations, HeaderRule, HeaderText, NoTemplates, Template,
 };
 pub use network::{ConnectionFilter, ConnectionLimit, ConnectionPermit, NetworkFilterEntry};
+pub use network_authz::NetworkAuthz;
 pub use outlier::{Detector, InARow, OutlierDetection, OutlierStats, RateDetector};
 pub use overload::{
     LeastTime, Overload, OverloadAction, OverloadPlan, Resource, ScaledTime, ShedPoint, Trigger,
@@ -161,7 +165,9 @@ pub use rate_limit::{
     RateLimitAction, RateLimits, RouteRateLimits, VirtualHostLimits,
 };
 pub use rbac::{Condition, NetworkRbac, Rbac, RbacAction, RbacFilter, RbacPolicy};
-pub use retry::{Backoff, RateLimitedBackoff, ResetHeader, RetryOn, RetryPolicy};
+pub use retry::{
+    Backoff, Labels, RateLimitedBackoff, ResetHeader, RetryOn, RetryPolicy, TriedPriorities,
+};
 pub use route::{
     BodyFormat, ClusterChoice, ConnectEnd, DirectResponse, Fault, FaultAbort, FaultRate,
     GrpcStream, HashPolicy, HashSubject, HeaderShare, HostRewrite, Mirror, NamedCluster,

@@ -8,6 +8,7 @@ use crate::forward_proxy::SniForwardProxy;
 use crate::global_rate_limit::ConnectionRateLimit;
 use crate::local_rate_limit::LocalConnectionLimit;
 use crate::mongo::MongoFilter;
+use crate::network_authz::NetworkAuthz;
 
 /// A network filter of a chain; they run in the order of the chain before the terminal filter takes over.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub enum ConnectionFilter {
     LocalRateLimit(Arc<LocalConnectionLimit>),
     /// A rate limit service is asked.
     RateLimit(Arc<ConnectionRateLimit>),
+    /// An authorisation service is asked when the first bytes arrive.
+    Authz(Arc<NetworkAuthz>),
 }
 
 /// A limit on the connections of a chain, shared by all workers. Envoy's `ConnectionLimit`.

@@ -1,10 +1,13 @@
 //! When and how often a request is tried again.
 
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
+use crate::endpoint::Endpoint;
 use crate::matcher::HeaderMatcher;
+use crate::subset::LabelValue;
 
 /// Conditions of a retry, as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +89,35 @@ impl RetryOn {
     }
 }
 
+/// Labels (`envoy.lb`) that an endpoint may have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(pub Vec<(Box<str>, LabelValue)>);
+
+impl Labels {
+    /// Whether an endpoint has all of them; of a list one value is enough.
+    pub fn all_of(&self, endpoint: &Endpoint) -> bool {
+        let has = |(key, wanted): &(Box<str>, LabelValue)| {
+            let own = endpoint.metadata.labels.get(key);
+            own.is_some_and(|own| match own {
+                LabelValue::List(values) => own == wanted || values.contains(wanted),
+                own => own == wanted,
+            })
+        };
+        !self.0.is_empty() && self.0.iter().all(has)
+    }
+}
+
+/// The priorities that one request tried.
+#[derive(Debug, Default)]
+pub struct TriedPriorities {
+    /// After how many tries they are looked at.
+    pub every: u32,
+    /// Endpoints tried since all priorities were spent last.
+    pub endpoints: RefCell<Vec<u64>>,
+    /// Priorities left out, as bits.
+    pub spent: Cell<u128>,
+}
+
 /// Waiting time between tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
@@ -134,6 +166,10 @@ pub struct RetryPolicy {
     pub rate_limited: Option<RateLimitedBackoff>,
     /// Endpoints already tried are avoided.
     pub avoid_previous_hosts: bool,
+    /// Endpoints with all labels of one of these are avoided.
+    pub avoid_labels: Vec<Labels>,
+    /// Priorities already tried are left out, looked at anew after each so many tries.
+    pub avoid_priorities: Option<u32>,
     /// Choices made before a previous host is taken after all.
     pub host_selection_attempts: u32,
     /// Waiting times.
@@ -153,6 +189,8 @@ impl Default for RetryPolicy {
             per_try_idle: None,
             rate_limited: None,
             avoid_previous_hosts: false,
+            avoid_labels: Vec::new(),
+            avoid_priorities: None,
             host_selection_attempts: 1,
             backoff: Backoff {
                 base: Duration::from_millis(25),

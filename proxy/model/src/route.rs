@@ -15,6 +15,7 @@ use crate::Gauge;
 use crate::cluster::ClusterRef;
 use crate::cors::CorsPolicy;
 use crate::filter::Overrides;
+use crate::internal_redirect::InternalRedirect;
 use crate::matcher::{CookieMatcher, HeaderMatcher, QueryMatcher};
 use crate::metadata_matcher::MetadataMatcher;
 use crate::mutation::{HeaderMutations, HeaderText, Template};
@@ -225,6 +226,10 @@ pub struct RouteForward {
     pub retry: Option<Arc<RetryPolicy>>,
     /// Where its requests are counted beside the cluster.
     pub stats: Option<Arc<RouteStats>>,
+    /// A try that takes too long goes on beside the next one.
+    pub hedge: bool,
+    /// Redirects of upstreams that are followed here.
+    pub internal_redirect: Option<Box<InternalRedirect>>,
     /// Path changes.
     pub path_rewrite: Option<PathRewrite>,
     /// Host changes.
@@ -525,6 +530,8 @@ impl RouteForward {
             buffer_limit: None,
             retry: None,
             stats: None,
+            hedge: false,
+            internal_redirect: None,
             path_rewrite: None,
             host_rewrite: None,
             append_forwarded_host: false,

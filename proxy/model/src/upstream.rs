@@ -13,6 +13,7 @@ use crate::cluster::{Cluster, ClusterRef};
 use crate::endpoint::Endpoint;
 use crate::handshake::Handshake;
 use crate::peer::PeerIdentity;
+use crate::retry::{Labels, TriedPriorities};
 use crate::session::SessionHost;
 use crate::subset::SubsetCriteria;
 
@@ -25,6 +26,10 @@ pub struct Choice<'a> {
     pub tried: &'a [u64],
     /// Choices made before a tried endpoint is taken after all; 0 takes the first.
     pub selection_attempts: u32,
+    /// Endpoints with these labels are avoided like those that were tried.
+    pub avoid: &'a [Labels],
+    /// Priorities that were tried are left out.
+    pub priorities: Option<&'a TriedPriorities>,
     /// Hash of the request, for clusters that balance by it; without one the choice is random.
     pub hash: Option<u64>,
     /// Labels that the endpoint must have, for clusters with subsets.

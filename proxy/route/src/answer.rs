@@ -86,7 +86,10 @@ impl<'a> Answer<'a> {
         if let Some(location) = &self.location {
             headers.insert(header::LOCATION, location.clone());
         }
-        finish_response((self.table, self.host, self.route), headers, expand);
+        // A redirect that the virtual host asks for belongs to no route, and nothing is changed for it.
+        if self.route.is_some() {
+            finish_response((self.table, self.host, self.route), headers, expand);
+        }
     }
 
     /// A host or path that cannot stand in a header makes the request a bad one.

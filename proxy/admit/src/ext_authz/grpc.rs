@@ -17,7 +17,7 @@ use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{self as wkt, Timestamp};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use lateen_proxy_model::{ExtAuthz, PeerView, RequestView};
+use lateen_proxy_model::{ExtAuthz, PeerView, RequestFacts, RequestView};
 use prost::Message;
 use serde_json::{Map, Number, Value};
 
@@ -26,7 +26,7 @@ use super::{
 };
 
 /// Values within values that are read.
-const DEPTH: usize = 32;
+pub(super) const DEPTH: usize = 32;
 
 /// The question, encoded.
 pub fn check_request(
@@ -35,28 +35,14 @@ pub fn check_request(
     extras: &AuthzExtras<'_>,
 ) -> Vec<u8> {
     let facts = request.facts;
-    let peer = facts.peer();
-    let certificate = peer.filter(|_| filter.peer_certificate);
-    let source = context::Peer {
-        address: facts.remote().map(address),
-        principal: peer
-            .and_then(|peer| peer.principals().next().map(ToOwned::to_owned))
-            .unwrap_or_default(),
-        certificate: certificate.map(|peer| encoded(&peer)).unwrap_or_default(),
-        ..context::Peer::default()
-    };
-    let destination = context::Peer {
-        address: facts.destination().map(address),
-        ..context::Peer::default()
-    };
     let names = filter.metadata_namespaces.iter();
     let namespaces: HashMap<String, wkt::Struct> = names
         .filter_map(|name| Some((name.to_string(), object(facts.metadata().find(name)?))))
         .collect();
     let pairs = extras.context.iter();
     let attributes = wire::AttributeContext {
-        source: Some(source),
-        destination: Some(destination),
+        source: Some(source(facts, filter.peer_certificate)),
+        destination: Some(destination(facts)),
         request: Some(context::Request {
             time: Some(now()),
             http: Some(http_request(filter, request, extras)),
@@ -77,6 +63,28 @@ pub fn check_request(
         attributes: Some(attributes),
     };
     question.encode_to_vec()
+}
+
+/// The client, with its certificate or without.
+pub(super) fn source(facts: &dyn RequestFacts, with_certificate: bool) -> context::Peer {
+    let peer = facts.peer();
+    let certificate = peer.filter(|_| with_certificate);
+    context::Peer {
+        address: facts.remote().map(address),
+        principal: peer
+            .and_then(|peer| peer.principals().next().map(ToOwned::to_owned))
+            .unwrap_or_default(),
+        certificate: certificate.map(|peer| encoded(&peer)).unwrap_or_default(),
+        ..context::Peer::default()
+    }
+}
+
+/// Where the connection wanted to go.
+pub(super) fn destination(facts: &dyn RequestFacts) -> context::Peer {
+    context::Peer {
+        address: facts.destination().map(address),
+        ..context::Peer::default()
+    }
 }
 
 fn http_request(

@@ -16,8 +16,8 @@ use lateen_proxy_model::{
 };
 use lateen_proxy_relay::http::{
     AnswerBody, ClientBody, Connection, DownstreamBody, Exchange, ForwardPlan, KnownTable,
-    LocalReply, RequestBody, Upstreams, append_forwarded_host, check, early, forward, path, scheme,
-    set_path, strip_hop, trust,
+    LocalReply, RequestBody, Upstreams, append_forwarded_host, check, early, forward,
+    forwarded_scheme, normal_host, path, scheme, set_path, strip_hop, trust,
 };
 use lateen_proxy_route::{
     Answer, BadPath, ByName, Decision, Found, HashAddresses, HashResult, NewHost, Target,
@@ -25,6 +25,7 @@ use lateen_proxy_route::{
 };
 
 use super::filters::{self, Routed, WayBack};
+use super::internal_redirect::{Led, Trail};
 
 static ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 
@@ -49,35 +50,51 @@ where
 {
     let (parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(connection, &parts);
-    exchange.bodiless = body.is_end_stream();
-    // On the heap, the stages' state is written once; by value, hyper would move kilobytes of it twice a request and keep
-    // room for it on idle connections.
-    let body: ClientBody = body.into();
-    let stages = Box::pin(stages(&mut exchange, &upstreams, parts, body));
-    match stages.await {
-        Ok(response) => exchange.answer(response),
-        Err(reply) => exchange.reply(reply),
+    let mut request: (Parts, ClientBody) = (parts, body.into());
+    let mut trail = Trail::default();
+    loop {
+        exchange.bodiless = request.1.is_end_stream();
+        // On the heap, the stages' state is written once; by value, hyper would move kilobytes of it twice a request and
+        // keep room for it on idle connections.
+        let stages = Box::pin(stages(&mut exchange, &upstreams, request, &mut trail));
+        match stages.await {
+            Ok(Passed::Answered(response)) => return exchange.answer(response),
+            Ok(Passed::Led(led)) => {
+                exchange = exchange.begin_anew(&led.request.0, led.https);
+                request = led.request;
+            }
+            Err(reply) => return exchange.reply(reply),
+        }
     }
+}
+
+/// Where the stages came to.
+enum Passed<B> {
+    /// An answer.
+    Answered(Response<B>),
+    /// A redirect that is followed.
+    Led(Box<Led>),
 }
 
 /// The stages of a request; a reply made here ends them.
 async fn stages<L, D>(
     exchange: &mut Exchange,
     upstreams: &Upstreams<L, D>,
-    mut parts: Parts,
-    mut body: ClientBody,
-) -> Result<Response<AnswerBody<D::Body>>, LocalReply>
+    (mut parts, mut body): (Parts, ClientBody),
+    trail: &mut Trail,
+) -> Result<Passed<AnswerBody<D::Body>>, LocalReply>
 where
     L: Balance + 'static,
     D: Dial<RequestBody> + 'static,
     D::Body: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
 {
-    exchange.shed()?;
-    check(exchange, &mut parts)?;
-    early(exchange, &mut parts);
-    canonical_path(exchange, &mut parts)?;
-    let upgrade = strip_hop(&mut parts)?;
-    trust(exchange, &mut parts)?;
+    let upgrade = match trail.count {
+        0 => canonical(exchange, &mut parts)?,
+        _ => {
+            canonical_anew(exchange, &mut parts)?;
+            None
+        }
+    };
     let table = route_table(exchange).await?;
     let random = fastrand::u64(..);
     let found = find_route(exchange, &table, &parts, random);
@@ -93,6 +110,7 @@ where
     let lookup = |name: &str| worker.named_cluster(name);
     let names = ByName::new(&lookup);
     let mut back = WayBack::default();
+    let mut led = None;
     // Pinned where they are made: awaited by value, kilobytes would be moved, and kept twice.
     let outcome = {
         let outcome = pin!(async {
@@ -123,10 +141,22 @@ where
                     },
                 }
             };
-            exchange.note_status(match &outcome {
-                Ok(response) => response.status(),
-                Err(reply) => reply.status,
-            });
+            if let Some(policy) = &target.forward.internal_redirect
+                && let Ok(response) = &outcome
+                && policy.takes(response.status())
+            {
+                let from = (&**policy, &target.route.name);
+                let place: (&RouteTable, u64) = (&table, random);
+                led = trail.follow(exchange, from, place, response);
+            }
+            if let Some(led) = &led {
+                exchange.lead(outcome?, &led.request.0);
+                // Nobody sees it: the request goes on.
+                return Err(LocalReply::no_route());
+            }
+            if let Ok(response) = &outcome {
+                exchange.note_status(response.status());
+            }
             let headers = match &mut outcome {
                 Ok(response) => {
                     for cookie in hashed.cookies {
@@ -142,7 +172,30 @@ where
         });
         outcome.await
     };
-    back.finish(exchange, outcome).await
+    if let Some(led) = led {
+        return Ok(Passed::Led(led));
+    }
+    back.finish(exchange, outcome).await.map(Passed::Answered)
+}
+
+/// Makes a request fit to be trusted. `Some` is the protocol of an upgrade.
+fn canonical(exchange: &mut Exchange, parts: &mut Parts) -> Result<Option<Box<str>>, LocalReply> {
+    exchange.shed()?;
+    check(exchange, parts)?;
+    early(exchange, parts);
+    canonical_path(exchange, parts)?;
+    let upgrade = strip_hop(parts)?;
+    trust(exchange, parts)?;
+    Ok(upgrade)
+}
+
+/// The same where a redirect made the request, which was trusted before.
+fn canonical_anew(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalReply> {
+    check(exchange, parts)?;
+    normal_host(exchange, parts);
+    canonical_path(exchange, parts)?;
+    exchange.keep_request(parts);
+    Ok(())
 }
 
 /// What the relay is to do with the request.
@@ -288,7 +341,8 @@ pub(super) fn find_route<'t>(
 ) -> Found<'t> {
     let found = {
         let request = view(exchange, parts);
-        find(table, &request, request.scheme == "https", random)
+        let tls = forwarded_scheme(exchange, parts) == "https";
+        find(table, &request, tls, random)
     };
     if let Some(route) = found.route {
         exchange.take_route(route);

@@ -447,6 +447,8 @@ pub(crate) fn retry(on: RetryOn, retries: u32) -> Option<Arc<RetryPolicy>> {
         on,
         retries,
         avoid_previous_hosts: true,
+        avoid_labels: Vec::new(),
+        avoid_priorities: None,
         host_selection_attempts: 5,
         backoff: Backoff {
             base: Duration::from_millis(2),

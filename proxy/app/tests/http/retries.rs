@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use lateen_proxy_model::{CircuitBreakers, RetryOn, Slot};
+use lateen_proxy_model::{CircuitBreakers, InternalRedirect, RetryOn, Slot};
 
 use crate::mesh::{Mesh, Upstream, cluster, collect, retry, route, run, slot, text, to};
 
@@ -42,6 +42,73 @@ fn retries_end_with_the_flag_of_their_limit() {
         let answer = mesh.get("/", &[]).await;
         assert_eq!((answer.status().as_u16(), upstream.asked()), (503, 3));
         assert_eq!(mesh.log(1).await, ["503 URX via_upstream 0 3"]);
+    });
+}
+
+#[test]
+fn a_slow_try_goes_on_beside_the_next_and_the_first_answer_counts() {
+    run(|| async {
+        let upstream = Upstream::start(false, |request, turn| {
+            Box::pin(async move {
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                if turn == 0 {
+                    std::future::pending::<()>().await;
+                }
+                text(200, &String::from_utf8_lossy(&body))
+            })
+        })
+        .await;
+        let mut forward = to(slot(upstream.cluster()));
+        let mut policy = retry(RetryOn::FIVE_XX, 1).unwrap();
+        std::sync::Arc::make_mut(&mut policy).per_try_timeout = Some(Duration::from_millis(20));
+        forward.retry = Some(policy);
+        forward.hedge = true;
+        let mesh = Mesh::start(vec![route(forward)], |_| {}).await;
+        let request = Request::post("/")
+            .header("host", "app")
+            .body(Full::new(Bytes::from("payload")))
+            .unwrap();
+        let answer = collect(mesh.http1().await.send_request(request).await.unwrap()).await;
+        assert_eq!(
+            (answer.status().as_u16(), &answer.body()[..]),
+            (200, &b"payload"[..])
+        );
+        assert_eq!(upstream.asked(), 2);
+    });
+}
+
+#[test]
+fn a_redirect_that_is_followed_is_logged_for_itself() {
+    run(|| async {
+        let upstream = Upstream::start(false, |_, turn| {
+            Box::pin(async move {
+                let mut answer = text(if turn == 0 { 302 } else { 200 }, "x");
+                let place = http::HeaderValue::from_static("http://app/there");
+                answer.headers_mut().insert("location", place);
+                answer
+            })
+        })
+        .await;
+        let mut forward = to(slot(upstream.cluster()));
+        forward.internal_redirect = Some(Box::new(InternalRedirect {
+            max: 1,
+            statuses: [StatusCode::FOUND].into(),
+            cross_scheme: false,
+            copied: Box::default(),
+            targets: Box::default(),
+        }));
+        let mesh = Mesh::start(vec![route(forward)], |_| {}).await;
+        let answer = mesh.get("/here", &[]).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(
+            upstream.header(1, "x-envoy-original-url").as_deref(),
+            Some("http://app/here")
+        );
+        let log = mesh.log(2).await;
+        assert_eq!(
+            log,
+            ["302 - internal_redirect 0 0", "200 - via_upstream 0 1"]
+        );
     });
 }
 

@@ -102,6 +102,29 @@ impl From<Http3Body> for ClientBody {
 }
 
 impl ClientBody {
+    /// A body that is all here.
+    pub(crate) fn kept(frames: Vec<Bytes>, trailers: Option<HeaderMap>) -> Self {
+        let read = (!frames.is_empty() || trailers.is_some()).then(|| {
+            Box::new(Read {
+                bytes: frames.iter().map(Bytes::len).sum(),
+                data: frames.into(),
+                trailers,
+                whole: true,
+                // Its length is sent where the head tells it.
+                replaced: true,
+            })
+        });
+        Self {
+            rest: Source::Gone,
+            read,
+        }
+    }
+
+    /// Takes all of it away; nothing of it is left to be sent.
+    pub fn replace_by_nothing(&mut self) {
+        *self = Self::kept(Vec::new(), None);
+    }
+
     /// Reads until the end, or until `limit` bytes or more are there.
     ///
     /// # Errors

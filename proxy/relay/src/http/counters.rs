@@ -30,6 +30,19 @@ pub(crate) struct HttpCounters {
     http3_connections: Option<Counter>,
     active_http3_connections: Option<Gauge>,
     time: Option<Distribution>,
+    rare: Rare,
+}
+
+/// Counters of what happens to few requests, resolved when it first does.
+#[derive(Debug, Default)]
+struct Rare(RefCell<HashMap<&'static str, Option<Counter>>>);
+
+impl Rare {
+    fn inc(&self, stats: &Stats, scope: Scope<'_>, name: &'static str) {
+        let mut known = self.0.borrow_mut();
+        let counter = known.entry(name);
+        inc(counter.or_insert_with(|| stats.scoped(scope, name)));
+    }
 }
 
 /// Why a request is traced, as it is counted.
@@ -54,6 +67,7 @@ pub(crate) struct ClusterCounters {
     time: Option<Distribution>,
     /// By status and by its class, which come into being when they are first counted; there are 600 of them at most.
     codes: RefCell<HashMap<u16, Option<Counter>>>,
+    rare: Rare,
 }
 
 /// How a request to a cluster ended.
@@ -114,6 +128,7 @@ impl HttpCounters {
             http3_connections: counter("downstream_cx_http3_total"),
             active_http3_connections: stats.scoped_gauge(scope, "downstream_cx_http3_active"),
             time: stats.distribution(scope, "downstream_rq_time"),
+            rare: Rare::default(),
         };
         made.is_wanted().then_some(made)
     }
@@ -198,6 +213,17 @@ impl HttpCounters {
         }
     }
 
+    /// A redirect that is passed on, and why.
+    pub(crate) fn redirected(&self, stats: &Stats, prefix: &str, why: &'static str) {
+        let scope = Scope {
+            group: "http",
+            tag: "http_conn_manager_prefix",
+            value: prefix,
+            within: None,
+        };
+        self.rare.inc(stats, scope, why);
+    }
+
     pub(crate) fn traced(&self, reason: TraceCount) {
         inc(match reason {
             TraceCount::NotTraceable => &self.not_traceable,
@@ -223,6 +249,7 @@ impl ClusterCounters {
             none_healthy: counter("upstream_cx_none_healthy"),
             time: stats.distribution(scope, "upstream_rq_time"),
             codes: RefCell::default(),
+            rare: Rare::default(),
         };
         let counters = [
             &made.total,
@@ -238,6 +265,15 @@ impl ClusterCounters {
                 .iter()
                 .any(|class| stats.keeps(scope, &format!("upstream_rq_{class}")));
         (wanted || made.time.is_some()).then_some(made)
+    }
+
+    /// A redirect that a route would follow.
+    pub(crate) fn redirected(&self, stats: &Stats, followed: bool) {
+        let name = match followed {
+            true => "upstream_internal_redirect_succeeded_total",
+            false => "upstream_internal_redirect_failed_total",
+        };
+        self.rare.inc(stats, scope(&self.scope), name);
     }
 
     /// Counts a request that has ended.

@@ -22,6 +22,7 @@ use lateen_proxy_telemetry::{
 };
 use serde_json::{Map, Value};
 
+use super::anew::Anew;
 use super::changed::{AnswerChanges, BodyLink};
 use super::connection::Connection;
 use super::counters::Ended;
@@ -111,6 +112,8 @@ pub struct Exchange {
     pub session: Option<Box<SessionHost>>,
     /// What filters do to the answer's body.
     pub(crate) changes: Option<Box<AnswerChanges>>,
+    /// What is kept for a request that may begin anew.
+    pub(crate) anew: Option<Box<Anew>>,
     /// What filters found out, for later filters, matchers and logs.
     pub metadata: DynamicMetadata,
 }
@@ -155,6 +158,11 @@ impl Exchange {
     /// Begins with a request's head as it came.
     pub fn begin(conn: Rc<Connection>, parts: &Parts) -> Box<Self> {
         conn.begin_stream();
+        Self::on_stream(conn, parts)
+    }
+
+    /// The same on a stream that has begun.
+    pub(crate) fn on_stream(conn: Rc<Connection>, parts: &Parts) -> Box<Self> {
         if let Some(counters) = &conn.chain.counters {
             counters.begin(parts.version);
         }
@@ -214,8 +222,27 @@ impl Exchange {
             traced: None,
             session: None,
             changes: None,
+            anew: None,
             conn,
         })
+    }
+
+    /// Takes over what is known of the stream from the exchange before.
+    pub(crate) fn begin_as(&mut self, before: &mut Self) {
+        self.start = before.start;
+        self.remote = before.remote;
+        self.internal = before.internal;
+        self.health_check = before.health_check;
+        self.request_id = before.request_id.take();
+        self.exchanged = std::mem::take(&mut before.exchanged);
+        self.peer.clone_from(&before.peer);
+        self.last = before.last;
+    }
+
+    /// Since the stream began.
+    fn age(&self) -> Duration {
+        let first = self.anew.as_ref().and_then(|anew| anew.first);
+        first.unwrap_or(self.begun).elapsed()
     }
 
     /// Where the request would have gone, for an answer made before it got there.
@@ -242,11 +269,13 @@ impl Exchange {
 
     /// Bytes of the request's body so far.
     pub(crate) fn received(&self) -> u64 {
+        let before = self.anew.as_ref().map_or(0, |anew| anew.received);
         if let Some(arrived) = &self.arrived {
-            return arrived.get();
+            return before.saturating_add(arrived.get());
         }
         let progress = self.progress.as_deref();
-        progress.map_or(0, |progress| progress.received.get())
+        let own = progress.map_or(0, |progress| progress.received.get());
+        before.saturating_add(own)
     }
 
     /// The request is a health check: it is not traced, and logs may leave it out.
@@ -263,6 +292,11 @@ impl Exchange {
     /// Whether the request is gRPC.
     pub fn is_grpc(&self) -> bool {
         self.grpc
+    }
+
+    /// Forgets the route, for the access log.
+    pub fn leave_route(&mut self) {
+        self.route = None;
     }
 
     /// Notes the route, for the access log.
@@ -377,7 +411,7 @@ impl Exchange {
     }
 
     pub(crate) fn log(&self, log_type: LogType) {
-        let record = self.record(log_type, self.begun.elapsed(), self.peer.as_ref());
+        let record = self.record(log_type, self.age(), self.peer.as_ref());
         for log in &self.conn.chain.logs {
             log.http(&record);
         }
@@ -460,9 +494,11 @@ impl Exchange {
             self.flags.insert(Flags::DOWNSTREAM_CLOSED);
             self.details = Some("downstream_remote_disconnect".into());
         }
-        let duration = self.begun.elapsed();
+        let duration = self.age();
         self.end_trace();
-        self.conn.end_stream(duration, !self.complete);
+        if !self.anew.as_ref().is_some_and(|anew| anew.over) {
+            self.conn.end_stream(duration, !self.complete);
+        }
         self.count(duration);
         let chain = &self.conn.chain;
         let measured = chain.stats.is_some() && self.has(Switch::Stats);
@@ -482,13 +518,16 @@ impl Exchange {
     /// Envoy's own counters, where they are kept.
     fn count(&self, duration: Duration) {
         let chain = &self.conn.chain;
+        // A redirect that is followed is an answer to nobody.
+        let over = self.anew.as_ref().is_some_and(|anew| anew.over);
+        let status = if over { 0 } else { self.status.get() };
         if let Some(counters) = &chain.counters {
-            counters.end(self.status.get(), self.complete, duration);
+            counters.end(status, self.complete, duration);
         }
         let cluster = self.cluster.as_deref();
         if let Some(counters) = cluster.and_then(|cluster| cluster.counters.as_ref()) {
             let ended = Ended {
-                status: self.status.get(),
+                status,
                 attempts: self.attempts,
                 timed_out: self.flags.contains(Flags::UPSTREAM_TIMEOUT),
                 overflow: self.flags.contains(Flags::UPSTREAM_OVERFLOW),
@@ -514,7 +553,7 @@ impl Exchange {
 
     /// The request as it is now.
     pub(crate) fn record_now(&self) -> HttpRecord<'_> {
-        self.record(LogType::End, self.begun.elapsed(), self.peer.as_ref())
+        self.record(LogType::End, self.age(), self.peer.as_ref())
     }
 
     /// From the request's end to the end.
@@ -560,7 +599,10 @@ impl Exchange {
                 upstream_failure: self.transport.as_deref(),
                 upstream_host: self.upstream_host,
                 upstream_local: upstream.and_then(|it| it.local),
-                cluster: cluster.map(|it| &*it.cluster.name),
+                cluster: match self.anew.as_ref().and_then(|anew| anew.shown.as_ref()) {
+                    None => cluster.map(|it| &*it.cluster.name),
+                    Some(shown) => shown.as_ref().map(|it| &*it.cluster.name),
+                },
                 downstream_local: Some(facts.destination.0),
                 downstream_remote: Some(self.remote),
                 downstream_direct_remote: Some(facts.direct),

@@ -151,7 +151,11 @@ where
         _ => exchange.version == Version::HTTP_2,
     };
     exchange.drop_trailers = drops_trailers(exchange, &cluster, http2);
-    let keep = retries.may_come() || !plan.forward.mirrors.is_empty();
+    let followed = upgrade.is_none() && plan.forward.internal_redirect.is_some();
+    let keep = retries.may_come() || !plan.forward.mirrors.is_empty() || followed;
+    if followed {
+        exchange.keep_head(&parts);
+    }
     let limit = plan.forward.buffer_limit.unwrap_or(REPLAY_LIMIT);
     let end = plan.forward.connect.filter(|end| match &parts.method {
         &Method::CONNECT => upgrade.is_some(),
@@ -175,8 +179,21 @@ where
         member: None,
         raw: end.map(|end| end.upstream),
     };
-    let outcome = limits.guard(pin!(tries.run(exchange, parts))).await;
+    let outcome = match tries.hedges() {
+        false => limits.guard(pin!(tries.run(exchange, parts))).await,
+        true => {
+            let hedged = Box::pin(tries.run_hedged(exchange, parts));
+            limits.guard(pin!(hedged)).await
+        }
+    };
     let mut outcome = outcome.map_err(LocalReply::from).flatten();
+    if plan.attempt_count {
+        let attempts = exchange.attempts;
+        if let Some(head) = exchange.anew.as_mut().and_then(|anew| anew.head.as_mut()) {
+            head.headers
+                .insert(&ATTEMPT_COUNT, number(u128::from(attempts)));
+        }
+    }
     if plan.attempt_count_in_response {
         let headers = match &mut outcome {
             Ok(response) => response.headers_mut(),

@@ -83,14 +83,15 @@ impl Limits {
     }
 
     fn total_end(&self) -> Option<Instant> {
-        self.ended()?.checked_add(self.total?)
+        // A try may begin long after the request's end.
+        self.ended()?.max(self.begun).checked_add(self.total?)
     }
 
     fn idle_end(&self) -> Option<Instant> {
         let active = self
             .progress
             .as_ref()
-            .map_or(self.begun, |it| it.active.get());
+            .map_or(self.begun, |it| it.active.get().max(self.begun));
         active.checked_add(self.idle?)
     }
 

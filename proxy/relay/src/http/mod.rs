@@ -3,6 +3,7 @@
 //! an answer comes (`tries`, `retry`, `limits`, `request_body`, `mirror`), [`answer`] brings the answer, or a [`reply`]
 //! made here, back to the client. `app` puts routing and admission between them.
 
+mod anew;
 mod answer;
 mod answer_body;
 mod batch;
@@ -18,6 +19,7 @@ mod expand;
 mod forward;
 mod frames;
 mod grpc;
+mod hedge;
 mod http1;
 mod http3;
 mod interim;
@@ -69,7 +71,9 @@ pub use overload::{ChainOverload, Shedding};
 pub use peer::OwnMetadata;
 pub use reply::{LocalReply, ReplyParts, explain_to_grpc};
 pub use request_body::RequestBody;
-pub use sanitize::{check, early, path, scheme, set_path, strip_hop, trust};
+pub use sanitize::{
+    check, early, forwarded_scheme, normal_host, path, scheme, set_path, strip_hop, trust,
+};
 pub use trace::Node;
 pub use tunnel::{Tunnel, TunnelStream, open_tunnel};
 pub use worker::{KnownCluster, KnownTable, Worker};

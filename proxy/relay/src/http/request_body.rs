@@ -63,7 +63,25 @@ pub(crate) struct Progress {
     pub(crate) drop_trailers: Cell<bool>,
     /// gRPC messages, where they are counted.
     pub(crate) messages: Cell<Option<MessageCounter>>,
-    waiting: RefCell<Option<Waker>>,
+    waiting: RefCell<Waiting>,
+}
+
+/// Who waits for a request's end: the limits of the whole, and those of tries beside each other.
+#[derive(Debug, Default)]
+struct Waiting {
+    first: Option<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Waiting {
+    fn add(&mut self, waker: &Waker) {
+        let known = |it: &Waker| it.will_wake(waker);
+        match &self.first {
+            Some(first) if known(first) || self.others.iter().any(known) => {}
+            Some(_) => self.others.push(waker.clone()),
+            None => self.first = Some(waker.clone()),
+        }
+    }
 }
 
 /// A body that can be sent more than once.
@@ -113,7 +131,7 @@ impl Progress {
         std::future::poll_fn(|cx| match self.ended.get() {
             Some(at) => Poll::Ready(at),
             None => {
-                self.waiting.replace(Some(cx.waker().clone()));
+                self.waiting.borrow_mut().add(cx.waker());
                 Poll::Pending
             }
         })
@@ -156,8 +174,9 @@ impl Progress {
     fn end(&self, now: Instant) {
         if self.ended.get().is_none() {
             self.ended.set(Some(now));
-            if let Some(waiting) = self.waiting.take() {
-                waiting.wake();
+            let waiting = self.waiting.take();
+            for waker in waiting.first.into_iter().chain(waiting.others) {
+                waker.wake();
             }
         }
     }
@@ -241,6 +260,15 @@ impl Replay {
             next: 0,
             trailers_sent: false,
         })
+    }
+
+    /// The body as a client's, when it came to its end and all of it is still here.
+    pub(crate) fn again(&self) -> Option<ClientBody> {
+        if !self.is_whole() || self.progress.ended.get().is_none() {
+            return None;
+        }
+        let kept = self.kept.borrow();
+        Some(ClientBody::kept(kept.frames.clone(), kept.trailers.clone()))
     }
 
     /// The body from its start, as the attempts move it on.
@@ -390,7 +418,8 @@ impl Body for RequestBody {
                 next,
                 trailers_sent,
             } => {
-                if *attempt != shared.attempt.get() {
+                // One that was given up reads no more; what has arrived may be sent twice at once.
+                if *attempt != shared.attempt.get() && shared.progress.ended.get().is_none() {
                     return Poll::Ready(Some(Err(ResetReason::LocalReset)));
                 }
                 shared.poll_source(cx, next, trailers_sent)

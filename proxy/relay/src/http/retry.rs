@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use lateen_proxy_model::{
-    Backoff, ClusterShared, OnUse, RateLimitedBackoff, RequestView, ResetHeader, ResetReason,
-    RetryOn, RetryPolicy, SendFailure,
+    Backoff, ClusterShared, Labels, OnUse, RateLimitedBackoff, RequestView, ResetHeader,
+    ResetReason, RetryOn, RetryPolicy, SendFailure, TriedPriorities,
 };
 use lateen_proxy_telemetry::Flags;
 
@@ -53,6 +53,7 @@ pub(crate) struct Retries<'a> {
     left: u32,
     made: u32,
     tried: Vec<u64>,
+    priorities: Option<Box<TriedPriorities>>,
     running: Option<Running>,
     /// The request has high priority.
     high: bool,
@@ -67,6 +68,7 @@ struct Asked {
     retries: Option<u32>,
     statuses: Vec<u16>,
     headers: Vec<HeaderName>,
+    hedge: Option<bool>,
 }
 
 impl Asked {
@@ -94,7 +96,12 @@ impl Asked {
             let names = parts(&value).filter_map(|it| HeaderName::try_from(it).ok());
             asked.headers = names.collect();
         }
-        for name in [&HEDGE, &TIMEOUT, &PER_TRY] {
+        asked.hedge = text(&HEDGE).and_then(|value| match value.as_bytes() {
+            b"true" => Some(true),
+            b"false" => Some(false),
+            _ => None,
+        });
+        for name in [&TIMEOUT, &PER_TRY] {
             text(name);
         }
         asked
@@ -149,6 +156,15 @@ impl<'a> Retries<'a> {
             left,
             made: 0,
             tried: Vec::new(),
+            priorities: policy
+                .and_then(|policy| policy.avoid_priorities)
+                .filter(|_| left > 0)
+                .map(|every| {
+                    Box::new(TriedPriorities {
+                        every,
+                        ..TriedPriorities::default()
+                    })
+                }),
             running: None,
             high,
             told: None,
@@ -164,6 +180,7 @@ impl<'a> Retries<'a> {
             left: 0,
             made: 0,
             tried: Vec::new(),
+            priorities: None,
             running: None,
             high: false,
             told: None,
@@ -175,23 +192,51 @@ impl<'a> Retries<'a> {
         self.left > 0
     }
 
-    /// Endpoints to avoid, and how often to choose anew for it.
-    pub(crate) fn avoid(&self) -> (&[u64], u32) {
+    /// Endpoints to avoid, labels of others, and how often to choose anew for it. The first try may go anywhere.
+    pub(crate) fn avoid(&self) -> (&[u64], &[Labels], u32) {
         match self.policy {
-            Some(policy) if policy.avoid_previous_hosts => {
-                (&self.tried, policy.host_selection_attempts)
+            Some(policy)
+                if self.made > 0
+                    && (policy.avoid_previous_hosts || !policy.avoid_labels.is_empty()) =>
+            {
+                let attempts = policy.host_selection_attempts;
+                (&self.tried, &policy.avoid_labels, attempts)
             }
-            _ => (&[], 0),
+            _ => (&[], &[], 0),
         }
     }
 
+    /// Priorities to leave out.
+    pub(crate) fn priorities(&self) -> Option<&TriedPriorities> {
+        self.priorities.as_deref().filter(|_| self.made > 0)
+    }
+
     pub(crate) fn note_tried(&mut self, endpoint: u64) {
+        if let Some(priorities) = &self.priorities {
+            priorities.endpoints.borrow_mut().push(endpoint);
+        }
         if self
             .policy
             .is_some_and(|policy| policy.avoid_previous_hosts && self.left > 0)
         {
             self.tried.push(endpoint);
         }
+    }
+
+    /// Whether a try that takes too long goes on beside the next one; the request may say so.
+    pub(crate) fn hedges(&self, by_route: bool) -> bool {
+        self.asked.hedge.unwrap_or(by_route)
+    }
+
+    /// Judges a try that takes too long and goes on: another is begun beside it while any is left.
+    pub(crate) fn on_slow(&mut self, cluster: &Rc<KnownCluster>) -> Verdict {
+        self.told = None;
+        self.judge(self.on != RetryOn::default(), cluster)
+    }
+
+    /// Whether an answer's head asks for another try, if there could be one.
+    pub(crate) fn would_retry<B>(&self, response: &Response<B>) -> bool {
+        self.on != RetryOn::default() && self.wants_response(response.status(), response.headers())
     }
 
     /// Judges an answer's head.
@@ -359,6 +404,8 @@ mod tests {
             per_try_idle: None,
             rate_limited: None,
             avoid_previous_hosts: true,
+            avoid_labels: Vec::new(),
+            avoid_priorities: None,
             host_selection_attempts: 5,
             backoff: Backoff {
                 base: Duration::from_millis(25),

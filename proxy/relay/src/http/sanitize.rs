@@ -195,7 +195,7 @@ pub(crate) fn append_via(headers: &mut HeaderMap, via: &HeaderValue) {
     }
 }
 
-/// Changes that come before anything else looks at the request, and the form of its host.
+/// Changes that come before anything else looks at the request; then the form of its host.
 pub fn early(exchange: &mut Exchange, parts: &mut Parts) {
     let conn = std::rc::Rc::clone(&exchange.conn);
     let head = &conn.chain.manager.head;
@@ -206,6 +206,13 @@ pub fn early(exchange: &mut Exchange, parts: &mut Parts) {
             changes.apply(&mut parts.headers, &expander);
         }
     }
+    normal_host(exchange, parts);
+}
+
+/// The form of a request's host.
+pub fn normal_host(exchange: &mut Exchange, parts: &mut Parts) {
+    let conn = std::rc::Rc::clone(&exchange.conn);
+    let head = &conn.chain.manager.head;
     if (head.strip_dot || head.strip_port != StripPort::None)
         && let Some(host) = stripped_host(&conn, parts, exchange.authority())
     {
@@ -388,8 +395,14 @@ fn forwarded_proto(conn: &Connection, headers: &mut HeaderMap) {
     }
 }
 
-/// The scheme a request came with, for routing.
+/// The scheme of a request: the one it came with, or the one a redirect asked for.
 pub fn scheme(exchange: &Exchange, parts: &Parts) -> &'static str {
+    let asked = exchange.anew.as_ref().and_then(|anew| anew.scheme);
+    asked.unwrap_or_else(|| forwarded_scheme(exchange, parts))
+}
+
+/// The scheme a request came with.
+pub fn forwarded_scheme(exchange: &Exchange, parts: &Parts) -> &'static str {
     if let Some(scheme) = exchange.conn.chain.manager.head.scheme {
         return scheme;
     }

@@ -1,5 +1,6 @@
 //! The tries of one request: endpoints are chosen and asked until one answers for good.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,12 +10,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
 use lateen_proxy_model::{
     ActiveHealth, ActiveRequest, Balance, Choice, Cluster, ClusterKind, ClusterRef, Dial, Endpoint,
-    Outcome, RawUpstream, ResetReason, SendFailure, Target, UpstreamConnection,
+    Outcome, RawUpstream, ResetReason, SendFailure, Target, UpstreamConnection, UpstreamSource,
 };
 
 use super::client_body::ClientBody;
@@ -65,13 +66,13 @@ pub(crate) struct Tries<'a, L, D> {
 }
 
 /// How one try failed.
-enum Failed {
+pub(crate) enum Failed {
     Reset(SendFailure),
     TimedOut,
     Idle,
 }
 
-type Answered<B> = (Response<B>, Arc<UpstreamConnection>);
+pub(crate) type Answered<B> = (Response<B>, Arc<UpstreamConnection>);
 
 impl Payload {
     /// `keep`: bytes kept so that the body can be sent again.
@@ -126,8 +127,60 @@ impl Payload {
     }
 }
 
+/// What every try says of the request to the pools.
+#[derive(Clone, Copy)]
+pub(crate) struct Facts {
+    downstream: Version,
+    istio_alpn: bool,
+    addresses: (SocketAddr, SocketAddr),
+    source: Option<UpstreamSource>,
+    connection: u64,
+}
+
+impl Facts {
+    pub(crate) fn of(exchange: &Exchange) -> Self {
+        let facts = &exchange.conn.facts;
+        Self {
+            downstream: exchange.version,
+            istio_alpn: exchange.has(Switch::IstioAlpn),
+            addresses: (facts.client.0, facts.destination.0),
+            source: facts.source,
+            connection: Rc::as_ptr(&exchange.conn) as usize as u64,
+        }
+    }
+
+    pub(crate) fn target<'t>(
+        self,
+        plan: &ForwardPlan<'t>,
+        (slot, cluster): (&'t ClusterRef, &'t Arc<Cluster>),
+        endpoint: &'t Arc<Endpoint>,
+        host: Option<&'t str>,
+    ) -> Target<'t> {
+        Target {
+            slot,
+            cluster,
+            endpoint,
+            downstream: self.downstream,
+            istio_alpn: self.istio_alpn,
+            host,
+            downstream_addresses: Some(self.addresses),
+            source: self.source,
+            high: plan.forward.high,
+            connection: self.connection,
+        }
+    }
+}
+
+/// The name that TLS asks for, where the cluster takes it from the request.
+pub(crate) fn host_of(cluster: &Cluster, headers: &HeaderMap) -> Option<HeaderValue> {
+    let options = &cluster.options;
+    let sni = options.sni_header.as_ref().unwrap_or(&header::HOST);
+    let host = headers.get(sni).or_else(|| headers.get(header::HOST));
+    host.cloned()
+}
+
 /// A short answer is read to its end, so that its connection can be used again; a long one is given up.
-fn discard<B>(body: B)
+pub(crate) fn discard<B>(body: B)
 where
     B: Body<Data = Bytes, Error = ResetReason> + 'static,
 {
@@ -154,26 +207,9 @@ where
         mut parts: Parts,
     ) -> Result<Response<D::Body>, LocalReply> {
         loop {
-            if let ClusterKind::Aggregate { .. } = &self.cluster.cluster.kind {
-                self.member = self.upstreams.balance.member(&self.cluster.cluster);
-            }
-            if let ClusterKind::Forward { .. } = &self.of().1.kind {
-                let looked_up = Box::pin(look_up(self.of().1, &parts.headers)).await;
-                if let Err(details) = looked_up {
-                    exchange.attempts = exchange.attempts.max(1);
-                    let mut reply = LocalReply::no_healthy_upstream();
-                    reply.details = details;
-                    return Err(reply);
-                }
-            }
+            self.aim(exchange, &parts).await?;
             let Some(endpoint) = self.choose(exchange, &parts) else {
-                exchange.attempts = exchange.attempts.max(1);
-                let mut reply = LocalReply::no_healthy_upstream();
-                let session = exchange.session.as_deref().filter(|it| it.strict);
-                if let Some(status) = session.and_then(|session| session.status) {
-                    reply.status = status;
-                }
-                return Err(reply);
+                return Err(self.nobody(exchange));
             };
             self.retries.note_tried(endpoint.id);
             exchange.attempts += 1;
@@ -231,8 +267,50 @@ where
         }
     }
 
+    /// Finds out which cluster takes the request, and where a host that it names is.
+    pub(crate) async fn aim(
+        &mut self,
+        exchange: &mut Exchange,
+        parts: &Parts,
+    ) -> Result<(), LocalReply> {
+        if let ClusterKind::Aggregate { .. } = &self.cluster.cluster.kind {
+            self.member = self.upstreams.balance.member(&self.cluster.cluster);
+        }
+        if let ClusterKind::Forward { .. } = &self.of().1.kind {
+            let looked_up = Box::pin(look_up(self.of().1, &parts.headers)).await;
+            if let Err(details) = looked_up {
+                exchange.attempts = exchange.attempts.max(1);
+                let mut reply = LocalReply::no_healthy_upstream();
+                reply.details = details;
+                return Err(reply);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether tries that take too long go on.
+    pub(crate) fn hedges(&self) -> bool {
+        let limited = self.plan.per_try.is_some()
+            || self
+                .plan
+                .retry
+                .is_some_and(|policy| policy.per_try_idle.is_some());
+        limited && self.retries.hedges(self.plan.forward.hedge)
+    }
+
+    /// No endpoint may take the request.
+    pub(crate) fn nobody(&self, exchange: &mut Exchange) -> LocalReply {
+        exchange.attempts = exchange.attempts.max(1);
+        let mut reply = LocalReply::no_healthy_upstream();
+        let session = exchange.session.as_deref().filter(|it| it.strict);
+        if let Some(status) = session.and_then(|session| session.status) {
+            reply.status = status;
+        }
+        reply
+    }
+
     /// Reads what the upstream's head says of it.
-    fn accept(
+    pub(crate) fn accept(
         &self,
         exchange: &mut Exchange,
         result: Result<Response<D::Body>, LocalReply>,
@@ -256,17 +334,21 @@ where
         });
         // Zero would be no limit.
         let total = total.map(|total| total.max(Duration::from_millis(1)));
-        match (total, self.plan.per_try) {
+        // A try that goes on may take all the time there is.
+        let hedged = self.retries.hedges(self.plan.forward.hedge);
+        match (total, self.plan.per_try.filter(|_| !hedged)) {
             (Some(total), Some(per_try)) => Some(total.min(per_try)),
             (total, per_try) => total.or(per_try),
         }
     }
 
-    fn choose(&self, exchange: &Exchange, parts: &Parts) -> Option<Arc<Endpoint>> {
-        let (tried, selection_attempts) = self.retries.avoid();
+    pub(crate) fn choose(&self, exchange: &Exchange, parts: &Parts) -> Option<Arc<Endpoint>> {
+        let (tried, avoid, selection_attempts) = self.retries.avoid();
         let choice = Choice {
             original_dst: Some(exchange.conn.facts.destination.0),
             tried,
+            avoid,
+            priorities: self.retries.priorities(),
             selection_attempts,
             hash: self.plan.hash,
             subset: self.plan.subset,
@@ -287,8 +369,40 @@ where
         &mut self,
         exchange: &Exchange,
         endpoint: &Arc<Endpoint>,
-        mut head: Parts,
+        head: Parts,
     ) -> Result<Answered<D::Body>, Failed> {
+        let request = self.prepare(exchange, endpoint, head);
+        let (slot, cluster) = self.of();
+        let host = host_of(cluster, request.headers());
+        let host = host.as_ref().and_then(|host| host.to_str().ok());
+        let target = Facts::of(exchange).target(self.plan, (slot, cluster), endpoint, host);
+        let send = pin!(self.upstreams.dial.send(target, request));
+        match self.try_limits(exchange).guard(send).await {
+            Ok(sent) => sent.map_err(Failed::Reset),
+            Err(Expired::Idle { .. }) => Err(Failed::Idle),
+            Err(_) => Err(Failed::TimedOut),
+        }
+    }
+
+    /// Time for one try.
+    pub(crate) fn try_limits(&self, exchange: &Exchange) -> Limits {
+        Limits {
+            begun: Instant::now(),
+            progress: exchange.progress.clone(),
+            total: self.plan.per_try,
+            idle: self.plan.retry.and_then(|policy| policy.per_try_idle),
+            request: None,
+            stream: None,
+        }
+    }
+
+    /// The request as this try sends it.
+    pub(crate) fn prepare(
+        &mut self,
+        exchange: &Exchange,
+        endpoint: &Arc<Endpoint>,
+        mut head: Parts,
+    ) -> Request<RequestBody> {
         if self.plan.attempt_count {
             head.headers
                 .insert(&ATTEMPT_COUNT, number(u128::from(exchange.attempts)));
@@ -316,52 +430,17 @@ where
                 .insert(&ORIGINAL_HOST, exchange.authority.clone());
             head.headers.insert(header::HOST, name);
         }
-        let facts = &exchange.conn.facts;
-        let request = self.payload.next();
-        let (slot, cluster) = self.of();
-        let options = &cluster.options;
-        let sni = options.sni_header.as_ref().unwrap_or(&header::HOST);
-        let host = head
-            .headers
-            .get(sni)
-            .or_else(|| head.headers.get(header::HOST));
-        let host = host.cloned();
-        let target = Target {
-            slot,
-            cluster,
-            endpoint,
-            downstream: exchange.version,
-            istio_alpn: exchange.has(Switch::IstioAlpn),
-            host: host.as_ref().and_then(|host| host.to_str().ok()),
-            downstream_addresses: Some((facts.client.0, facts.destination.0)),
-            source: facts.source,
-            high: self.plan.forward.high,
-            connection: Rc::as_ptr(&exchange.conn) as usize as u64,
-        };
-        let mut request = Request::from_parts(head, request);
+        let mut request = Request::from_parts(head, self.payload.next());
         if let Some(raw) = self.raw {
             request.extensions_mut().insert(raw);
         }
         if exchange.conn.chain.manager.proxy_100_continue {
             interim::forward(exchange, &mut request);
         }
-        let send = pin!(self.upstreams.dial.send(target, request));
-        let limits = Limits {
-            begun: Instant::now(),
-            progress: exchange.progress.clone(),
-            total: self.plan.per_try,
-            idle: self.plan.retry.and_then(|policy| policy.per_try_idle),
-            request: None,
-            stream: None,
-        };
-        match limits.guard(send).await {
-            Ok(sent) => sent.map_err(Failed::Reset),
-            Err(Expired::Idle { .. }) => Err(Failed::Idle),
-            Err(_) => Err(Failed::TimedOut),
-        }
+        request
     }
 
-    fn judge(
+    pub(crate) fn judge(
         &mut self,
         verdict: impl FnOnce(&mut Retries<'a>, &Rc<KnownCluster>) -> Verdict,
     ) -> Verdict {
@@ -371,7 +450,7 @@ where
         verdict(&mut self.retries, self.cluster)
     }
 
-    fn report(&self, endpoint: &Endpoint, outcome: &Result<Answered<D::Body>, Failed>) {
+    pub(crate) fn report(&self, endpoint: &Endpoint, outcome: &Result<Answered<D::Body>, Failed>) {
         count(endpoint, outcome);
         if let Ok((response, _)) = outcome {
             self.heed(endpoint, response.headers());
@@ -401,7 +480,7 @@ where
 
 impl<L, D> Tries<'_, L, D> {
     /// The cluster that takes the request.
-    fn of(&self) -> (&ClusterRef, &Arc<Cluster>) {
+    pub(crate) fn of(&self) -> (&ClusterRef, &Arc<Cluster>) {
         match &self.member {
             Some((slot, cluster)) => (slot, cluster),
             None => (self.plan.slot, &self.cluster.cluster),
@@ -433,7 +512,7 @@ where
 }
 
 /// The endpoint's own totals.
-fn count<B>(endpoint: &Endpoint, outcome: &Result<Answered<B>, Failed>) {
+pub(crate) fn count<B>(endpoint: &Endpoint, outcome: &Result<Answered<B>, Failed>) {
     let stats = &endpoint.stats;
     let bump = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
     if let Err(Failed::Reset(failure)) = outcome

@@ -10,6 +10,7 @@ use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use envoy_types::pb::envoy::extensions::filters::network::connection_limit::v3 as connection_limit;
 use envoy_types::pb::envoy::extensions::filters::network::direct_response::v3 as direct_response;
 use envoy_types::pb::envoy::extensions::filters::network::echo::v3::Echo;
+use envoy_types::pb::envoy::extensions::filters::network::ext_authz::v3::ExtAuthz;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::envoy::extensions::filters::network::local_ratelimit::v3::LocalRateLimit;
 use envoy_types::pb::envoy::extensions::filters::network::mongo_proxy::v3::MongoProxy;
@@ -29,7 +30,7 @@ use super::common::{data, duration, unpack};
 use super::context::Context;
 use super::{
     connection_manager, forward_proxy, global_rate_limit, local_rate_limit, metadata_exchange,
-    mongo, rbac, stats, tcp_proxy,
+    mongo, network_authz, rbac, stats, tcp_proxy,
 };
 
 /// Most bytes of a direct response, as in Envoy.
@@ -110,6 +111,9 @@ fn connection_filter(
     } else if any::holds::<RateLimit>(packed) {
         let limit = global_rate_limit::connections(context, at, unpack(at, packed)?)?;
         ConnectionFilter::RateLimit(Arc::new(limit))
+    } else if any::holds::<ExtAuthz>(packed) {
+        let authz = network_authz::read(context, at, unpack(at, packed)?)?;
+        ConnectionFilter::Authz(Arc::new(authz))
     } else if any::holds::<LocalRateLimit>(packed) {
         let limit = local_rate_limit::connections(at, unpack(at, packed)?)?;
         ConnectionFilter::LocalRateLimit(Arc::new(limit))

@@ -6,14 +6,22 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::route::v3 as wire;
 use envoy_types::pb::envoy::config::route::v3::retry_policy::retry_host_predicate::ConfigType;
+use envoy_types::pb::envoy::config::route::v3::retry_policy::retry_priority::ConfigType as PriorityConfig;
+use envoy_types::pb::envoy::extensions::retry::host::omit_canary_hosts::v3::OmitCanaryHostsPredicate;
+use envoy_types::pb::envoy::extensions::retry::host::omit_host_metadata::v3::OmitHostMetadataConfig;
 use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
+use envoy_types::pb::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
+use envoy_types::pb::google::protobuf::Any;
 use http::StatusCode;
-use lateen_proxy_model::{Backoff, RateLimitedBackoff, ResetHeader, RetryOn, RetryPolicy};
+use lateen_proxy_model::{
+    Backoff, LabelValue, Labels, RateLimitedBackoff, ResetHeader, RetryOn, RetryPolicy,
+};
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{duration, limit, number};
+use super::common::{duration, limit, number, unpack};
 use super::matcher::{header_name, headers};
+use super::subset;
 
 /// Builds a retry policy.
 pub(super) fn policy(
@@ -37,12 +45,20 @@ pub(super) fn policy(
     let retries = number(message.num_retries.take()).unwrap_or(1);
     let place = at.field("per_try_timeout");
     let per_try_timeout = limit(&place, message.per_try_timeout.take(), None)?;
-    let predicates = take(&mut message.retry_host_predicate);
-    let avoid_previous_hosts = !predicates.is_empty();
     let list = at.field("retry_host_predicate");
-    for (index, predicate) in predicates.into_iter().enumerate() {
-        previous_hosts(&list.item(index), predicate)?;
+    let mut avoided = Avoided::default();
+    for (index, predicate) in take(&mut message.retry_host_predicate)
+        .into_iter()
+        .enumerate()
+    {
+        avoided.add(&list.item(index), predicate)?;
     }
+    let place = at.field("retry_priority");
+    let avoid_priorities = message
+        .retry_priority
+        .take()
+        .map(|it| previous_priorities(&place, it))
+        .transpose()?;
     let attempts = take(&mut message.host_selection_retry_max_attempts);
     let list = at.field("retriable_status_codes");
     let statuses = statuses(&list, &take(&mut message.retriable_status_codes))?;
@@ -59,7 +75,9 @@ pub(super) fn policy(
         request_headers,
         per_try_idle,
         rate_limited,
-        avoid_previous_hosts,
+        avoid_previous_hosts: avoided.previous,
+        avoid_labels: avoided.labels,
+        avoid_priorities,
         host_selection_attempts: u32::try_from(attempts).unwrap_or(0).max(1),
         backoff,
     })))
@@ -100,18 +118,66 @@ fn rate_limited(
     })
 }
 
-fn previous_hosts(
-    at: &At<'_>,
-    predicate: wire::retry_policy::RetryHostPredicate,
-) -> Result<(), Refused> {
-    let known = match &predicate.config_type {
-        Some(ConfigType::TypedConfig(packed)) => any::holds::<PreviousHostsPredicate>(packed),
-        None => predicate.name == "envoy.retry_host_predicates.previous_hosts",
-    };
-    if known {
-        return Ok(());
+/// Endpoints that a retry leaves out.
+#[derive(Default)]
+struct Avoided {
+    previous: bool,
+    labels: Vec<Labels>,
+}
+
+impl Avoided {
+    fn add(
+        &mut self,
+        at: &At<'_>,
+        predicate: wire::retry_policy::RetryHostPredicate,
+    ) -> Result<(), Refused> {
+        let name = predicate.name;
+        let packed = match predicate.config_type {
+            Some(ConfigType::TypedConfig(packed)) => Some(packed),
+            None => None,
+        };
+        let is = |holds: fn(&Any) -> bool, own: &str| match &packed {
+            Some(packed) => holds(packed),
+            None => name == own,
+        };
+        if is(
+            any::holds::<PreviousHostsPredicate>,
+            "envoy.retry_host_predicates.previous_hosts",
+        ) {
+            self.previous = true;
+        } else if is(
+            any::holds::<OmitCanaryHostsPredicate>,
+            "envoy.retry_host_predicates.omit_canary_hosts",
+        ) {
+            let canary = ("canary".into(), LabelValue::Bool(true));
+            self.labels.push(Labels(vec![canary]));
+        } else if let Some(packed) = packed.filter(any::holds::<OmitHostMetadataConfig>) {
+            let message: OmitHostMetadataConfig = unpack(at, &packed)?;
+            self.labels.extend(subset::wanted(message.metadata_match));
+        } else {
+            return Err(at.refuse(format!("{name:?} is not supported")));
+        }
+        Ok(())
     }
-    Err(at.refuse(format!("{:?} is not supported", predicate.name)))
+}
+
+/// After how many tries the priorities are looked at.
+fn previous_priorities(
+    at: &At<'_>,
+    message: wire::retry_policy::RetryPriority,
+) -> Result<u32, Refused> {
+    match message.config_type {
+        Some(PriorityConfig::TypedConfig(packed))
+            if any::holds::<PreviousPrioritiesConfig>(&packed) =>
+        {
+            let message: PreviousPrioritiesConfig = unpack(at, &packed)?;
+            u32::try_from(message.update_frequency)
+                .ok()
+                .filter(|every| *every > 0)
+                .ok_or_else(|| at.field("update_frequency").refuse("must be above 0"))
+        }
+        _ => Err(at.refuse(format!("{:?} is not supported", message.name))),
+    }
 }
 
 fn statuses(at: &At<'_>, codes: &[u32]) -> Result<Vec<StatusCode>, Refused> {
@@ -125,6 +191,16 @@ fn statuses(at: &At<'_>, codes: &[u32]) -> Result<Vec<StatusCode>, Refused> {
                 .ok_or_else(|| at.item(index).refuse(format!("{code} is no HTTP status")))
         })
         .collect()
+}
+
+/// Whether tries that take too long go on beside the next one. How many requests begin at once Envoy reads, and makes
+/// one all the same.
+pub(super) fn hedge(at: &At<'_>, mut message: wire::HedgePolicy) -> Result<bool, Refused> {
+    message.initial_requests = None;
+    message.additional_request_chance = None;
+    let on = take(&mut message.hedge_on_per_try_timeout);
+    nothing_left(at, &message)?;
+    Ok(on)
 }
 
 /// 25 ms and ten times the base, unless said otherwise.

@@ -25,7 +25,7 @@ use super::context::Context;
 use super::matcher::{header_name, substitution};
 use super::mutation::{both_mutations, listed};
 use super::rate_limit::{Place, rate_limits};
-use super::{per_filter, retry, socket, subset, template};
+use super::{internal_redirect, per_filter, retry, socket, subset, template};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -34,7 +34,7 @@ pub(super) fn forward(
     context: &Context<'_>,
     at: &At<'_>,
     mut message: wire::RouteAction,
-    host_limits: Option<&RateLimits>,
+    (host_limits, host_hedge): (Option<&RateLimits>, bool),
 ) -> Result<(RouteForward, Option<CorsPolicy>), Refused> {
     let cluster_not_found = match message.cluster_not_found_response_code() {
         ClusterNotFoundResponseCode::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -58,7 +58,6 @@ pub(super) fn forward(
         .take()
         .map(|policy| per_filter::older_cors(&place, policy))
         .transpose()?;
-    let place = at.field("idle_timeout");
     let subset = subset::criteria(message.metadata_match.take());
     let high = message.priority() == RoutingPriority::High;
     message.priority = 0;
@@ -67,6 +66,9 @@ pub(super) fn forward(
         &at.field("upgrade_configs"),
         take(&mut message.upgrade_configs),
     )?;
+    let place = at.field("hedge_policy");
+    let hedge = message.hedge_policy.take();
+    let hedge = hedge.map(|it| retry::hedge(&place, it)).transpose()?;
     let made = RouteForward {
         stats: None,
         cluster: cluster(context, at, specifier, subset.as_ref())?,
@@ -79,8 +81,10 @@ pub(super) fn forward(
         max_stream: stream.0,
         grpc_stream: stream.1,
         buffer_limit: None,
+        hedge: hedge.unwrap_or(host_hedge),
+        internal_redirect: internal_redirect::policy(at, &mut message)?,
         append_forwarded_host: take(&mut message.append_x_forwarded_host),
-        idle_timeout: duration(&place, message.idle_timeout.take())?,
+        idle_timeout: duration(&at.field("idle_timeout"), message.idle_timeout.take())?,
         retry: retry::policy(&at.field("retry_policy"), message.retry_policy.take())?,
         path_rewrite: path_rewrite(at, &mut message)?,
         host_rewrite: host_rewrite(at, message.host_rewrite_specifier.take())?,

@@ -96,6 +96,7 @@ struct Defaults {
     cors: Option<CorsPolicy>,
     mirrors: Vec<Mirror>,
     retry: Option<Arc<RetryPolicy>>,
+    hedge: bool,
     buffer_limit: Option<usize>,
 }
 
@@ -159,6 +160,9 @@ fn virtual_host(
         host: Arc::clone(&host_name),
         clusters: virtual_clusters(&place, clusters)?,
     });
+    let place = at.field("hedge_policy");
+    let hedge = message.hedge_policy.take();
+    let hedge = hedge.map(|it| retry::hedge(&place, it)).transpose()?;
     let defaults = Defaults {
         stats,
         max_body: defaults.max_body,
@@ -174,6 +178,7 @@ fn virtual_host(
             false => own_mirrors,
         },
         retry: retry::policy(&at.field("retry_policy"), message.retry_policy.take())?,
+        hedge: hedge.unwrap_or(false),
         buffer_limit: buffer_limit(
             message.per_request_buffer_limit_bytes.take(),
             message.request_body_buffer_limit.take(),
@@ -262,9 +267,9 @@ fn route(
     let action = match message.action.take() {
         Some(Action::Route(mut action)) => {
             let at = at.field("route");
-            let host_limits = defaults.rate_limits.as_ref();
+            let above = (defaults.rate_limits.as_ref(), defaults.hedge);
             let rewrite = action.path_rewrite_policy.take();
-            let (mut forward, cors) = route_action::forward(context, &at, action, host_limits)?;
+            let (mut forward, cors) = route_action::forward(context, &at, action, above)?;
             if let Some(rewrite) = rewrite {
                 let at = at.field("path_rewrite_policy");
                 forward.path_rewrite = Some(template_rewrite(&at, rewrite, &conditions)?);

@@ -12,8 +12,8 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::google::protobuf as wkt;
 use envoy_types::pb::google::protobuf::value::Kind;
 use lateen_proxy_model::{
-    LabelValue, SelectorFallback, SubsetCriteria, SubsetFallback, SubsetRef, SubsetSelector,
-    Subsets,
+    LabelValue, Labels, SelectorFallback, SubsetCriteria, SubsetFallback, SubsetRef,
+    SubsetSelector, Subsets,
 };
 
 use super::at::{At, Refused, nothing_left};
@@ -52,6 +52,14 @@ fn label(value: &wkt::Value, depth: usize) -> LabelValue {
             LabelValue::Struct(all.into())
         }
     }
+}
+
+/// Labels that endpoints are looked for by; `None` when there are none.
+pub(super) fn wanted(message: Option<core::Metadata>) -> Option<Labels> {
+    let message = message?;
+    let fields = message.filter_metadata.get(NAMESPACE)?;
+    let labels = Labels(labels(fields).into_iter().collect());
+    (!labels.0.is_empty()).then_some(labels)
 }
 
 /// `metadata_match`: other namespaces mean nothing to balancing.

@@ -631,6 +631,64 @@ fn what_a_listener_may_not_say_is_named() {
     assert_eq!(refused.path, "tcp_fast_open_queue_length");
 }
 
+fn one_route(route: Value) -> Value {
+    json!({"name": "r", "virtual_hosts": [{"name": "h", "domains": ["*"],
+        "hedge_policy": {"hedge_on_per_try_timeout": true},
+        "routes": [{"match": {"prefix": "/"}, "route": route}]}]})
+}
+
+fn forward_of(route: Value) -> lateen_proxy_model::RouteForward {
+    let table = build_routes(&State::new(), &one_route(route)).expect("supported");
+    let route = Arc::clone(&table.hosts[0].routes[0]);
+    drop(table);
+    match Arc::into_inner(route).expect("only one").action {
+        RouteAction::Forward(forward) => *forward,
+        _ => panic!("no forwarding route"),
+    }
+}
+
+#[test]
+fn redirects_are_followed_by_either_field() {
+    let older = forward_of(json!({"cluster": "a",
+        "internal_redirect_action": "HANDLE_INTERNAL_REDIRECT", "max_internal_redirects": 3}));
+    let older = older.internal_redirect.expect("a policy");
+    assert!(older.max == 3 && older.takes(http::StatusCode::FOUND));
+    let config = "type.googleapis.com/envoy.extensions.internal_redirect";
+    let newer = forward_of(json!({"cluster": "a", "internal_redirect_policy": {
+        "redirect_response_codes": [303, 305], "response_headers_to_copy": ["x-a"],
+        "predicates": [
+            {"name": "p", "typed_config": {"@type": format!("{config}.previous_routes.v3.PreviousRoutesConfig")}},
+            {"name": "l", "typed_config": {"@type": format!("{config}.allow_listed_routes.v3.AllowListedRoutesConfig"),
+                "allowed_route_names": ["b"]}},
+            {"name": "s", "typed_config": {"@type": format!("{config}.safe_cross_scheme.v3.SafeCrossSchemeConfig")}}]}}));
+    let newer = newer.internal_redirect.expect("a policy");
+    assert_eq!(newer.max, 1);
+    assert_eq!(*newer.statuses, [http::StatusCode::SEE_OTHER]);
+    assert_eq!(newer.targets.len(), 3);
+    let passed = forward_of(json!({"cluster": "a",
+        "internal_redirect_action": "PASS_THROUGH_INTERNAL_REDIRECT"}));
+    assert!(passed.internal_redirect.is_none());
+}
+
+#[test]
+fn retries_choose_other_endpoints_and_priorities() {
+    let host = "type.googleapis.com/envoy.extensions.retry.host";
+    let route = forward_of(json!({"cluster": "a", "retry_policy": {"retry_on": "5xx",
+        "retry_priority": {"name": "p", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            "update_frequency": 2}},
+        "retry_host_predicate": [
+            {"name": "c", "typed_config": {"@type": format!("{host}.omit_canary_hosts.v3.OmitCanaryHostsPredicate")}},
+            {"name": "m", "typed_config": {"@type": format!("{host}.omit_host_metadata.v3.OmitHostMetadataConfig"),
+                "metadata_match": {"filter_metadata": {"envoy.lb": {"a": "b"}}}}}]}}));
+    assert!(route.hedge, "as the virtual host says");
+    let retry = route.retry.expect("retries");
+    assert!(!retry.avoid_previous_hosts && retry.avoid_labels.len() == 2);
+    assert_eq!(retry.avoid_priorities, Some(2));
+    let own = forward_of(json!({"cluster": "a", "hedge_policy": {"initial_requests": 2}}));
+    assert!(!own.hedge, "as the route says");
+}
+
 fn reviews_routes() -> Value {
     json!({
         "name": "9080", "validate_clusters": false, "ignore_port_in_host_matching": true,
