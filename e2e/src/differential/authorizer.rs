@@ -1,5 +1,6 @@
 //! An authorisation service behind a proxy: it notes what it is asked, and answers as the call's `x-verdict` says.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -117,8 +118,28 @@ fn text(message: &CheckRequest) -> String {
     let sni = attributes.tls_session.as_ref().map(|tls| &tls.sni);
     let metadata = attributes.metadata_context.as_ref();
     let metadata = metadata.map(|it| it.filter_metadata.keys().collect::<Vec<_>>());
+    let route = attributes.route_metadata_context.as_ref();
+    let mut route = route.map(|it| format!("{:?}", it.filter_metadata.keys()));
+    route.get_or_insert_default();
+    let http = attributes.request.as_ref().and_then(|it| it.http.as_ref());
+    let http = http.map(|http| {
+        let plain: BTreeMap<_, _> = http.headers.iter().collect();
+        let raw = http.header_map.as_ref().map(|map| {
+            let lines = map.headers.iter();
+            let lines =
+                lines.map(|it| (&it.key, &it.value, String::from_utf8_lossy(&it.raw_value)));
+            let mut lines: Vec<_> = lines.collect();
+            lines.sort_by(|one, other| one.0.cmp(other.0));
+            lines
+        });
+        format!(
+            "{} {} {plain:?} {raw:?} {:?}",
+            http.method, http.path, http.body
+        )
+    });
+    let route = format!("{route:?} {http:?}");
     format!(
-        "from {source:?} to {destination:?} request {} context {:?} sni {sni:?} metadata {metadata:?}",
+        "from {source:?} to {destination:?} request {} context {:?} sni {sni:?} metadata {metadata:?} route {route}",
         attributes.request.is_some(),
         attributes.context_extensions
     )

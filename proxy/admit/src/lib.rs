@@ -6,6 +6,7 @@
 mod admission;
 mod admission_control;
 mod compression;
+mod csrf;
 mod descriptors;
 mod ext_authz;
 mod ext_proc;
@@ -27,6 +28,7 @@ pub use compression::{
     CodingChoice, Decode, Encode, advertise, compress_answer, compress_request, decompress,
     take_accept,
 };
+pub use csrf::{Csrf, csrf};
 pub use descriptors::{DescriptorFacts, descriptors};
 pub use ext_authz::{
     AuthzAnswer, AuthzChanges, AuthzExtras, ConnectionAnswer, HeaderChange, check_connection,

@@ -13,6 +13,8 @@ pub struct RbacVerdict {
     pub allowed: bool,
     /// The policy that matched.
     pub policy: Option<Arc<str>>,
+    /// Its place among the policies.
+    pub place: Option<usize>,
     /// For rules that only note: whether a policy matched.
     pub noted: Option<bool>,
 }
@@ -38,12 +40,9 @@ fn judge(rules: &Rbac, request: &RequestView<'_>) -> RbacVerdict {
     let policy = rules.policy(request);
     let matched = policy.is_some();
     RbacVerdict {
-        allowed: match rules.action {
-            RbacAction::Allow => matched,
-            RbacAction::Deny => !matched,
-            RbacAction::Log => true,
-        },
-        policy: policy.map(|policy| Arc::clone(&policy.name)),
+        allowed: rules.action.allows(matched),
+        place: policy.map(|(place, _)| place),
+        policy: policy.map(|(_, policy)| Arc::clone(&policy.name)),
         noted: (rules.action == RbacAction::Log).then_some(matched),
     }
 }
@@ -63,23 +62,14 @@ impl RbacVerdict {
 
 impl RbacOutcome {
     /// What is left for later filters and logs, under the name of the kind of filter.
-    pub fn metadata(&self, filter: &RbacFilter) -> Map<String, Value> {
-        let mut values = Map::new();
-        for (verdict, prefix, kind) in [
-            (&self.shadow, &filter.shadow_prefix, "shadow"),
-            (&self.enforced, &filter.rules_prefix, "enforced"),
-        ] {
-            let Some(verdict) = verdict else {
-                continue;
-            };
-            if let Some(policy) = &verdict.policy {
-                let key = format!("{prefix}{kind}_effective_policy_id");
-                values.insert(key, Value::from(&**policy));
-            }
-            let result = if verdict.allowed { "allowed" } else { "denied" };
-            values.insert(format!("{prefix}{kind}_engine_result"), result.into());
-        }
-        values
+    pub fn notes<'f>(
+        &self,
+        filter: &'f RbacFilter,
+    ) -> impl Iterator<Item = &'f Arc<Map<String, Value>>> {
+        let notes = &filter.notes;
+        let shadow = self.shadow.as_ref().map(|it| notes.shadow.of(it.place));
+        let enforced = self.enforced.as_ref().map(|it| notes.enforced.of(it.place));
+        shadow.into_iter().chain(enforced)
     }
 
     /// Whether rules that only note matched, for access logs.
@@ -107,6 +97,7 @@ mod tests {
                 name: "a policy".into(),
                 permission: Condition::UrlPath(path),
                 principal: Condition::Any,
+                expression: None,
             }],
         }
     }
@@ -122,12 +113,7 @@ mod tests {
             (RbacAction::Deny, "/y", true),
             (RbacAction::Log, "/y", true),
         ] {
-            let filter = RbacFilter {
-                rules: Some(rules(action, path)),
-                shadow: None,
-                rules_prefix: "".into(),
-                shadow_prefix: "".into(),
-            };
+            let filter = RbacFilter::new(Some(rules(action, path)), None, ("", ""));
             let verdict = rbac(&filter, &view).enforced.expect("rules");
             assert_eq!(verdict.allowed, allowed, "{action:?} {path}");
         }
@@ -137,19 +123,15 @@ mod tests {
     fn shadow_rules_leave_metadata() {
         let headers = HeaderMap::new();
         let view = RequestView::of_head("GET", "a", "/x", &headers);
-        let filter = RbacFilter {
-            rules: None,
-            shadow: Some(rules(RbacAction::Deny, "/x")),
-            rules_prefix: "".into(),
-            shadow_prefix: "dry_".into(),
-        };
+        let shadow = Some(rules(RbacAction::Deny, "/x"));
+        let filter = RbacFilter::new(None, shadow, ("", "dry_"));
         let outcome = rbac(&filter, &view);
         let verdict = outcome.shadow.as_ref().expect("shadow rules");
         assert_eq!(
             verdict.details(),
             "rbac_access_denied_matched_policy[a_policy]"
         );
-        let left = outcome.metadata(&filter);
+        let left = outcome.notes(&filter).next().expect("a note");
         assert_eq!(left["dry_shadow_effective_policy_id"], "a policy");
         assert_eq!(left["dry_shadow_engine_result"], "denied");
     }

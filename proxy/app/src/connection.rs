@@ -180,7 +180,9 @@ where
             let manager = Arc::clone(manager);
             spawn_local(async move {
                 let _told = told;
-                if let Some(_passed) = admitted(&accepted).await {
+                if let Some(passed) = admitted(&accepted).await {
+                    let mut accepted = accepted;
+                    noted(&mut accepted.facts, &passed);
                     http::serve(accepted, &manager).await;
                 }
             })
@@ -190,6 +192,8 @@ where
             spawn_local(async move {
                 let _told = told;
                 if let Some(passed) = admitted(&accepted).await {
+                    let mut accepted = accepted;
+                    noted(&mut accepted.facts, &passed);
                     tcp::serve(accepted, &proxy, &passed).await;
                 }
             })
@@ -224,6 +228,14 @@ pub(crate) async fn admitted<S>(accepted: &Accepted<S>) -> Option<Passed> {
             tcp::log_refused(accepted, refusal);
             None
         }
+    }
+}
+
+/// What filters noted goes to that of the PROXY protocol.
+fn noted(facts: &mut ConnectionFacts, passed: &Passed) {
+    if !passed.metadata.is_empty() {
+        let known = facts.proxied.get_or_insert_default();
+        Arc::make_mut(known).share_all(&passed.metadata);
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use lateen_proxy_admit::{Limit, ask_limit, rbac};
 use lateen_proxy_model::{
     CacheFull, ClusterRef, ConnectionFilter, ConnectionPermit, ConnectionRateLimit, Descriptor,
-    FilterChain, NetworkRbac, RequestView, SniForwardProxy,
+    DynamicMetadata, FilterChain, NetworkRbac, RequestView, SniForwardProxy,
 };
 use lateen_proxy_relay::cells::Cells;
 use lateen_proxy_relay::http::{ConnectionFacts, ServiceCalls, Upstreams};
@@ -17,6 +18,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::worker::Worker;
 
+/// Where network RBAC notes.
+static RBAC: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("envoy.filters.network.rbac"));
+
 /// What the filters decided for the terminal one.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
@@ -24,6 +28,8 @@ pub(crate) struct Passed {
     pub(crate) cluster: Option<Option<ClusterRef>>,
     /// The port that goes with the server name, for clusters that forward to it.
     pub(crate) port: Option<u16>,
+    /// What filters noted of the connection.
+    pub(crate) metadata: DynamicMetadata,
     /// Held while the connection lives.
     permits: Vec<ConnectionPermit>,
 }
@@ -60,7 +66,9 @@ pub(crate) async fn admit(
                     return Err(Refusal::default());
                 }
             },
-            ConnectionFilter::Rbac(rbac) => allowed(worker, rbac, facts).await?,
+            ConnectionFilter::Rbac(rbac) => {
+                allowed(worker, rbac, facts, &mut passed.metadata).await?;
+            }
             ConnectionFilter::RateLimit(limit) => rated(worker, limit).await?,
             ConnectionFilter::LocalRateLimit(limit) => {
                 let now = std::time::Instant::now();
@@ -107,6 +115,7 @@ async fn allowed(
     worker: &Worker,
     rules: &NetworkRbac,
     facts: &ConnectionFacts,
+    metadata: &mut DynamicMetadata,
 ) -> Result<(), Refusal> {
     let none = HeaderMap::new();
     let outcome = {
@@ -120,6 +129,7 @@ async fn allowed(
         worker.blueprint.metrics.stats().counter(&name).inc();
     };
     if let Some(shadow) = &outcome.shadow {
+        metadata.share(&RBAC, rules.filter.notes.shadow.of(shadow.place));
         count(&rules.filter.shadow_prefix, "shadow_", shadow.allowed);
     }
     let Some(verdict) = outcome.enforced else {

@@ -563,7 +563,10 @@ impl Session {
             details: (self.decided())
                 .and_then(|decided| decided.refusal.as_ref())
                 .and_then(|refusal| refusal.details),
-            metadata: self.decided().map(|decided| &decided.metadata),
+            metadata: match self.decided() {
+                Some(decided) if !decided.metadata.is_empty() => Some(&decided.metadata),
+                _ => self.facts.proxied.as_deref(),
+            },
             upstream_host: upstream.map(|connection| connection.remote),
             upstream_local: upstream.and_then(|connection| connection.local),
             cluster: self.cluster.as_ref().map(|known| &*known.cluster.name),

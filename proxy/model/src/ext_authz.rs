@@ -32,6 +32,10 @@ pub struct ExtAuthz {
     pub validate_mutations: bool,
     /// Namespaces of dynamic metadata that are sent along.
     pub metadata_namespaces: Vec<Box<str>>,
+    /// Namespaces of the route's metadata that are sent along.
+    pub route_namespaces: Vec<Box<str>>,
+    /// Headers are sent as they are, each value by itself, in bytes.
+    pub raw_headers: bool,
     /// Share of requests that are asked about.
     pub enabled: Percentage,
     /// Only requests with this metadata are asked about.

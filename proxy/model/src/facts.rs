@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-static NO_METADATA: DynamicMetadata = DynamicMetadata(Vec::new());
+static NO_METADATA: DynamicMetadata = DynamicMetadata::NONE;
 
 /// Values that filters of a chain leave for later ones, for matchers and for logs: by the name of the filter (or the
 /// namespace it was told to use) an object.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct DynamicMetadata(Vec<(Arc<str>, Map<String, Value>)>);
+pub struct DynamicMetadata(Vec<(Arc<str>, Arc<Map<String, Value>>)>);
 
 impl DynamicMetadata {
+    /// Nothing.
+    pub const NONE: Self = Self(Vec::new());
+
     /// Whether no filter left anything.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -21,14 +24,14 @@ impl DynamicMetadata {
 
     /// All namespaces and their values.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Map<String, Value>)> {
-        self.0.iter().map(|(name, values)| (name, values))
+        self.0.iter().map(|(name, values)| (name, &**values))
     }
 
     /// The values of a namespace.
     pub fn find(&self, namespace: &str) -> Option<&Map<String, Value>> {
         let mut all = self.0.iter();
         let found = all.find(|(name, _)| **name == *namespace)?;
-        Some(&found.1)
+        Some(&*found.1)
     }
 
     /// The value at a path of keys in a namespace.
@@ -48,8 +51,23 @@ impl DynamicMetadata {
     /// Adds values as Envoy does: objects are merged, lists are joined, anything else is replaced.
     pub fn merge(&mut self, namespace: &str, values: Map<String, Value>) {
         match self.0.iter_mut().find(|(name, _)| **name == *namespace) {
-            Some((_, known)) => merge(known, values),
-            None => self.0.push((namespace.into(), values)),
+            Some((_, known)) => merge(Arc::make_mut(known), values),
+            None => self.0.push((namespace.into(), Arc::new(values))),
+        }
+    }
+
+    /// Adds values that were made before; they are copied only where the namespace has others.
+    pub fn share(&mut self, namespace: &Arc<str>, values: &Arc<Map<String, Value>>) {
+        match self.0.iter_mut().find(|(name, _)| name == namespace) {
+            Some((_, known)) => merge(Arc::make_mut(known), Map::clone(values)),
+            None => self.0.push((Arc::clone(namespace), Arc::clone(values))),
+        }
+    }
+
+    /// Adds all of another's.
+    pub fn share_all(&mut self, other: &Self) {
+        for (namespace, values) in &other.0 {
+            self.share(namespace, values);
         }
     }
 }
@@ -115,6 +133,18 @@ pub trait RequestFacts: fmt::Debug {
     fn metadata(&self) -> &DynamicMetadata {
         &NO_METADATA
     }
+
+    /// What the configuration says of the route.
+    fn route_metadata(&self) -> &DynamicMetadata {
+        &NO_METADATA
+    }
+
+    /// A value that the connection has by name. The peer's name is the only one.
+    fn filter_state(&self, key: &str) -> Option<&str> {
+        (key == "io.istio.peer_principal")
+            .then(|| self.peer()?.principals_first())
+            .flatten()
+    }
 }
 
 /// Nothing known beside a head.
@@ -123,7 +153,12 @@ pub struct NoFacts;
 
 impl RequestFacts for NoFacts {}
 
-impl PeerView<'_> {
+impl<'a> PeerView<'a> {
+    /// The name that a peer goes by: its first URI name.
+    fn principals_first(&self) -> Option<&'a str> {
+        self.uris.first().map(|name| &**name)
+    }
+
     /// Names that a policy compares with a principal, in Envoy's order: URI names, DNS names, the subject.
     pub fn principals(&self) -> impl Iterator<Item = &str> {
         let names = self.uris.iter().chain(self.dns);

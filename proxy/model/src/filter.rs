@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::admission_control::AdmissionControl;
 use crate::compression::{Compressor, CompressorRoute, Decompressor};
 use crate::cors::CorsPolicy;
+use crate::csrf::CsrfPolicy;
 use crate::ext_authz::{AuthzOverride, ExtAuthz};
 use crate::ext_proc::{ExtProc, ExtProcOverride};
 use crate::forward_proxy::{ForwardHost, ForwardProxy};
@@ -37,6 +38,8 @@ pub enum HttpFilter {
     Fault(Option<Arc<Fault>>),
     /// CORS; policies are on routes.
     Cors,
+    /// Refuses what other sites make browsers send.
+    Csrf(Arc<CsrfPolicy>),
     /// Role-based access control.
     Rbac(Arc<RbacFilter>),
     /// Local rate limits.
@@ -93,6 +96,8 @@ pub enum FilterOverride {
     Fault(Option<Arc<Fault>>),
     /// A cross-origin policy; `None` is none.
     Cors(Option<Arc<CorsPolicy>>),
+    /// A policy against forged requests in place of the filter's own.
+    Csrf(Arc<CsrfPolicy>),
     /// Rules in place of the filter's own; `None` lets every request pass.
     Rbac(Option<Arc<RbacFilter>>),
     /// A local rate limit in place of the filter's own.
@@ -147,6 +152,7 @@ impl HttpFilter {
             | Self::LocalRateLimit(_)
             | Self::RateLimit(_)
             | Self::HealthCheck(_)
+            | Self::Csrf(_)
             | Self::AdmissionControl(_)
             | Self::ExtProc(_)
             | Self::GrpcWeb
@@ -206,6 +212,10 @@ impl HttpFilter {
                 .map(|name| format!("ext_authz.{prefix}{name}"))
                 .to_vec()
             }
+            Self::Csrf(_) => ["missing_source_origin", "request_invalid", "request_valid"]
+                .iter()
+                .map(|name| format!("csrf.{name}"))
+                .collect(),
             Self::AdmissionControl(_) => ["rq_rejected", "rq_success", "rq_failure"]
                 .map(|name| format!("admission_control.{name}"))
                 .to_vec(),

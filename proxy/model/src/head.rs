@@ -35,6 +35,8 @@ pub struct HeadOptions {
     pub server_if_absent: bool,
     /// The port that the client called is sent in `x-forwarded-port`.
     pub append_port: bool,
+    /// Requests say which service and node they come from, in headers.
+    pub add_user_agent: bool,
     /// Changes of answers made here.
     pub local_replies: Option<LocalReplies>,
 }

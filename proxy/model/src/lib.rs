@@ -16,6 +16,7 @@ mod cluster;
 mod codec;
 mod compression;
 mod cors;
+mod csrf;
 mod dns_cache;
 mod endpoint;
 mod ext_authz;
@@ -61,6 +62,7 @@ mod subset;
 mod tls;
 mod tracing;
 mod upstream;
+mod view_attributes;
 mod wildcard;
 
 pub use address::{ClientAddr, LocalAddr, OriginalDst};
@@ -87,6 +89,7 @@ pub use compression::{
     DecompressDirection, Decompressor,
 };
 pub use cors::CorsPolicy;
+pub use csrf::CsrfPolicy;
 pub use dns_cache::{
     AddressFilter, CacheFull, CachedHost, DnsCache, DnsCacheSettings, DnsCacheStats, PendingLookup,
     Resolution, host_and_port,
@@ -164,7 +167,9 @@ pub use rate_limit::{
     Descriptor, FixedEntry, HitsAddend, LimitOverride, LimitSource, MetadataPath, RateLimit,
     RateLimitAction, RateLimits, RouteRateLimits, VirtualHostLimits,
 };
-pub use rbac::{Condition, NetworkRbac, Rbac, RbacAction, RbacFilter, RbacPolicy};
+pub use rbac::{
+    Condition, NetworkRbac, OutcomeNotes, Rbac, RbacAction, RbacFilter, RbacNotes, RbacPolicy,
+};
 pub use retry::{
     Backoff, Labels, RateLimitedBackoff, ResetHeader, RetryOn, RetryPolicy, TriedPriorities,
 };

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use regex::Regex;
+use serde_json::{Map, Value};
 
+use crate::cel::Expression;
 use crate::matcher::{HeaderMatcher, RequestView, StringMatcher};
 use crate::metadata_matcher::MetadataMatcher;
+use crate::view_attributes::ViewAttributes;
 
 /// What the HTTP and the network filter have in common.
 #[derive(Clone, Debug)]
@@ -21,6 +24,74 @@ pub struct RbacFilter {
     pub rules_prefix: Box<str>,
     /// The same for the shadow rules.
     pub shadow_prefix: Box<str>,
+    /// What is noted of each outcome.
+    pub notes: RbacNotes,
+}
+
+/// What is left for later filters and logs, made before any request.
+#[derive(Clone, Debug, Default)]
+pub struct RbacNotes {
+    /// Of the shadow rules.
+    pub shadow: OutcomeNotes,
+    /// Of the enforced rules.
+    pub enforced: OutcomeNotes,
+}
+
+/// What is noted of an outcome.
+#[derive(Clone, Debug, Default)]
+pub struct OutcomeNotes {
+    matched: Box<[Arc<Map<String, Value>>]>,
+    none: Arc<Map<String, Value>>,
+}
+
+impl OutcomeNotes {
+    fn new(rules: Option<&Rbac>, prefix: &str, kind: &str) -> Self {
+        let Some(rules) = rules else {
+            return Self::default();
+        };
+        let note = |policy: Option<&RbacPolicy>| {
+            let mut values = Map::new();
+            if let Some(policy) = policy {
+                let key = format!("{prefix}{kind}_effective_policy_id");
+                values.insert(key, Value::from(&*policy.name));
+            }
+            let allowed = rules.action.allows(policy.is_some());
+            let result = if allowed { "allowed" } else { "denied" };
+            values.insert(format!("{prefix}{kind}_engine_result"), result.into());
+            Arc::new(values)
+        };
+        Self {
+            matched: rules.policies.iter().map(|it| note(Some(it))).collect(),
+            none: note(None),
+        }
+    }
+
+    /// What is noted when this policy matched, or none.
+    pub fn of(&self, policy: Option<usize>) -> &Arc<Map<String, Value>> {
+        policy
+            .and_then(|place| self.matched.get(place))
+            .unwrap_or(&self.none)
+    }
+}
+
+impl RbacFilter {
+    /// A filter with these rules and shadow rules, and what stands before the names of what each counts and notes.
+    pub fn new(
+        rules: Option<Rbac>,
+        shadow: Option<Rbac>,
+        (rules_prefix, shadow_prefix): (&str, &str),
+    ) -> Self {
+        Self {
+            notes: RbacNotes {
+                shadow: OutcomeNotes::new(shadow.as_ref(), shadow_prefix, "shadow"),
+                enforced: OutcomeNotes::new(rules.as_ref(), rules_prefix, "enforced"),
+            },
+            rules,
+            shadow,
+            rules_prefix: rules_prefix.into(),
+            shadow_prefix: shadow_prefix.into(),
+        }
+    }
 }
 
 /// The network filter: rules are asked once, when the connection begins.
@@ -45,6 +116,17 @@ pub enum RbacAction {
     Log,
 }
 
+impl RbacAction {
+    /// Whether a request passes for which a policy matched, or none.
+    pub fn allows(self, matched: bool) -> bool {
+        match self {
+            Self::Allow => matched,
+            Self::Deny => !matched,
+            Self::Log => true,
+        }
+    }
+}
+
 /// An action and its policies.
 #[derive(Clone, Debug)]
 pub struct Rbac {
@@ -63,6 +145,8 @@ pub struct RbacPolicy {
     pub permission: Condition,
     /// Who asks.
     pub principal: Condition,
+    /// What must hold besides.
+    pub expression: Option<Expression>,
 }
 
 /// A condition on a request or connection: Envoy's permissions and principals in one.
@@ -93,6 +177,10 @@ pub enum Condition {
     },
     /// Dynamic metadata.
     Metadata(MetadataMatcher),
+    /// What the configuration says of the route.
+    RouteMetadata(MetadataMatcher),
+    /// A value that the connection has by name.
+    FilterState(Box<str>, StringMatcher),
     /// The server name that was asked for; empty without one.
     ServerName(StringMatcher),
     /// The connection is TLS.
@@ -152,6 +240,10 @@ impl Condition {
                 .destination()
                 .is_some_and(|it| (*start..*end).contains(&u32::from(it.port()))),
             Self::Metadata(metadata) => metadata.matches(facts.metadata()),
+            Self::RouteMetadata(metadata) => metadata.matches(facts.route_metadata()),
+            Self::FilterState(key, matcher) => facts
+                .filter_state(key)
+                .is_some_and(|text| matcher.matches(text)),
             Self::ServerName(name) => name.matches(facts.sni().unwrap_or_default()),
             Self::Tls => facts.tls(),
             Self::Principals(names) => principal(request, |name| {
@@ -182,11 +274,16 @@ fn path_only(path: &str) -> &str {
 }
 
 impl Rbac {
-    /// The first policy that matches.
-    pub fn policy(&self, request: &RequestView<'_>) -> Option<&RbacPolicy> {
-        self.policies
-            .iter()
-            .find(|policy| policy.principal.matches(request) && policy.permission.matches(request))
+    /// The first policy that matches, and its place.
+    pub fn policy(&self, request: &RequestView<'_>) -> Option<(usize, &RbacPolicy)> {
+        let holds = |policy: &RbacPolicy| {
+            let expression = policy.expression.as_ref();
+            policy.principal.matches(request)
+                && policy.permission.matches(request)
+                && expression.is_none_or(|it| it.holds(&ViewAttributes::of(request)))
+        };
+        let mut policies = self.policies.iter().enumerate();
+        policies.find(|(_, policy)| holds(policy))
     }
 }
 

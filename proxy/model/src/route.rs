@@ -14,6 +14,7 @@ use regex::Regex;
 use crate::Gauge;
 use crate::cluster::ClusterRef;
 use crate::cors::CorsPolicy;
+use crate::facts::DynamicMetadata;
 use crate::filter::Overrides;
 use crate::internal_redirect::InternalRedirect;
 use crate::matcher::{CookieMatcher, HeaderMatcher, QueryMatcher};
@@ -188,6 +189,8 @@ pub struct Route {
     pub cors: Option<Arc<CorsPolicy>>,
     /// What it says of tracing.
     pub tracing: Option<Arc<RouteTracing>>,
+    /// What the configuration says of it, for policies.
+    pub metadata: Option<Box<DynamicMetadata>>,
 }
 
 /// What happens to a request.

@@ -1,18 +1,14 @@
 //! Questions about connections, and what their answers mean.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::service::auth::v3 as wire;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context as context;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use envoy_types::pb::google::protobuf as wkt;
 use lateen_proxy_model::{NetworkAuthz, RequestFacts};
 use prost::Message;
 use serde_json::{Map, Value};
 
-use super::grpc::{DEPTH, destination, object, source, values};
+use super::grpc::{DEPTH, destination, named, source, values};
 
 /// What a service decided about a connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,17 +23,10 @@ pub enum ConnectionAnswer {
 
 /// The question about a connection, encoded.
 pub fn check_connection(filter: &NetworkAuthz, facts: &dyn RequestFacts) -> Vec<u8> {
-    let names = filter.metadata_namespaces.iter();
-    let namespaces: HashMap<String, wkt::Struct> = names
-        .filter_map(|name| Some((name.to_string(), object(facts.metadata().find(name)?))))
-        .collect();
     let attributes = wire::AttributeContext {
         source: Some(source(facts, filter.peer_certificate)),
         destination: Some(destination(facts)),
-        metadata_context: Some(core::Metadata {
-            filter_metadata: namespaces,
-            ..core::Metadata::default()
-        }),
+        metadata_context: Some(named(&filter.metadata_namespaces, facts.metadata())),
         tls_session: filter.tls_session.then(|| context::TlsSession {
             sni: facts.sni().unwrap_or_default().to_owned(),
         }),

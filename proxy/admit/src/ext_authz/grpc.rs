@@ -17,12 +17,13 @@ use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{self as wkt, Timestamp};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use lateen_proxy_model::{ExtAuthz, PeerView, RequestFacts, RequestView};
+use lateen_proxy_model::{DynamicMetadata, ExtAuthz, PeerView, RequestFacts, RequestView};
 use prost::Message;
 use serde_json::{Map, Number, Value};
 
 use super::{
-    AuthzAnswer, AuthzChanges, AuthzExtras, HeaderChange, PARTIAL_BODY, is_removable, visible,
+    AuthzAnswer, AuthzChanges, AuthzExtras, HeaderChange, PARTIAL_BODY, is_removable, is_visible,
+    visible,
 };
 
 /// Values within values that are read.
@@ -35,10 +36,6 @@ pub fn check_request(
     extras: &AuthzExtras<'_>,
 ) -> Vec<u8> {
     let facts = request.facts;
-    let names = filter.metadata_namespaces.iter();
-    let namespaces: HashMap<String, wkt::Struct> = names
-        .filter_map(|name| Some((name.to_string(), object(facts.metadata().find(name)?))))
-        .collect();
     let pairs = extras.context.iter();
     let attributes = wire::AttributeContext {
         source: Some(source(facts, filter.peer_certificate)),
@@ -50,11 +47,8 @@ pub fn check_request(
         context_extensions: pairs
             .map(|(name, text)| (name.to_string(), text.to_string()))
             .collect(),
-        metadata_context: Some(core::Metadata {
-            filter_metadata: namespaces,
-            ..core::Metadata::default()
-        }),
-        route_metadata_context: Some(core::Metadata::default()),
+        metadata_context: Some(named(&filter.metadata_namespaces, facts.metadata())),
+        route_metadata_context: Some(named(&filter.route_namespaces, facts.route_metadata())),
         tls_session: filter.tls_session.then(|| context::TlsSession {
             sni: facts.sni().unwrap_or_default().to_owned(),
         }),
@@ -63,6 +57,16 @@ pub fn check_request(
         attributes: Some(attributes),
     };
     question.encode_to_vec()
+}
+
+/// The values of these namespaces.
+pub(super) fn named(names: &[Box<str>], metadata: &DynamicMetadata) -> core::Metadata {
+    let found = names.iter();
+    let found = found.filter_map(|name| Some((name.to_string(), object(metadata.find(name)?))));
+    core::Metadata {
+        filter_metadata: found.collect(),
+        ..core::Metadata::default()
+    }
 }
 
 /// The client, with its certificate or without.
@@ -92,10 +96,19 @@ fn http_request(
     request: &RequestView<'_>,
     extras: &AuthzExtras<'_>,
 ) -> context::HttpRequest {
-    let mut headers: HashMap<String, String> = visible(filter, request).into_iter().collect();
+    let mut headers: HashMap<String, String> = HashMap::new();
+    let mut header_map = None;
+    match filter.raw_headers {
+        false => headers.extend(visible(filter, request)),
+        true => header_map = Some(raw(filter, request)),
+    }
     let (mut body, mut raw_body) = (String::new(), Vec::new());
     if let Some((data, partial)) = &extras.body {
-        headers.insert(PARTIAL_BODY.to_owned(), partial.to_string());
+        let partial = partial.to_string();
+        match &mut header_map {
+            None => drop(headers.insert(PARTIAL_BODY.to_owned(), partial)),
+            Some(map) => map.headers.push(bytes(PARTIAL_BODY, partial.as_bytes())),
+        }
         match extras.as_bytes {
             true => raw_body = data.to_vec(),
             // Protobuf texts are UTF-8.
@@ -106,6 +119,7 @@ fn http_request(
         id: extras.id.to_string(),
         method: request.method.to_owned(),
         headers,
+        header_map,
         path: request.path.to_owned(),
         host: request.authority.to_owned(),
         scheme: request.scheme.to_owned(),
@@ -115,6 +129,33 @@ fn http_request(
         body,
         raw_body,
         ..context::HttpRequest::default()
+    }
+}
+
+/// Headers as they are, with pseudo-headers.
+fn raw(filter: &ExtAuthz, request: &RequestView<'_>) -> core::HeaderMap {
+    let pseudo = [
+        (":authority", request.authority),
+        (":path", request.path),
+        (":method", request.method),
+        (":scheme", request.scheme),
+    ];
+    let seen = |name: &str| is_visible(filter, name) && !matches!(name, "host" | PARTIAL_BODY);
+    let pseudo = pseudo.into_iter().filter(|(name, _)| seen(name));
+    let pseudo = pseudo.map(|(name, value)| bytes(name, value.as_bytes()));
+    let regular = request.headers.iter();
+    let regular = regular.filter(|(name, _)| seen(name.as_str()));
+    let regular = regular.map(|(name, value)| bytes(name.as_str(), value.as_bytes()));
+    core::HeaderMap {
+        headers: pseudo.chain(regular).collect(),
+    }
+}
+
+fn bytes(name: &str, value: &[u8]) -> core::HeaderValue {
+    core::HeaderValue {
+        key: name.to_owned(),
+        raw_value: value.to_vec(),
+        ..core::HeaderValue::default()
     }
 }
 

@@ -19,6 +19,8 @@ fn filter(service: AuthzService) -> ExtAuthz {
         clear_route: false,
         status_on_error: StatusCode::FORBIDDEN,
         validate_mutations: false,
+        route_namespaces: Vec::new(),
+        raw_headers: false,
         metadata_namespaces: Vec::new(),
         enabled: Percentage::ALL,
         enabled_metadata: None,

@@ -1,6 +1,7 @@
 //! The filters of a connection manager, in the order of its chain.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use futures_util::future::select_all;
@@ -8,12 +9,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
 use lateen_proxy_admit::{
-    Admission, HeaderChange, HealthVerdict, append_headers, health, inject, rate_limit_headers,
-    rbac,
+    Admission, Csrf, HeaderChange, HealthVerdict, append_headers, csrf, health, inject,
+    rate_limit_headers, rbac,
 };
 use lateen_proxy_model::{
-    Balance, BucketView, ClusterRef, CorsPolicy, Dial, Fault, FilterOverride, HealthFilter,
-    HttpFilter, Permit, RbacFilter, ResetReason, RouteAction, RouteTable,
+    Balance, BucketView, ClusterRef, CorsPolicy, CsrfPolicy, Dial, Fault, FilterOverride,
+    HealthFilter, HttpFilter, Permit, RbacFilter, ResetReason, RouteAction, RouteTable,
 };
 use lateen_proxy_relay::http::{
     AnswerBody, ChainFilter, ClientBody, Exchange, LocalReply, RequestBody, ServiceCalls, Upstreams,
@@ -29,7 +30,7 @@ use super::request::{find_route, view};
 use super::{ext_authz, forward_proxy, jwt, rate_limits};
 
 /// Namespaces of what filters note.
-const RBAC: &str = "envoy.filters.http.rbac";
+static RBAC: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("envoy.filters.http.rbac"));
 const COMMON: &str = "envoy.common";
 
 /// What filters left to be done with the answer.
@@ -113,6 +114,13 @@ where
                     _ => routed.found.cors(),
                 };
                 cross_origin(exchange, &routed.found, parts, policy, back)
+            }
+            HttpFilter::Csrf(policy) => {
+                let policy = match own {
+                    Some(FilterOverride::Csrf(policy)) => policy,
+                    _ => policy,
+                };
+                unforged(exchange, filter, parts, policy)
             }
             HttpFilter::Rbac(rules) => {
                 let rules = match own {
@@ -340,6 +348,40 @@ async fn faults(
     }
 }
 
+/// Requests that another site made a browser send are refused.
+fn unforged(
+    exchange: &Exchange,
+    filter: &ChainFilter,
+    parts: &Parts,
+    policy: &CsrfPolicy,
+) -> Result<(), LocalReply> {
+    match csrf(policy, &view(exchange, parts), || {
+        fastrand::u32(..1_000_000)
+    }) {
+        Csrf::Pass => Ok(()),
+        Csrf::Valid => {
+            filter.count(2);
+            Ok(())
+        }
+        Csrf::Invalid { unknown, refused } => {
+            filter.count(usize::from(!unknown));
+            let status = StatusCode::FORBIDDEN;
+            let reply = || {
+                LocalReply::new(
+                    status,
+                    "Invalid origin",
+                    Flags::NONE,
+                    "csrf_origin_mismatch",
+                )
+            };
+            match refused {
+                true => Err(reply()),
+                false => Ok(()),
+            }
+        }
+    }
+}
+
 /// Role-based access control.
 fn access(
     exchange: &mut Exchange,
@@ -351,7 +393,9 @@ fn access(
         return Ok(());
     };
     let outcome = rbac(rules, &view(exchange, parts));
-    exchange.note(RBAC, outcome.metadata(rules));
+    for noted in outcome.notes(rules) {
+        exchange.metadata.share(&RBAC, noted);
+    }
     if let Some(noted) = outcome.noted() {
         let hint = Map::from_iter([("access_log_hint".to_owned(), Value::from(noted))]);
         exchange.note(COMMON, hint);

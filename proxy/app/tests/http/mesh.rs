@@ -426,6 +426,7 @@ pub(crate) fn acting(action: RouteAction) -> Route {
         response_headers: HeaderMutations::default(),
         overrides: Overrides::NONE,
         cors: None,
+        metadata: None,
     }
 }
 

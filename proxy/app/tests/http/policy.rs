@@ -100,6 +100,8 @@ fn asking(upstream: &Upstream) -> ExtAuthz {
         clear_route: false,
         status_on_error: StatusCode::FORBIDDEN,
         validate_mutations: false,
+        route_namespaces: Vec::new(),
+        raw_headers: false,
         metadata_namespaces: Vec::new(),
         enabled: Percentage::ALL,
         enabled_metadata: None,
@@ -124,19 +126,16 @@ fn only_me() -> RbacFilter {
         }),
         invert: false,
     };
-    RbacFilter {
-        rules: Some(Rbac {
-            action: RbacAction::Allow,
-            policies: vec![RbacPolicy {
-                name: "me".into(),
-                permission: Condition::Any,
-                principal: Condition::Metadata(user),
-            }],
-        }),
-        shadow: None,
-        rules_prefix: "".into(),
-        shadow_prefix: "".into(),
-    }
+    let rules = Rbac {
+        action: RbacAction::Allow,
+        policies: vec![RbacPolicy {
+            name: "me".into(),
+            permission: Condition::Any,
+            principal: Condition::Metadata(user),
+            expression: None,
+        }],
+    };
+    RbacFilter::new(Some(rules), None, ("", ""))
 }
 
 #[test]

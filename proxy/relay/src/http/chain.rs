@@ -202,6 +202,7 @@ impl HttpChain {
             HttpFilter::GrpcStats
             | HttpFilter::IstioAlpn
             | HttpFilter::AdmissionControl(_)
+            | HttpFilter::Csrf(_)
             | HttpFilter::ExtProc(_)
             | HttpFilter::Fault(_)
             | HttpFilter::Cors

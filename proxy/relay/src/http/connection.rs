@@ -118,6 +118,11 @@ impl RequestFacts for ConnectionFacts {
     fn peer(&self) -> Option<PeerView<'_>> {
         self.peer_view()
     }
+
+    fn metadata(&self) -> &DynamicMetadata {
+        static NONE: DynamicMetadata = DynamicMetadata::NONE;
+        self.proxied.as_deref().unwrap_or(&NONE)
+    }
 }
 
 /// When connections shall end; the state of `listen`, seen through a trait.

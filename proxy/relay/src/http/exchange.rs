@@ -37,6 +37,8 @@ use super::trace::MaybeTraced;
 use super::upgrade::ClientEnd;
 use super::worker::KnownCluster;
 
+static NO_METADATA: DynamicMetadata = DynamicMetadata::NONE;
+
 /// One request on its way through. Dropped before an answer was made, it tells that the client went away.
 #[derive(Debug)]
 pub struct Exchange {
@@ -145,6 +147,12 @@ impl RequestFacts for Exchange {
 
     fn metadata(&self) -> &DynamicMetadata {
         &self.metadata
+    }
+
+    fn route_metadata(&self) -> &DynamicMetadata {
+        let route = self.route.as_ref();
+        let metadata = route.and_then(|route| route.metadata.as_deref());
+        metadata.unwrap_or(&NO_METADATA)
     }
 }
 

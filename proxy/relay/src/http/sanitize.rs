@@ -23,6 +23,9 @@ static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
+static SERVICE_CLUSTER: HeaderName = HeaderName::from_static("x-envoy-downstream-service-cluster");
+static SERVICE_NODE: HeaderName = HeaderName::from_static("x-envoy-downstream-service-node");
+
 /// Headers with which only the inside of a mesh may steer a proxy. Nothing is internal by default (S19).
 static INTERNAL: [HeaderName; 18] = [
     HeaderName::from_static("x-envoy-internal"),
@@ -156,6 +159,14 @@ pub fn trust(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
     }
     origin::tell(&conn, headers, &origin);
     forwarded_proto(&conn, headers);
+    if let Some(referer) = headers.get(header::REFERER)
+        && !is_referer(referer.as_bytes())
+    {
+        headers.remove(header::REFERER);
+    }
+    if manager.head.add_user_agent {
+        name_caller(&conn, headers);
+    }
     if let Some(via) = &manager.head.via {
         append_via(headers, via);
     }
@@ -181,6 +192,42 @@ pub fn trust(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalRepl
     }
     exchange.keep_request(parts);
     Ok(())
+}
+
+/// Whether a value can stand in `Referer`: a URL without user and fragment, or a reference whose first segment has no
+/// colon (RFC 9110 section 10.1.3).
+fn is_referer(value: &[u8]) -> bool {
+    let find = |text: &[u8], wanted: &[u8]| text.iter().position(|byte| wanted.contains(byte));
+    let colon = find(value, b":");
+    if let Some((scheme, rest)) = colon.and_then(|at| value.split_at_checked(at))
+        && let Some(rest) = rest.strip_prefix(b"://")
+    {
+        let (authority, tail) = rest.split_at(find(rest, b"/?#").unwrap_or(rest.len()));
+        let named = !scheme.is_empty() && scheme.iter().all(u8::is_ascii_alphanumeric);
+        let hosted = !authority.is_empty() && !authority.contains(&b'@');
+        return named && hosted && !tail.contains(&b'#');
+    }
+    colon.is_none_or(|colon| find(value, b"/").is_some_and(|slash| slash < colon))
+}
+
+/// Says which service and node a request comes from: clients that name no program go by the service's name.
+fn name_caller(conn: &Connection, headers: &mut HeaderMap) {
+    let worker = &conn.chain.worker;
+    let Ok(cluster) = HeaderValue::from_str(&worker.service_cluster) else {
+        return;
+    };
+    if headers
+        .get(header::USER_AGENT)
+        .is_none_or(HeaderValue::is_empty)
+    {
+        headers.insert(header::USER_AGENT, cluster.clone());
+    }
+    headers.insert(&SERVICE_CLUSTER, cluster);
+    if let Some(node) = HeaderValue::from_str(&worker.node.id).ok()
+        && !node.is_empty()
+    {
+        headers.insert(&SERVICE_NODE, node);
+    }
 }
 
 /// Adds this proxy to `Via`.

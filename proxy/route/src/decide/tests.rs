@@ -57,6 +57,7 @@ fn route(matches: RouteMatch, action: RouteAction) -> Arc<Route> {
         overrides: Overrides::NONE,
         cors: None,
         tracing: None,
+        metadata: None,
     })
 }
 
@@ -325,6 +326,7 @@ fn fixed_answers_carry_their_body_and_headers() {
         overrides: Overrides::NONE,
         cors: None,
         tracing: None,
+        metadata: None,
     };
     direct.response_headers = rule("x-r", "1");
     let table = table(vec![Arc::new(direct)]);

@@ -118,8 +118,6 @@ fn codec_type(
         WireCodec::Http3 => CodecType::Http3,
     };
     message.codec_type = 0;
-    // A default written out.
-    message.add_user_agent.take_if(|value| !value.value);
     if let Some(via) = message.route_specifier.as_ref()
         && matches!(via, RouteSpecifier::ScopedRoutes(_))
     {

@@ -62,7 +62,10 @@ pub(super) fn read(
     let service = message.services.take();
     let (service, timeout, older) = services(context, at, service)?;
     let names = take(&mut message.metadata_context_namespaces);
+    let of_route = take(&mut message.route_metadata_context_namespaces);
     let made = ExtAuthz {
+        route_namespaces: of_route.into_iter().map(Into::into).collect(),
+        raw_headers: take(&mut message.encode_raw_headers),
         service,
         timeout,
         failure_mode_allow: take(&mut message.failure_mode_allow),

@@ -56,6 +56,7 @@ pub(super) fn options(
         request_id_in_response: take(&mut message.always_set_request_id_in_response),
         server_if_absent: false,
         append_port: take(&mut message.append_x_forwarded_port),
+        add_user_agent: flag(message.add_user_agent.take(), false),
         local_replies,
     };
     if made

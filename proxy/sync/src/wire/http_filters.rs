@@ -7,6 +7,7 @@ use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::ExternalPro
 use envoy_types::pb::envoy::extensions::filters::http::buffer::v3::Buffer;
 use envoy_types::pb::envoy::extensions::filters::http::compressor::v3::Compressor;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
+use envoy_types::pb::envoy::extensions::filters::http::csrf::v3::CsrfPolicy;
 use envoy_types::pb::envoy::extensions::filters::http::decompressor::v3::Decompressor;
 use envoy_types::pb::envoy::extensions::filters::http::header_mutation::v3::HeaderMutation;
 use envoy_types::pb::envoy::extensions::filters::http::stateful_session::v3::StatefulSession;
@@ -33,7 +34,7 @@ use super::at::{At, Refused, nothing_left};
 use super::common::{must_be_off, unpack};
 use super::context::Context;
 use super::{
-    admission_control, compression, ext_authz, ext_proc, extension, forward_proxy,
+    admission_control, compression, csrf, ext_authz, ext_proc, extension, forward_proxy,
     global_rate_limit, health_filter, ignored, jwt, local_rate_limit, metadata_exchange,
     per_filter, rbac, sessions, stats,
 };
@@ -151,6 +152,10 @@ fn one(context: &Context<'_>, at: &At<'_>, packed: &Any) -> Result<Known, Refuse
     }
     if any::holds::<Cors>(packed) {
         return Ok(Known::Filter(HttpFilter::Cors));
+    }
+    if any::holds::<CsrfPolicy>(packed) {
+        let policy = csrf::policy(at, unpack(at, packed)?)?;
+        return Ok(Known::Filter(HttpFilter::Csrf(Arc::new(policy))));
     }
     if any::holds::<AdmissionControl>(packed) {
         let control = admission_control::read(at, unpack(at, packed)?)?;

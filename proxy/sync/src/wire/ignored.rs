@@ -161,11 +161,6 @@ pub(super) fn virtual_host(message: &mut route::VirtualHost) {
     message.metadata = None;
 }
 
-pub(super) fn route(message: &mut route::Route) {
-    // For filters that read it, and for people: it names the VirtualService in the configuration dump.
-    message.metadata = None;
-}
-
 pub(super) fn listener(message: &mut listener::Listener) {
     // Statistics.
     message.stat_prefix.clear();

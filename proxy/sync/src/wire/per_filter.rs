@@ -12,6 +12,7 @@ use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_rate_l
 use envoy_types::pb::envoy::extensions::filters::http::buffer::v3::BufferPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::compressor::v3::CompressorPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3 as cors;
+use envoy_types::pb::envoy::extensions::filters::http::csrf::v3::CsrfPolicy;
 use envoy_types::pb::envoy::extensions::filters::http::dynamic_forward_proxy::v3::PerRouteConfig as ForwardPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthzPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::ExtProcPerRoute;
@@ -38,8 +39,8 @@ use super::common::{duration, fraction, number, runtime_fraction, unpack};
 use super::context::Context;
 use super::matcher::{headers, string};
 use super::{
-    compression, ext_authz, ext_proc, forward_proxy, global_rate_limit, jwt, local_rate_limit,
-    rbac, sessions,
+    compression, csrf, ext_authz, ext_proc, forward_proxy, global_rate_limit, jwt,
+    local_rate_limit, rbac, sessions,
 };
 
 /// Reads the map of filter name to settings of one level. The names are those of the connection manager's filters.
@@ -116,6 +117,10 @@ fn config(
     if any::holds::<cors::CorsPolicy>(packed) {
         let policy = cors_policy(at, unpack(at, packed)?)?;
         return Ok(Some(FilterOverride::Cors(Some(Arc::new(policy)))));
+    }
+    if any::holds::<CsrfPolicy>(packed) {
+        let policy = csrf::policy(at, unpack(at, packed)?)?;
+        return Ok(Some(FilterOverride::Csrf(Arc::new(policy))));
     }
     if any::holds::<ExtAuthzPerRoute>(packed) {
         let authz = ext_authz::per_route(at, unpack(at, packed)?)?;

@@ -12,17 +12,19 @@ use envoy_types::pb::envoy::extensions::filters::http::rbac::v3 as http_wire;
 use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as network_wire;
 use envoy_types::pb::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig;
 use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
+use envoy_types::pb::envoy::r#type::matcher::v3::filter_state_matcher::Matcher as StateMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::path_matcher::Rule as PathRule;
 use ipnet::IpNet;
+use lateen_proxy_model::cel::Expression;
 use lateen_proxy_model::{
     Condition, MetadataMatcher, NetworkRbac, Rbac, RbacAction, RbacFilter, RbacPolicy,
 };
 use lateen_xds::any;
 
 use super::at::{At, Refused, nothing_left};
-use super::common::{duration, must_be_off, number, unpack};
+use super::common::{duration, number, unpack};
 use super::matcher::{header, string};
-use super::{metadata_matcher, uri_template};
+use super::{cel_ast, metadata_matcher, uri_template};
 
 /// Conditions within conditions, at most.
 const DEPTH: usize = 32;
@@ -95,12 +97,13 @@ impl Rules {
                 .map(|rules| reader.rules(&at.field(name), rules))
                 .transpose()
         };
-        Ok(RbacFilter {
-            rules: read("rules", self.rules)?,
-            shadow: read("shadow_rules", self.shadow)?,
-            rules_prefix: rules_prefix.into(),
-            shadow_prefix: shadow_prefix.into(),
-        })
+        let rules = read("rules", self.rules)?;
+        let shadow = read("shadow_rules", self.shadow)?;
+        Ok(RbacFilter::new(
+            rules,
+            shadow,
+            (&rules_prefix, &shadow_prefix),
+        ))
     }
 }
 
@@ -142,8 +145,10 @@ impl Reader {
             let permissions = self.permissions(&place, take(&mut message.permissions), DEPTH)?;
             let place = at.field("principals");
             let principals = self.principals(&place, take(&mut message.principals), DEPTH)?;
+            let expression = expression(&at, &mut message)?;
             nothing_left(&at, &message)?;
             policies.push(RbacPolicy {
+                expression,
                 name: name.into(),
                 permission: Condition::one_of(permissions),
                 principal: Condition::one_of(principals),
@@ -286,7 +291,19 @@ impl Reader {
             Some(Identifier::SourcedMetadata(value)) => {
                 self.sourced(&at.field("sourced_metadata"), value)?
             }
-            Some(Identifier::FilterState(_)) => return Err(at.field("filter_state").unsupported()),
+            Some(Identifier::FilterState(value)) => {
+                let at = at.field("filter_state");
+                match &value.matcher {
+                    Some(StateMatcher::StringMatch(matcher)) => Condition::FilterState(
+                        value.key.into(),
+                        string(&at.field("string_match"), matcher)?,
+                    ),
+                    Some(StateMatcher::AddressMatch(_)) => {
+                        return Err(at.field("address_match").unsupported());
+                    }
+                    None => return Err(at.refuse("no matcher")),
+                }
+            }
             Some(Identifier::Custom(_)) => return Err(at.field("custom").unsupported()),
             None => return Err(at.refuse("no identifier")),
         })
@@ -338,11 +355,14 @@ impl Reader {
     }
 
     fn sourced(self, at: &At<'_>, message: wire::SourcedMetadata) -> Result<Condition, Refused> {
-        let of_route = message.metadata_source != wire::MetadataSource::Dynamic as i32;
-        must_be_off(&at.field("metadata_source"), of_route)?;
+        let of_route = message.metadata_source == wire::MetadataSource::Route as i32;
         let place = at.field("metadata_matcher");
         let matcher = message.metadata_matcher.as_ref();
-        self.metadata(&place, matcher.ok_or_else(|| place.refuse("missing"))?)
+        let matcher = matcher.ok_or_else(|| place.refuse("missing"))?;
+        match self.metadata(&place, matcher)? {
+            Condition::Metadata(metadata) if of_route => Ok(Condition::RouteMetadata(metadata)),
+            condition => Ok(condition),
+        }
     }
 
     /// Conditions on requests cannot be asked of connections.
@@ -351,6 +371,24 @@ impl Reader {
             true => Ok(()),
             false => Err(at.refuse("a network filter knows no requests")),
         }
+    }
+}
+
+/// The condition besides, as a tree or one that was checked for its types.
+fn expression(at: &At<'_>, message: &mut wire::Policy) -> Result<Option<Expression>, Refused> {
+    let (plain, checked) = (message.condition.take(), message.checked_condition.take());
+    match (plain, checked) {
+        (None, None) => Ok(None),
+        (Some(tree), None) => cel_ast::compile(&at.field("condition"), &tree).map(Some),
+        (None, Some(checked)) => {
+            let at = at.field("checked_condition");
+            let place = at.field("expr");
+            let tree = checked.expr.ok_or_else(|| place.refuse("missing"))?;
+            cel_ast::compile(&place, &tree).map(Some)
+        }
+        (Some(_), Some(_)) => Err(at
+            .field("checked_condition")
+            .refuse("cannot stand beside condition")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::mem::take;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
+use envoy_types::pb::envoy::config::core::v3::{Metadata, TypedExtensionConfig};
 use envoy_types::pb::envoy::config::route::v3 as wire;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
@@ -13,10 +13,13 @@ use envoy_types::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
 use envoy_types::pb::google::protobuf as wkt;
 use http::StatusCode;
 use lateen_proxy_model::{
-    ClusterChoice, CorsPolicy, DirectResponse, HostStats, Mirror, Overrides, PathMatcher,
-    PathRewrite, RateLimits, RequireTls, RetryPolicy, Route, RouteAction, RouteMatch, RouteStats,
-    RouteTable, TlsCondition, VirtualCluster, VirtualHost,
+    ClusterChoice, CorsPolicy, DirectResponse, DynamicMetadata, HostStats, Mirror, Overrides,
+    PathMatcher, PathRewrite, RateLimits, RequireTls, RetryPolicy, Route, RouteAction, RouteMatch,
+    RouteStats, RouteTable, TlsCondition, VirtualCluster, VirtualHost,
 };
+
+use lateen_xds::structs;
+use serde_json::Value;
 
 use super::at::{At, Refused, nothing_left};
 use super::common::{flag, number, runtime_fraction};
@@ -247,7 +250,6 @@ fn route(
     mut message: wire::Route,
     defaults: &Defaults,
 ) -> Result<Route, Refused> {
-    ignored::route(&mut message);
     let own = per_filter::read(
         context,
         &at.field("typed_per_filter_config"),
@@ -314,9 +316,31 @@ fn route(
         response_headers,
         overrides,
         cors: older_cors,
+        metadata: metadata(&at.field("metadata"), message.metadata.take())?,
     };
     nothing_left(at, &message)?;
     Ok(made)
+}
+
+/// What policies may ask of a route; Istio's own words in it are for people.
+fn metadata(
+    at: &At<'_>,
+    message: Option<Metadata>,
+) -> Result<Option<Box<DynamicMetadata>>, Refused> {
+    let mut made = DynamicMetadata::default();
+    let place = at.field("filter_metadata");
+    for (namespace, fields) in message.unwrap_or_default().filter_metadata {
+        if namespace == "istio" {
+            continue;
+        }
+        let at = place.key(&namespace);
+        match structs::to_json(&fields) {
+            Ok(Value::Object(fields)) => made.merge(&namespace, fields),
+            Ok(_) => {}
+            Err(error) => return Err(at.refuse(error.to_string())),
+        }
+    }
+    Ok((!made.is_empty()).then(|| Box::new(made)))
 }
 
 fn template_rewrite(
