@@ -95,12 +95,13 @@ impl Exchange {
             signals.upgrade();
         }
         let (parts, body) = response.into_parts();
-        match (self.upgrade.take(), self.connect_end.take()) {
-            (Some(downstream), Some(writer)) => {
-                upgrade::bridge(self, downstream, BodyStream::new(body, writer));
+        if let Some(asked) = self.upgrade.take() {
+            match asked.connect_end {
+                Some(writer) => {
+                    upgrade::bridge(self, asked.end, BodyStream::new(body, writer));
+                }
+                None => upgrade::splice(self, asked.end, upstream),
             }
-            (Some(downstream), None) => upgrade::splice(self, downstream, upstream),
-            (None, _) => {}
         }
         Response::from_parts(parts, DownstreamBody::nothing())
     }

@@ -28,13 +28,12 @@ use super::connection::Connection;
 use super::counters::Ended;
 use super::grpc::MessageCounter;
 use super::peer::Exchanged;
-use super::pipe::PipeWriter;
 use super::reply::LocalReply;
 use super::request_body::{Progress, ReplayOwner};
 use super::route_counters::RouteEnded;
 use super::switches::{On, Switch};
 use super::trace::MaybeTraced;
-use super::upgrade::ClientEnd;
+use super::upgrade::Upgrade;
 use super::worker::KnownCluster;
 
 static NO_METADATA: DynamicMetadata = DynamicMetadata::NONE;
@@ -98,10 +97,8 @@ pub struct Exchange {
     pub(crate) request_id: Option<HeaderValue>,
     /// The request's headers, where changes of answers may ask for them.
     pub(crate) kept_headers: Option<HeaderMap>,
-    /// The client's end of an upgrade that was asked for.
-    pub(crate) upgrade: Option<ClientEnd>,
-    /// Where the bytes of a CONNECT that ends here are written.
-    pub(crate) connect_end: Option<PipeWriter>,
+    /// An upgrade that was asked for.
+    pub(crate) upgrade: Option<Box<Upgrade>>,
     /// Trailers end here.
     pub(crate) drop_trailers: bool,
     /// HTTP/1.0 without `keep-alive`: the answer is the connection's last.
@@ -221,7 +218,6 @@ impl Exchange {
             request_id: None,
             kept_headers: None,
             upgrade: None,
-            connect_end: None,
             drop_trailers: false,
             last: parts.version < Version::HTTP_11 && !keeps_alive(&parts.headers),
             complete: false,

@@ -25,7 +25,7 @@ use super::request_body::{REPLAY_LIMIT, RequestBody};
 use super::retry::Retries;
 use super::switches::Switch;
 use super::tries::{Payload, Tries};
-use super::upgrade::ClientEnd;
+use super::upgrade::Upgrade;
 use super::worker::KnownCluster;
 
 pub(crate) static ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
@@ -264,7 +264,7 @@ fn allow_upgrade(
             .headers
             .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    exchange.upgrade = ClientEnd::take(&mut parts.extensions);
+    exchange.upgrade = Upgrade::take(&mut parts.extensions);
     Ok(())
 }
 

@@ -95,7 +95,9 @@ impl Payload {
     /// What the client sends once its CONNECT is answered.
     pub(crate) fn piped(exchange: &mut Exchange) -> Self {
         let (writer, body) = pipe();
-        exchange.connect_end = Some(writer);
+        if let Some(upgrade) = &mut exchange.upgrade {
+            upgrade.connect_end = Some(writer);
+        }
         Self::Piped(Some(RequestBody::piped(body)))
     }
 

@@ -8,9 +8,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::Exchange;
 use super::http3::{Tunnel, TunnelIo};
+use super::pipe::PipeWriter;
 use crate::tcp::{TcpEnd, Transferred, copy};
 
-/// The client's end of an upgrade that was asked for.
+/// An upgrade that was asked for.
+#[derive(Debug)]
+pub(crate) struct Upgrade {
+    /// The client's end.
+    pub(crate) end: ClientEnd,
+    /// Where the bytes of a CONNECT that ends here are written.
+    pub(crate) connect_end: Option<PipeWriter>,
+}
+
+/// The client's end of an upgrade.
 #[derive(Debug)]
 pub(crate) enum ClientEnd {
     /// HTTP/1 or HTTP/2.
@@ -25,13 +35,19 @@ enum OpenEnd {
     Tunnel(Box<TunnelIo>),
 }
 
-impl ClientEnd {
+impl Upgrade {
     /// Takes it from a request.
-    pub(crate) fn take(extensions: &mut Extensions) -> Option<Self> {
-        let tunnel = extensions.remove().map(Self::Tunnel);
-        tunnel.or_else(|| extensions.remove().map(Self::Hyper))
+    pub(crate) fn take(extensions: &mut Extensions) -> Option<Box<Self>> {
+        let tunnel = extensions.remove().map(ClientEnd::Tunnel);
+        let end = tunnel.or_else(|| extensions.remove().map(ClientEnd::Hyper))?;
+        Some(Box::new(Self {
+            end,
+            connect_end: None,
+        }))
     }
+}
 
+impl ClientEnd {
     /// To be called before the answer is on its way.
     fn open(self) -> impl Future<Output = Option<OpenEnd>> {
         // A stream of HTTP/3 is kept for the tunnel from now on.
