@@ -16,6 +16,8 @@ mod ext_proc;
 mod filters;
 #[path = "../../src/http/forward_proxy.rs"]
 mod forward_proxy;
+#[path = "../../src/http/internal_redirect.rs"]
+mod internal_redirect;
 #[allow(dead_code, reason = "what only listeners start")]
 #[path = "../../src/http/jwt.rs"]
 mod jwt;
