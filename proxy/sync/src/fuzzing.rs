@@ -10,6 +10,7 @@ use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use hickory_proto::op::Message as DnsMessage;
 use lateen_proxy_model::AccessLogRef;
 use lateen_proxy_state::{ResourceKind, State};
+use lateen_xds::json::Codec;
 use prost::Message;
 use tokio::sync::Notify;
 
@@ -40,7 +41,13 @@ pub fn resources(found: &[(ResourceKind, &[u8])]) -> (Arc<State>, Vec<String>) {
 
 /// The same of a bootstrap's text.
 pub fn bootstrap(text: &str) -> Option<(Arc<State>, Vec<String>)> {
-    let message = Bootstrap::message(text).ok()?;
+    thread_local! {
+        /// Descriptors take longer to read than a bootstrap.
+        static CODEC: Codec = Codec::new().expect("descriptors");
+    }
+    let documents = lateen_api::yaml::parse(text).ok()?;
+    let value = lateen_api::yaml::read(&documents.first()?.root).ok()?;
+    let message = CODEC.with(|codec| codec.read_message(&value)).ok()?;
     let (bootstrap, _) = Bootstrap::read(&message).ok()?;
     let (state, mut applier) = applier();
     bootstrap.place(&state);

@@ -41,7 +41,12 @@ pub(crate) struct Bootstrap {
     pub(crate) security: Security,
     /// Clusters beside the one that is used.
     pub(crate) clusters: usize,
+    /// The route table is the file [`ROUTES`], which is watched.
+    pub(crate) routes_from_file: bool,
 }
+
+/// The file of the route table, beside the certificates.
+pub(crate) const ROUTES: &str = "routes.json";
 
 /// Where a proxy stands.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +59,7 @@ pub(crate) struct Ports {
 impl Bootstrap {
     /// The bootstrap's text; `certificates` is the folder that [`crate::peers::Places`] made.
     pub(crate) fn text(&self, ports: Ports, certificates: &Path) -> String {
-        let mut chain = json!({"filters": [self.terminal()]});
+        let mut chain = json!({"filters": [self.terminal(certificates)]});
         if self.security == Security::Server {
             chain["transport_socket"] = self.accept(certificates);
         }
@@ -66,13 +71,11 @@ impl Bootstrap {
             used["typed_extension_protocol_options"] = http2();
         }
         let more = (0..self.clusters).map(|number| {
-            cluster(
-                &format!("outbound|8080||service-{number}.default.svc.cluster.local"),
-                ports.backend,
-            )
+            cluster(&service(number), ports.backend)
         });
         let clusters: Vec<Value> = std::iter::once(used).chain(more).collect();
         json!({
+            "node": {"id": "bench", "cluster": "bench"},
             "admin": {"address": address(ports.admin)},
             "static_resources": {
                 "listeners": [{"name": "in", "address": address(ports.listen), "filter_chains": [chain]}],
@@ -82,7 +85,18 @@ impl Bootstrap {
         .to_string()
     }
 
-    fn terminal(&self) -> Value {
+    fn terminal(&self, folder: &Path) -> Value {
+        let mut manager = manager();
+        if self.routes_from_file
+            && let Some(fields) = manager.as_object_mut()
+        {
+            fields.remove("route_config");
+            let source = json!({"path_config_source": {"path": folder.join(ROUTES)}, "resource_api_version": "V3"});
+            fields.insert(
+                "rds".to_owned(),
+                json!({"route_config_name": "table", "config_source": source}),
+            );
+        }
         match self.service {
             Service::Tcp => json!({
                 "name": "envoy.filters.network.tcp_proxy",
@@ -90,7 +104,7 @@ impl Bootstrap {
             }),
             Service::Http1 | Service::Http2 => json!({
                 "name": "envoy.filters.network.http_connection_manager",
-                "typed_config": manager(),
+                "typed_config": manager,
             }),
         }
     }
@@ -133,6 +147,38 @@ impl Bootstrap {
             },
         })
     }
+}
+
+/// The route table [`ROUTES`] of this version: a virtual host for each of the other clusters, and one that answers with
+/// the version.
+pub(crate) fn routes(version: usize, clusters: usize) -> String {
+    let hosts = (0..clusters).map(|number| {
+        let name = service(number);
+        json!({
+            "name": name,
+            "domains": [format!("service-{number}"), format!("service-{number}:8080")],
+            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": name}}],
+        })
+    });
+    let changed = json!({
+        "name": "all",
+        "domains": ["*"],
+        "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": format!("<{version}>")}}}],
+    });
+    let hosts: Vec<Value> = hosts.chain(std::iter::once(changed)).collect();
+    json!({
+        "version_info": version.to_string(),
+        "resources": [{
+            "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            "name": "table",
+            "virtual_hosts": hosts,
+        }],
+    })
+    .to_string()
+}
+
+fn service(number: usize) -> String {
+    format!("outbound|8080||service-{number}.default.svc.cluster.local")
 }
 
 /// What a sidecar's connection manager has.

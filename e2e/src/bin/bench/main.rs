@@ -9,6 +9,7 @@ mod load;
 mod peers;
 mod process;
 mod rows;
+mod update;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -118,6 +119,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     if "idle".contains(&arguments.only) {
         idle::measure(&bench, &engines, arguments.idle_connections, &mut rows)?;
+    }
+    if "update".contains(&arguments.only) {
+        update::measure(&bench, &engines, &mut rows)?;
     }
     rows.save()
 }

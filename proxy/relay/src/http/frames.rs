@@ -1,5 +1,6 @@
 //! Budgets for HTTP/2 frames that cost a client nothing to send (S17): PING, SETTINGS, PRIORITY, empty DATA and HEADERS,
-//! WINDOW_UPDATE, RST_STREAM. Only frame heads are looked at, as they pass by.
+//! WINDOW_UPDATE, RST_STREAM. Only frame heads are looked at, as they pass by. Heads of requests cost many times what
+//! other bytes do: a connection that sends many lets others have their turn more often.
 
 use std::io;
 use std::pin::Pin;
@@ -9,11 +10,14 @@ use std::time::{Duration, Instant};
 
 use lateen_proxy_model::FloodLimits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 
 /// Control frames and empty frames a second.
 const CONTROL_PER_SECOND: u32 = 1_000;
 /// Window updates and resets a second: a fast download or a burst of cancelled requests is no attack.
 const UPDATES_PER_SECOND: u32 = 20_000;
+/// Bytes of header blocks that take as much of a task's turn as one read.
+const HEADS: u32 = 128;
 /// Length of the client's preface.
 const PREFACE: u32 = 24;
 
@@ -33,6 +37,10 @@ struct Scan {
     limits: FloodLimits,
     /// Bytes of payload left.
     skip: u32,
+    /// They are of a header block.
+    in_heads: bool,
+    /// Bytes of header blocks that no turn has paid for.
+    heads: u32,
     head: [u8; 9],
     have: usize,
     second: Instant,
@@ -80,6 +88,8 @@ impl Scan {
         Self {
             limits,
             skip: PREFACE,
+            in_heads: false,
+            heads: 0,
             head: [0; 9],
             have: 0,
             second: Instant::now(),
@@ -96,7 +106,11 @@ impl Scan {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skip = bytes.len().min(self.skip as usize);
-                self.skip -= u32::try_from(skip).unwrap_or(self.skip);
+                let count = u32::try_from(skip).unwrap_or(self.skip);
+                self.skip -= count;
+                if self.in_heads {
+                    self.heads = self.heads.saturating_add(count);
+                }
                 bytes = bytes.get(skip..).unwrap_or_default();
                 continue;
             }
@@ -121,6 +135,7 @@ impl Scan {
         let [a, b, c, kind, flags, ..] = self.head;
         let length = u32::from_be_bytes([0, a, b, c]);
         self.skip = length;
+        self.in_heads = matches!(kind, 1 | 9);
         let end_stream = flags & 1 != 0;
         // DATA, HEADERS and CONTINUATION with content, or that end something, are work and not noise.
         if matches!(kind, 0 | 1 | 9) {
@@ -159,16 +174,37 @@ impl Scan {
     }
 }
 
+impl Scan {
+    /// Takes header blocks from what the task may still do in this turn.
+    fn pay(&mut self, cx: &mut Context<'_>) {
+        while self.heads >= HEADS {
+            self.heads -= HEADS;
+            match coop::poll_proceed(cx) {
+                Poll::Ready(proceed) => proceed.made_progress(),
+                Poll::Pending => self.heads %= HEADS,
+            }
+        }
+    }
+}
+
 impl<I: AsyncRead + Unpin> AsyncRead for FrameBudget<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // A TLS stream has bytes at hand without asking the socket, which would yield by itself.
+        if !coop::has_budget_remaining() {
+            // It wakes the task after the sockets were looked at, not before.
+            if coop::poll_proceed(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
         let before = buf.filled().len();
         std::task::ready!(Pin::new(self.stream()?).poll_read(cx, buf))?;
         let new = buf.filled().get(before..).unwrap_or_default();
         if self.scan.feed(new) {
+            self.scan.pay(cx);
             Poll::Ready(Ok(()))
         } else {
             Poll::Ready(Err(io::Error::other("too many HTTP/2 control frames")))
@@ -249,5 +285,35 @@ mod tests {
             }
         }
         assert!(!survives(&frame(8, 0, 4).repeat(21_000), 4096), "updates");
+    }
+
+    #[tokio::test]
+    async fn heads_give_others_a_turn() {
+        for (kind, most) in [(1, 32 * 1024), (0, usize::MAX)] {
+            let bytes = [&[0; 24][..], &frame(kind, 4, 8000).repeat(100)].concat();
+            let mut stream = FrameBudget::new(&bytes[..], FloodLimits::default());
+            let mut space = vec![0; 8192];
+            let (mut read, mut turns) = (0, 0);
+            while read < bytes.len() {
+                turns += 1;
+                let before = read;
+                std::future::poll_fn(|cx| {
+                    let mut buf = ReadBuf::new(&mut space);
+                    while Pin::new(&mut stream).poll_read(cx, &mut buf).is_ready() {
+                        let count = buf.filled().len();
+                        read += count;
+                        buf.clear();
+                        if count == 0 {
+                            break;
+                        }
+                    }
+                    Poll::Ready(())
+                })
+                .await;
+                tokio::task::yield_now().await;
+                assert!(read - before <= most, "{kind}: {} in a turn", read - before);
+            }
+            assert!(turns > 8 || kind == 0, "{turns} turns");
+        }
     }
 }
