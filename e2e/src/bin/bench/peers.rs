@@ -88,7 +88,7 @@ impl Backend {
         let (http1, http2) = (free_port()?, free_port()?);
         let folder = places.folder.display();
         let config = format!(
-            "daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr crit; events {{ worker_connections 4096; }}\n\
+            "daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr crit; events {{ worker_connections 4096; }}\n\
              http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {folder}; proxy_temp_path {folder};\n\
              fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};\n\
              server {{ listen 127.0.0.1:{http1}; location / {{ return 200 'ok'; }} }}\n\
