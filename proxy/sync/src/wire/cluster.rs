@@ -70,10 +70,8 @@ pub(crate) fn cluster(
     let facts = facts(message.metadata.take());
     let connect = at.field("connect_timeout");
     let connect_timeout = duration(&connect, message.connect_timeout.take())?;
-    let limits = breakers::read(
-        &at.field("circuit_breakers"),
-        message.circuit_breakers.take(),
-    )?;
+    let place = at.field("circuit_breakers");
+    let limits = breakers::read(&place, message.circuit_breakers.take())?;
     let mut options = protocol.options;
     connection_options(&at, &mut message, &mut options)?;
     let subsets = subset::read(
