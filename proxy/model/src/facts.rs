@@ -11,7 +11,10 @@ static NO_METADATA: DynamicMetadata = DynamicMetadata::NONE;
 /// Values that filters of a chain leave for later ones, for matchers and for logs: by the name of the filter (or the
 /// namespace it was told to use) an object.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct DynamicMetadata(Vec<(Arc<str>, Arc<Map<String, Value>>)>);
+pub struct DynamicMetadata(Vec<(Arc<str>, Values)>);
+
+/// The values of a namespace; many requests may share them.
+type Values = Arc<Map<String, Value>>;
 
 impl DynamicMetadata {
     /// Nothing.
