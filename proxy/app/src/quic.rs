@@ -108,6 +108,23 @@ struct Choice {
 type Chosen = (Option<Arc<FilterChain>>, Option<Arc<str>>);
 
 impl Choice {
+    /// What is known before the handshake is done.
+    fn facts(&self) -> ConnectionFacts {
+        ConnectionFacts {
+            client: ClientAddr(self.client),
+            direct: self.client,
+            source: None,
+            local: LocalAddr(self.local),
+            destination: OriginalDst(self.local),
+            proxied: None,
+            peer: None,
+            tls: true,
+            handshake: None,
+            sni: self.made.get().and_then(|(_, sni)| sni.clone()),
+            protocol: None,
+        }
+    }
+
     fn choose(&self, hello: &QuicHello<'_>) -> Option<Arc<ServerTls>> {
         let chain = self.listener.chains.find(&Connection {
             destination: OriginalDst(self.local),
@@ -159,19 +176,7 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, quic: QuicOptions, a
     let shaken = async { incoming.accept_with(Arc::new(config))?.await };
     let shaken = tokio::time::timeout(quic.handshake_timeout, shaken).await;
     drop(handshake);
-    let facts = ConnectionFacts {
-        client: ClientAddr(client),
-        direct: client,
-        source: None,
-        local: LocalAddr(local),
-        destination: OriginalDst(local),
-        proxied: None,
-        peer: None,
-        tls: true,
-        handshake: None,
-        sni: choice.made.get().and_then(|(_, sni)| sni.clone()),
-        protocol: None,
-    };
+    let facts = choice.facts();
     let connection = match shaken {
         Ok(Ok(connection)) => connection,
         failed => {
