@@ -96,7 +96,7 @@ pub struct Exchange {
     /// The request's id, where the answer tells it.
     pub(crate) request_id: Option<HeaderValue>,
     /// The request's headers, where changes of answers may ask for them.
-    pub(crate) kept_headers: Option<HeaderMap>,
+    pub(crate) kept_headers: Option<Box<HeaderMap>>,
     /// An upgrade that was asked for.
     pub(crate) upgrade: Option<Box<Upgrade>>,
     /// Trailers end here.
@@ -403,7 +403,7 @@ impl Exchange {
         });
         self.request_headers.extend(kept);
         if self.conn.chain.manager.head.local_replies.is_some() {
-            self.kept_headers = Some(parts.headers.clone());
+            self.kept_headers = Some(Box::new(parts.headers.clone()));
         }
     }
 
