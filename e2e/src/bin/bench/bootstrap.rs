@@ -70,9 +70,7 @@ impl Bootstrap {
         if self.service == Service::Http2 {
             used["typed_extension_protocol_options"] = http2();
         }
-        let more = (0..self.clusters).map(|number| {
-            cluster(&service(number), ports.backend)
-        });
+        let more = (0..self.clusters).map(|number| cluster(&service(number), ports.backend));
         let clusters: Vec<Value> = std::iter::once(used).chain(more).collect();
         json!({
             "node": {"id": "bench", "cluster": "bench"},
