@@ -10,12 +10,14 @@ const DEPTH: usize = 8;
 /// A cluster that may take the request.
 type Member = (ClusterRef, Arc<Cluster>);
 
-/// The member that a number below 100 falls on.
-pub(crate) fn member(cluster: &Cluster, draw: u32) -> Option<Member> {
+/// The member that a number below 100 falls on; `now` is the balancer's clock.
+pub(crate) fn member(cluster: &Cluster, draw: u32, now: u64) -> Option<Member> {
     let mut leaves = Vec::new();
     collect(cluster, &mut Vec::new(), &mut leaves);
     let of = |degraded: bool| {
-        let able = leaves.iter().map(move |member| able(&member.1, degraded));
+        let able = leaves
+            .iter()
+            .map(move |member| able(&member.1, degraded, now));
         able.collect::<Vec<u32>>()
     };
     let (healthy, degraded) = (of(false), of(true));
@@ -65,14 +67,14 @@ fn collect(cluster: &Cluster, path: &mut Vec<u64>, found: &mut Vec<Member>) {
 }
 
 /// How far a member could take all requests, in percent.
-fn able(cluster: &Cluster, degraded: bool) -> u32 {
+fn able(cluster: &Cluster, degraded: bool, now: u64) -> u32 {
     if cluster.endpoints().is_none() {
         // It has no list of endpoints that could be unhealthy.
         return if degraded { 0 } else { 100 };
     }
-    let plan = cluster.plan.load();
-    let levels = plan.as_deref().map_or(&[][..], |plan| &plan.levels);
-    let able = levels.iter().map(|level| match degraded {
+    // A cluster that nobody has called yet has none.
+    let plan = (cluster.plan.load().clone()).unwrap_or_else(|| crate::plan::prepare(cluster, now));
+    let able = plan.levels.iter().map(|level| match degraded {
         false => level.healthy_able,
         true => level.degraded_able,
     });
@@ -115,7 +117,6 @@ mod tests {
             name,
             ClusterKind::Endpoints(Slot::filled(name, Arc::new(set))),
         );
-        cluster.plan.store(crate::plan::prepare(&cluster, 0));
         Slot::filled(name, Arc::new(cluster))
     }
 
@@ -128,7 +129,7 @@ mod tests {
     fn shares(cluster: &Cluster) -> Vec<(String, u32)> {
         let mut found: Vec<(String, u32)> = Vec::new();
         for draw in (0..100).rev() {
-            let (slot, _) = member(cluster, draw).expect("a member");
+            let (slot, _) = member(cluster, draw, 0).expect("a member");
             match found.last_mut() {
                 Some((name, count)) if **name == **slot.name() => *count += 1,
                 _ => found.push((slot.name().to_string(), 1)),
@@ -147,7 +148,7 @@ mod tests {
         assert_eq!(shares(&gone), [("b".to_owned(), 100)]);
         let sick = of(vec![leaf("e", 0, 0), leaf("a", 0, 2)]);
         assert_eq!(shares(&sick), [("a".to_owned(), 100)]);
-        assert!(member(&of(vec![leaf("e", 0, 0)]), 5).is_none());
+        assert!(member(&of(vec![leaf("e", 0, 0)]), 5, 0).is_none());
     }
 
     #[test]
@@ -158,7 +159,7 @@ mod tests {
         let own: ClusterRef = Slot::new("own");
         own.store(Some(Arc::new(of(vec![Arc::clone(&own), Arc::clone(&own)]))));
         let circle = own.load_full().expect("stored");
-        assert!(member(&circle, 1).is_none());
+        assert!(member(&circle, 1, 0).is_none());
         own.store(None);
     }
 }

@@ -147,7 +147,7 @@ impl Balance for Balancer {
 
     fn member(&self, cluster: &Cluster) -> Option<(ClusterRef, Arc<Cluster>)> {
         let draw = self.state.borrow_mut().random.u32(..100);
-        aggregate::member(cluster, draw)
+        aggregate::member(cluster, draw, (self.clock)())
     }
 
     fn report(&self, cluster: &Cluster, endpoint: &Endpoint, outcome: Outcome) {
