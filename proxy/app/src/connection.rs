@@ -42,6 +42,24 @@ pub(crate) struct Accepted<S> {
     pub(crate) decision: Option<Decision>,
 }
 
+impl<S> Accepted<S> {
+    /// The same over another stream, and the one before.
+    fn over<T>(self, stream: T) -> (Accepted<T>, S) {
+        let made = Accepted {
+            worker: self.worker,
+            listener: self.listener,
+            chain: self.chain,
+            stream,
+            facts: self.facts,
+            alpn: self.alpn,
+            drain: self.drain,
+            held: self.held,
+            decision: self.decision,
+        };
+        (made, self.stream)
+    }
+}
+
 /// A connection that may be plain TCP underneath.
 pub(crate) trait RawTcp {
     /// The TCP connection and the bytes that were read from it before; `None` where bytes are not sent as they are.
@@ -126,21 +144,14 @@ pub(crate) async fn serve(
         None => filter(plain),
         Some(tls) => {
             let timeout = plain.worker.handshake_time(&plain.chain, &plain.listener);
-            match accept(&tls, plain.stream, timeout).await {
+            let (plain, raw) = plain.over(());
+            match accept(&tls, raw, timeout).await {
                 Ok((stream, peer, agreed)) => {
                     let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-                    let facts = secured(plain.facts, (peer, agreed), alpn.as_deref());
-                    filter(Accepted {
-                        worker: plain.worker,
-                        listener: plain.listener,
-                        chain: plain.chain,
-                        stream,
-                        facts,
-                        alpn,
-                        drain: plain.drain,
-                        held: plain.held,
-                        decision: None,
-                    });
+                    let (mut made, ()) = plain.over(stream);
+                    made.facts = secured(made.facts, (peer, agreed), alpn.as_deref());
+                    made.alpn = alpn;
+                    filter(made);
                 }
                 Err(error) => {
                     plain.worker.count(&plain.listener, "ssl.connection_error");

@@ -90,10 +90,7 @@ where
 {
     let upgrade = match trail.count {
         0 => canonical(exchange, &mut parts)?,
-        _ => {
-            canonical_anew(exchange, &mut parts)?;
-            None
-        }
+        _ => canonical_anew(exchange, &mut parts)?,
     };
     let table = route_table(exchange).await?;
     let random = fastrand::u64(..);
@@ -141,13 +138,8 @@ where
                     },
                 }
             };
-            if let Some(policy) = &target.forward.internal_redirect
-                && let Ok(response) = &outcome
-                && policy.takes(response.status())
-            {
-                let from = (&**policy, &target.route.name);
-                let place: (&RouteTable, u64) = (&table, random);
-                led = trail.follow(exchange, from, place, response);
+            if let Ok(response) = &outcome {
+                led = followed(exchange, trail, (&target, random), response);
             }
             if let Some(led) = &led {
                 exchange.lead(outcome?, &led.request.0);
@@ -178,6 +170,21 @@ where
     back.finish(exchange, outcome).await.map(Passed::Answered)
 }
 
+/// Where an answer leads, when it is a redirect that the route follows.
+fn followed<B>(
+    exchange: &mut Exchange,
+    trail: &mut Trail,
+    (target, random): (&Target<'_>, u64),
+    response: &Response<B>,
+) -> Option<Box<Led>> {
+    let policy = target.forward.internal_redirect.as_deref()?;
+    if !policy.takes(response.status()) {
+        return None;
+    }
+    let from = (policy, &target.route.name);
+    trail.follow(exchange, from, (target.table, random), response)
+}
+
 /// Makes a request fit to be trusted. `Some` is the protocol of an upgrade.
 fn canonical(exchange: &mut Exchange, parts: &mut Parts) -> Result<Option<Box<str>>, LocalReply> {
     exchange.shed()?;
@@ -189,13 +196,16 @@ fn canonical(exchange: &mut Exchange, parts: &mut Parts) -> Result<Option<Box<st
     Ok(upgrade)
 }
 
-/// The same where a redirect made the request, which was trusted before.
-fn canonical_anew(exchange: &mut Exchange, parts: &mut Parts) -> Result<(), LocalReply> {
+/// The same where a redirect made the request, which was trusted before and is no upgrade.
+fn canonical_anew(
+    exchange: &mut Exchange,
+    parts: &mut Parts,
+) -> Result<Option<Box<str>>, LocalReply> {
     check(exchange, parts)?;
     normal_host(exchange, parts);
     canonical_path(exchange, parts)?;
     exchange.keep_request(parts);
-    Ok(())
+    Ok(None)
 }
 
 /// What the relay is to do with the request.

@@ -187,20 +187,7 @@ where
         }
     };
     let mut outcome = outcome.map_err(LocalReply::from).flatten();
-    if plan.attempt_count {
-        let attempts = exchange.attempts;
-        if let Some(head) = exchange.anew.as_mut().and_then(|anew| anew.head.as_mut()) {
-            head.headers
-                .insert(&ATTEMPT_COUNT, number(u128::from(attempts)));
-        }
-    }
-    if plan.attempt_count_in_response {
-        let headers = match &mut outcome {
-            Ok(response) => response.headers_mut(),
-            Err(reply) => &mut reply.headers,
-        };
-        headers.insert(&ATTEMPT_COUNT, number(u128::from(exchange.attempts)));
-    }
+    tell_attempts(exchange, &plan, &mut outcome);
     let mut response = match outcome {
         Err(_) if exchange.is_malformed() => return Err(LocalReply::malformed()),
         Err(reply) => return Err(exchange.unreadable().unwrap_or(reply)),
@@ -212,6 +199,29 @@ where
         response.headers_mut().insert(&SERVICE_TIME, number(time));
     }
     Ok(response)
+}
+
+/// How many tries there were, for the client and for a request that begins anew.
+fn tell_attempts<B>(
+    exchange: &mut Exchange,
+    plan: &ForwardPlan<'_>,
+    outcome: &mut Result<Response<B>, LocalReply>,
+) {
+    let attempts = || number(u128::from(exchange.attempts));
+    if plan.attempt_count_in_response {
+        let headers = match outcome {
+            Ok(response) => response.headers_mut(),
+            Err(reply) => &mut reply.headers,
+        };
+        headers.insert(&ATTEMPT_COUNT, attempts());
+    }
+    if plan.attempt_count {
+        let attempts = attempts();
+        let head = exchange.anew.as_mut().and_then(|anew| anew.head.as_mut());
+        if let Some(head) = head {
+            head.headers.insert(&ATTEMPT_COUNT, attempts);
+        }
+    }
 }
 
 /// Whether trailers end here: HTTP/1 passes them only where both sides say so.

@@ -132,10 +132,9 @@ impl Avoided {
         predicate: wire::retry_policy::RetryHostPredicate,
     ) -> Result<(), Refused> {
         let name = predicate.name;
-        let packed = match predicate.config_type {
-            Some(ConfigType::TypedConfig(packed)) => Some(packed),
-            None => None,
-        };
+        let packed = predicate
+            .config_type
+            .map(|ConfigType::TypedConfig(packed)| packed);
         let is = |holds: fn(&Any) -> bool, own: &str| match &packed {
             Some(packed) => holds(packed),
             None => name == own,
