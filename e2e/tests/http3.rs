@@ -1,6 +1,8 @@
 //! HTTP/3 of `lateen-proxy` beside the cases that are compared with Envoy: Envoy itself as the client, several workers,
 //! clients that move, clients that are hostile, and the end of the process.
 
+#![allow(clippy::panic)]
+
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;

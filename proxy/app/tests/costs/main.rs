@@ -19,8 +19,6 @@ mod forward_proxy;
 #[path = "../../src/http/internal_redirect.rs"]
 mod internal_redirect;
 #[allow(dead_code, reason = "what only listeners start")]
-#[path = "../../src/http/internal_redirect.rs"]
-mod internal_redirect;
 #[path = "../../src/http/jwt.rs"]
 mod jwt;
 #[allow(dead_code, reason = "what other tests use")]

@@ -110,7 +110,7 @@ fn what_does_not_fit_is_named() {
     let change = |pointer: &str, to: Value| {
         let mut value = quic_listener();
         *value.pointer_mut(pointer).expect("a place") = to;
-        build(&value).err().expect("refused").path
+        build(&value).expect_err("refused").path
     };
     let options = "/udp_listener_config/quic_options";
     let manager = "/filter_chains/0/filters/0/typed_config/codec_type";
@@ -152,15 +152,12 @@ fn what_does_not_fit_is_named() {
     let mut value = quic_listener();
     value["listener_filters"] = json!([{"name": "tls", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"}}]);
-    assert_eq!(
-        build(&value).err().expect("refused").path,
-        "listener_filters"
-    );
+    assert_eq!(build(&value).expect_err("refused").path, "listener_filters");
     let mut value = quic_listener();
     value["additional_addresses"] =
         json!([{"address": {"socket_address": {"address": "127.0.0.2", "port_value": 443}}}]);
     assert_eq!(
-        build(&value).err().expect("refused").path,
+        build(&value).expect_err("refused").path,
         "additional_addresses"
     );
 }
