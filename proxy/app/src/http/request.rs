@@ -50,20 +50,23 @@ where
 {
     let (parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(connection, &parts);
-    let mut request: (Parts, ClientBody) = (parts, body.into());
     let mut trail = Trail::default();
+    // On the heap, the stages' state is written once; by value, hyper would move kilobytes of it twice a request and keep
+    // room for it on idle connections.
+    let mut stage = Box::pin(stages(
+        &mut exchange,
+        &upstreams,
+        (parts, body.into()),
+        &mut trail,
+    ));
     loop {
-        exchange.bodiless = request.1.is_end_stream();
-        // On the heap, the stages' state is written once; by value, hyper would move kilobytes of it twice a request and
-        // keep room for it on idle connections.
-        let stages = Box::pin(stages(&mut exchange, &upstreams, request, &mut trail));
-        match stages.await {
+        match stage.await {
             Ok(Passed::Answered(response)) => return exchange.answer(response),
+            Err(reply) => return exchange.reply(reply),
             Ok(Passed::Led(led)) => {
                 exchange = exchange.begin_anew(&led.request.0, led.https);
-                request = led.request;
+                stage = Box::pin(stages(&mut exchange, &upstreams, led.request, &mut trail));
             }
-            Err(reply) => return exchange.reply(reply),
         }
     }
 }
@@ -88,6 +91,7 @@ where
     D: Dial<RequestBody> + 'static,
     D::Body: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
 {
+    exchange.bodiless = body.is_end_stream();
     let upgrade = match trail.count {
         0 => canonical(exchange, &mut parts)?,
         _ => canonical_anew(exchange, &mut parts)?,
