@@ -49,22 +49,20 @@ where
     D::Body: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
 {
     let (parts, body) = request.into_parts();
+    let body = body.into();
     let mut exchange = Exchange::begin(connection, &parts);
+    exchange.bodiless = body.is_end_stream();
     let mut trail = Trail::default();
     // On the heap, the stages' state is written once; by value, hyper would move kilobytes of it twice a request and keep
     // room for it on idle connections.
-    let mut stage = Box::pin(stages(
-        &mut exchange,
-        &upstreams,
-        (parts, body.into()),
-        &mut trail,
-    ));
+    let mut stage = Box::pin(stages(&mut exchange, &upstreams, (parts, body), &mut trail));
     loop {
         match stage.await {
             Ok(Passed::Answered(response)) => return exchange.answer(response),
             Err(reply) => return exchange.reply(reply),
             Ok(Passed::Led(led)) => {
                 exchange = exchange.begin_anew(&led.request.0, led.https);
+                exchange.bodiless = led.request.1.is_end_stream();
                 stage = Box::pin(stages(&mut exchange, &upstreams, led.request, &mut trail));
             }
         }
@@ -91,7 +89,6 @@ where
     D: Dial<RequestBody> + 'static,
     D::Body: Body<Data = Bytes, Error = ResetReason> + Unpin + 'static,
 {
-    exchange.bodiless = body.is_end_stream();
     let upgrade = match trail.count {
         0 => canonical(exchange, &mut parts)?,
         _ => canonical_anew(exchange, &mut parts)?,
