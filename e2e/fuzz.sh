@@ -27,7 +27,7 @@ seeds=$(mktemp -d)
 trap 'rm -rf "$seeds"' EXIT
 mkdir "$seeds/manifests" "$seeds/bootstraps" "$seeds/none"
 find samples api/tests docs/analysis \( -name '*.yaml' -o -name '*.md' \) -size -16k -exec cp --backup=numbered {} "$seeds/manifests" \;
-find e2e/differential/configs e2e/protocol e2e/src/bin/bench/config -name '*.yaml' -size -16k -exec cp --backup=numbered {} "$seeds/bootstraps" \;
+find e2e/differential/configs e2e/protocol -name '*.yaml' -size -16k -exec cp --backup=numbered {} "$seeds/bootstraps" \;
 # What the suites fill in.
 sed -i -E 's/@(LISTEN|UPSTREAM|CLOSED|ADMIN):[^@]*@/1/g; s/@ACCESS_LOG@/[]/g; s/@(CERTS|DIR|LOG|SPKI:[^@]*|HASH:[^@]*)@/none/g; s/: @[a-z]+@/: 1/g' "$seeds"/bootstraps/*
 for target in "${targets[@]}"; do
