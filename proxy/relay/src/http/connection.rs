@@ -280,9 +280,16 @@ impl Connection {
 
     /// When the connection has been idle for its limit, at the earliest.
     pub(super) fn idle_deadline(&self) -> Option<Instant> {
-        let limit = self.chain.manager.idle_timeout?;
-        let limit = self.scaled(ScaledTime::ConnectionIdle, limit);
-        self.quiet_since().checked_add(limit)
+        let manager = &self.chain.manager;
+        let limit = self.scaled(ScaledTime::ConnectionIdle, manager.idle_timeout?);
+        // A head that has begun to come has a limit of its own, and an answer when it is over.
+        let head = match self.signals.get() {
+            Some(signals) if !signals.is_at_rest() => manager.request_headers_timeout,
+            _ => None,
+        };
+        self.quiet_since()
+            .checked_add(limit)?
+            .checked_add(head.unwrap_or_default())
     }
 
     pub(super) fn is_idle_since(&self, now: Instant) -> bool {
