@@ -1,6 +1,7 @@
 //! Budgets for HTTP/2 frames that cost a client nothing to send (S17): PING, SETTINGS, PRIORITY, empty DATA and HEADERS,
-//! WINDOW_UPDATE, RST_STREAM. Only frame heads are looked at, as they pass by. Heads of requests cost many times what
-//! other bytes do: a connection that sends many lets others have their turn more often.
+//! WINDOW_UPDATE, RST_STREAM. Only frame heads are looked at, as they pass by. Heads of requests and
+//! frames for the connection cost many times what other bytes do: a connection that sends many lets others have their turn
+//! more often.
 
 use std::io;
 use std::pin::Pin;
@@ -18,6 +19,8 @@ const CONTROL_PER_SECOND: u32 = 1_000;
 const UPDATES_PER_SECOND: u32 = 20_000;
 /// Bytes of header blocks that take as much of a task's turn as one read.
 const HEADS: u32 = 128;
+/// Bytes of header blocks that a frame without bytes of a body counts as: each is work for the codec.
+const FRAME: u32 = 32;
 /// Length of the client's preface.
 const PREFACE: u32 = 24;
 
@@ -39,7 +42,7 @@ struct Scan {
     skip: u32,
     /// They are of a header block.
     in_heads: bool,
-    /// Bytes of header blocks that no turn has paid for.
+    /// Bytes of header blocks, and what other frames count as, that no turn has paid for.
     heads: u32,
     head: [u8; 9],
     have: usize,
@@ -136,6 +139,9 @@ impl Scan {
         let length = u32::from_be_bytes([0, a, b, c]);
         self.skip = length;
         self.in_heads = matches!(kind, 1 | 9);
+        if kind != 0 {
+            self.heads = self.heads.saturating_add(FRAME);
+        }
         let end_stream = flags & 1 != 0;
         // DATA, HEADERS and CONTINUATION with content, or that end something, are work and not noise.
         if matches!(kind, 0 | 1 | 9) {
@@ -175,7 +181,7 @@ impl Scan {
 }
 
 impl Scan {
-    /// Takes header blocks from what the task may still do in this turn.
+    /// Takes header blocks and frames from what the task may still do in this turn.
     fn pay(&mut self, cx: &mut Context<'_>) {
         while self.heads >= HEADS {
             self.heads -= HEADS;
