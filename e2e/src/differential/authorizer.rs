@@ -1,7 +1,6 @@
 //! An authorisation service behind a proxy: it notes what it is asked, and answers as the call's `x-verdict` says.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -14,46 +13,24 @@ use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Struct, Value};
 use envoy_types::pb::google::rpc::Status;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, server};
+use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use prost::Message;
 
+use super::service;
 use super::upstream::Script;
 
 /// Starts a service and gives its port.
 pub(super) fn serve(script: Script) -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    let port = listener.local_addr()?.port();
-    listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    std::thread::spawn(move || runtime.block_on(accept(listener, script)));
-    Ok(port)
-}
-
-async fn accept(listener: TcpListener, script: Script) -> Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let script = script.clone();
-        tokio::spawn(async move {
-            let mut connection = server::handshake(stream).await?;
-            while let Some(call) = connection.accept().await {
-                let (request, answer) = call?;
-                let script = script.clone();
-                tokio::spawn(async move { one(request, answer, &script).await.ok() });
-            }
-            anyhow::Ok(())
-        });
-    }
+    service::serve(script, one)
 }
 
 async fn one(
     request: Request<RecvStream>,
     mut answer: SendResponse<Bytes>,
-    script: &Script,
+    script: Script,
 ) -> Result<()> {
+    let script = &script;
     let path = request.uri().path().to_owned();
     let verdict = request.headers().get("x-verdict");
     let verdict = verdict.and_then(|it| it.to_str().ok()).unwrap_or("allow");

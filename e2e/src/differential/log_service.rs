@@ -1,7 +1,6 @@
 //! Services behind a proxy that take its access logs: they note what each entry says.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::TcpListener;
 
 use anyhow::Result;
 use bytes::{Buf, Bytes, BytesMut};
@@ -9,12 +8,13 @@ use envoy_types::pb::envoy::data::accesslog::v3 as data;
 use envoy_types::pb::envoy::service::accesslog::v3::StreamAccessLogsMessage;
 use envoy_types::pb::envoy::service::accesslog::v3::stream_access_logs_message::LogEntries;
 use envoy_types::pb::opentelemetry::proto::common::v1 as otlp;
+use h2::RecvStream;
 use h2::server::SendResponse;
-use h2::{RecvStream, server};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use prost::Message;
 
 use super::PROBE;
+use super::service;
 use super::upstream::Script;
 
 #[derive(Clone, PartialEq, Message)]
@@ -59,38 +59,15 @@ struct Record {
 
 /// Starts a service and gives its port.
 pub(super) fn serve(script: Script) -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    let port = listener.local_addr()?.port();
-    listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    std::thread::spawn(move || runtime.block_on(accept(listener, script)));
-    Ok(port)
-}
-
-async fn accept(listener: TcpListener, script: Script) -> Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let script = script.clone();
-        tokio::spawn(async move {
-            let mut connection = server::handshake(stream).await?;
-            while let Some(call) = connection.accept().await {
-                let (request, answer) = call?;
-                let script = script.clone();
-                tokio::spawn(async move { one(request, answer, &script).await.ok() });
-            }
-            anyhow::Ok(())
-        });
-    }
+    service::serve(script, one)
 }
 
 async fn one(
     request: Request<RecvStream>,
     mut answer: SendResponse<Bytes>,
-    script: &Script,
+    script: Script,
 ) -> Result<()> {
+    let script = &script;
     let path = request.uri().path().to_owned();
     let exported = path.ends_with("/Export");
     let mut body = request.into_body();

@@ -13,6 +13,7 @@ mod observation;
 mod process;
 mod processor;
 mod rate_limiter;
+mod service;
 mod spans;
 mod tls;
 mod upstream;

@@ -1,6 +1,5 @@
 //! A processing service behind a proxy: it notes what it is shown, and answers by the words of the header `x-do`.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -22,46 +21,24 @@ use envoy_types::pb::envoy::service::ext_proc::v3::{
 use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::protobuf as wkt;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream, server};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use prost::Message;
 
+use super::service;
 use super::upstream::Script;
 
 /// Starts a service and gives its port.
 pub(super) fn serve(script: Script) -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    let port = listener.local_addr()?.port();
-    listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    std::thread::spawn(move || runtime.block_on(accept(listener, script)));
-    Ok(port)
-}
-
-async fn accept(listener: TcpListener, script: Script) -> Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let script = script.clone();
-        tokio::spawn(async move {
-            let mut connection = server::handshake(stream).await?;
-            while let Some(call) = connection.accept().await {
-                let (request, answer) = call?;
-                let script = script.clone();
-                tokio::spawn(async move { one(request, answer, &script).await.ok() });
-            }
-            anyhow::Ok(())
-        });
-    }
+    service::serve(script, one)
 }
 
 async fn one(
     request: Request<RecvStream>,
     mut answer: SendResponse<Bytes>,
-    script: &Script,
+    script: Script,
 ) -> Result<()> {
+    let script = &script;
     let start = request.headers().get("x-start");
     let start = start.and_then(|it| it.to_str().ok()).unwrap_or_default();
     script.note_call(format!("process {} {start}", request.uri().path()));
